@@ -1,0 +1,1 @@
+"""Ranking tasks: reading, checking, preparing and rendering them as prompts."""

@@ -1,0 +1,177 @@
+"""What every engine offers, and the small types that cross its border."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How completions are drawn, the same for every engine.
+
+    Attributes:
+        temperature: ≥ 0; 0 is greedy.
+        top_p: nucleus mass in (0, 1].
+        max_tokens: most completion tokens, ≥ 1.
+        seed: base seed; sample i of a task is drawn with a seed derived from it, the key and i.
+        constrained: whether the engine's structured output holds the text to the contract's schema.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    seed: int = 0
+    constrained: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One completion to draw.
+
+    Attributes:
+        key: identifies the sample in its run; comes back on the `Generation`.
+        task_id: the task it belongs to.
+        sample_index: 0-based index among the samples of this task.
+        prompt_text: the user message before the chat template.
+        prompt_ids: the prompt's token ids, chat template applied; empty where the engine has no tokenizer.
+        seed: 0 ≤ seed < 2**31, for this sample alone, so that batching can't change what it draws.
+        schema: JSON Schema for structured output, None when not constrained.
+    """
+
+    key: str
+    task_id: str
+    sample_index: int
+    prompt_text: str
+    prompt_ids: tuple[int, ...]
+    seed: int
+    schema: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One finished completion.
+
+    Attributes:
+        key: the request's key.
+        text: the completion, special tokens left out, nothing trimmed.
+        token_ids: the completion's ids as the engine drew them, EOS included; empty when unknown.
+        finish_reason: `length` when `max_tokens` or the context cut it off.
+        prompt_tokens: prompt length, None when unknown.
+        completion_tokens: completion length in tokens, None when unknown.
+    """
+
+    key: str
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: FinishReason
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A completion whose tokens are to be scored under this engine's model.
+
+    Attributes:
+        key: comes back on the `TokenScores`.
+        prompt_ids: context that is not scored.
+        completion_ids: the T tokens to score.
+    """
+
+    key: str
+    prompt_ids: tuple[int, ...]
+    completion_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenScores:
+    """Raw logprobs (T = 1, top_p = 1) at the T completion positions; entry t belongs to token t.
+
+    Attributes:
+        key: the request's key.
+        logprobs: [T] logprob of the token that stands there.
+        top_ids: [T, k] ids of the most likely tokens, most likely first.
+        top_logprobs: [T, k] their logprobs.
+    """
+
+    key: str
+    logprobs: npt.NDArray[np.float64]
+    top_ids: npt.NDArray[np.int64]
+    top_logprobs: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a manifest records of an engine.
+
+    Attributes:
+        name: `vllm`, `openai`, `hf` or `replay`.
+        version: version of the library or server behind it.
+        checkpoint: what was asked for, as the user named it.
+        weights_sha256: hash over the checkpoint's files, None where they can't be seen.
+        chat_template_sha256: None where the engine has no chat template.
+        tokenizer_sha256: None where the engine has no tokenizer.
+        context_length: longest prompt + completion in tokens, None when unknown.
+        parameters: number of weights, None when unknown.
+        options: everything else that decides its output or its speed (dtype, parallel sizes, device).
+    """
+
+    name: str
+    version: str
+    checkpoint: str
+    weights_sha256: str | None = None
+    chat_template_sha256: str | None = None
+    tokenizer_sha256: str | None = None
+    context_length: int | None = None
+    parameters: int | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """Draws and scores completions. Cheap to make; the model loads at `start`."""
+
+    def info(self) -> EngineInfo:
+        """Describe the engine and its checkpoint without starting it."""
+        ...
+
+    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each user message, chat template applied; needs no started model."""
+        ...
+
+    def start(self) -> None:
+        """Load the model; does nothing the second time."""
+        ...
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        done: Collection[str] = frozenset(),
+    ) -> Iterator[Generation]:
+        """Yield completions as they finish, in any order.
+
+        Args:
+            requests: the whole plan, also what is done already, so that an engine which batches can form
+                the same batches when a killed run goes on.
+            sampling: the same for all requests.
+            done: keys that must not be yielded again.
+
+        Raises:
+            IncompleteError: the engine died; what was yielded before stays good.
+        """
+        ...
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions, in any order."""
+        ...
+
+    def close(self) -> None:
+        """Free the model and its processes; does nothing the second time."""
+        ...
