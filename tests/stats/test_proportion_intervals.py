@@ -1,0 +1,167 @@
+import math
+import re
+
+import numpy as np
+import pytest
+import scipy.stats
+import statsmodels.api as sm
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.proportion import proportion_confint
+
+from harness.stats import clopper_pearson, wilson, wilson_clustered
+
+counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+levels = st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.99, 0.9999])
+
+
+@given(counts, levels)
+def test_wilson_agrees_with_statsmodels_and_scipy(count, confidence):
+    k, n = count
+    ours = wilson(k, n, confidence)
+    assert (ours.low, ours.high) == pytest.approx(
+        proportion_confint(k, n, 1 - confidence, "wilson"), abs=1e-9
+    )
+    theirs = scipy.stats.binomtest(k, n).proportion_ci(confidence, "wilson")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert ours.estimate == k / n
+
+
+@given(counts, levels)
+def test_clopper_pearson_agrees_with_statsmodels_and_scipy(count, confidence):
+    k, n = count
+    ours = clopper_pearson(k, n, confidence)
+    theirs = scipy.stats.binomtest(k, n).proportion_ci(confidence, "exact")
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert (ours.low, ours.high) == pytest.approx(proportion_confint(k, n, 1 - confidence, "beta"), abs=1e-9)
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 500_000_000, 949_999_999, 10**9 - 1, 10**9])
+def test_clopper_pearson_at_a_billion_observations(k):
+    n = 10**9
+    ours = clopper_pearson(k, n)
+    low = scipy.stats.beta.ppf(0.025, k, n - k + 1) if k else 0.0
+    high = scipy.stats.beta.ppf(0.975, k + 1, n - k) if k < n else 1.0
+    assert (ours.low, ours.high) == pytest.approx((low, high), abs=1e-9)
+
+
+@given(counts)
+def test_the_interval_stays_in_range_and_holds_the_estimate(count):
+    for interval in (wilson(*count), clopper_pearson(*count)):
+        assert 0.0 <= interval.low <= interval.estimate <= interval.high <= 1.0
+
+
+@given(counts)
+def test_failures_mirror_successes(count):
+    k, n = count
+    for method in (wilson, clopper_pearson):
+        straight, mirrored = method(k, n), method(n - k, n)
+        assert (straight.low, straight.high) == pytest.approx(
+            (1 - mirrored.high, 1 - mirrored.low), abs=1e-12
+        )
+
+
+def test_nothing_measured():
+    for method in (wilson, clopper_pearson):
+        interval = method(0, 0)
+        assert (interval.n, interval.estimate, interval.low, interval.high) == (0, None, None, None)
+    assert wilson_clustered([], []) == wilson(0, 0)
+    assert wilson_clustered([0, 0], [0, 0]) == wilson(0, 0)
+
+
+@pytest.mark.parametrize("bad", [(1.0, 2), (1, 2.5), (True, 2), ("1", 2), (None, 2), (math.nan, 2)])
+def test_what_is_no_count_is_refused(bad):
+    for method in (wilson, clopper_pearson):
+        with pytest.raises(ValueError, match="must be an integer"):
+            method(*bad)
+
+
+@pytest.mark.parametrize("bad", [(3, 2), (-1, 2), (-2, -1)])
+def test_counts_out_of_range_are_refused(bad):
+    for method in (wilson, clopper_pearson):
+        with pytest.raises(ValueError, match=re.escape("0 ≤ successes ≤ n")):
+            method(*bad)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95, -0.5, math.nan])
+def test_confidence_out_of_range_is_refused(confidence):
+    for method in (wilson, clopper_pearson):
+        with pytest.raises(ValueError, match="confidence"):
+            method(1, 2, confidence)
+
+
+def test_numpy_integers_are_counts():
+    assert wilson(np.int64(3), np.int32(5)) == wilson(3, 5)
+
+
+clustered = st.lists(
+    st.integers(1, 6).flatmap(lambda m: st.tuples(st.integers(0, m), st.just(m))), min_size=2, max_size=60
+)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=200), levels)
+def test_one_sample_a_task_is_wilson_exactly(outcomes, confidence):
+    successes = [int(outcome) for outcome in outcomes]
+    one = [1] * len(outcomes)
+    assert wilson_clustered(successes, one, confidence) == wilson(sum(successes), len(one), confidence)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_design_effect_agrees_with_cluster_robust_regression(seed):
+    """The between-task variance is that of statsmodels' cluster-robust covariance of a lone intercept."""
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 7, 80)
+    successes = rng.binomial(size, rng.beta(3, 2, 80))
+    outcome = np.concatenate([np.arange(m) < x for x, m in zip(successes, size, strict=True)]).astype(float)
+    group = np.repeat(np.arange(80), size)
+    fit = sm.OLS(outcome, np.ones(len(outcome))).fit(cov_type="cluster", cov_kwds={"groups": group})
+    n, p = len(outcome), outcome.mean()
+    t = scipy.stats.t.ppf
+    effective = (
+        n / max(1.0, fit.bse[0] ** 2 / (p * (1 - p) / (n - 1))) * (t(0.975, n - 1) / t(0.975, 79)) ** 2
+    )
+    oracle = proportion_confint(p * effective, effective, 0.05, "wilson")
+    ours = wilson_clustered(successes, size)
+    assert (ours.low, ours.high) == pytest.approx(oracle, abs=1e-9)
+
+
+@given(clustered)
+def test_copies_of_a_sample_count_once(tasks):
+    """Every task all success or all failure: no narrower than one sample a task."""
+    outcome = [int(2 * x > m) for x, m in tasks]
+    size = [4] * len(outcome)
+    copies = wilson_clustered([4 * x for x in outcome], size)
+    single = wilson(sum(outcome), len(outcome))
+    assert copies.high - copies.low >= (single.high - single.low) * (1 - 1e-9)
+
+
+@given(st.integers(2, 200), st.integers(2, 8))
+def test_a_first_failure_never_raises_the_lower_limit(tasks, m):
+    size = [m] * tasks
+    perfect = wilson_clustered(size, size)
+    assert wilson_clustered([*size[1:], m - 1], size).low <= perfect.low + 1e-12
+    worst = wilson_clustered([0] * tasks, size)
+    assert wilson_clustered([0] * (tasks - 1) + [1], size).high >= worst.high - 1e-12
+
+
+@given(clustered, st.randoms(use_true_random=False))
+def test_the_order_of_tasks_does_not_matter(tasks, random):
+    shuffled = list(tasks)
+    random.shuffle(shuffled)
+    assert wilson_clustered(*map(list, zip(*tasks, strict=True))) == wilson_clustered(
+        *map(list, zip(*shuffled, strict=True))
+    )
+
+
+def test_one_task_says_next_to_nothing():
+    interval = wilson_clustered([50], [50])
+    assert interval.low == pytest.approx(wilson(1, 1).low)
+
+
+@pytest.mark.parametrize(
+    ("successes", "samples", "message"),
+    [([1], [1, 1], "shapes"), ([2], [1], "every task"), ([-1], [1], "every task"), ([0.5], [1], "integers")],
+)
+def test_clustered_counts_are_checked(successes, samples, message):
+    with pytest.raises(ValueError, match=message):
+        wilson_clustered(successes, samples)

@@ -1,0 +1,123 @@
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+import statsmodels.api as sm
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.stats import clopper_pearson, clustered_rate_against_bar, mean_against_bar, rate_against_bar
+
+counts = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
+
+
+@given(counts, st.floats(0.01, 0.99), st.sampled_from([0.01, 0.05, 0.1]))
+def test_rate_agrees_with_scipy(count, bar, alpha):
+    k, n = count
+    result = rate_against_bar(k, n, bar, alpha=alpha)
+    greater = scipy.stats.binomtest(k, n, bar, alternative="greater").pvalue
+    less = scipy.stats.binomtest(k, n, bar, alternative="less").pvalue
+    assert (result.p_pass, result.p_fail) == pytest.approx((greater, less), abs=1e-9)
+    interval = clopper_pearson(k, n, 1 - 2 * alpha)
+    assert (result.estimate.low, result.estimate.high) == pytest.approx(
+        (interval.low, interval.high), abs=1e-9
+    )
+
+
+@given(counts, st.floats(0.01, 0.99))
+def test_at_most_mirrors_at_least(count, bar):
+    k, n = count
+    one, other = rate_against_bar(k, n, bar, sense="<="), rate_against_bar(n - k, n, 1 - bar)
+    assert one.verdict == other.verdict
+    assert (one.p_pass, one.p_fail) == pytest.approx((other.p_pass, other.p_fail), abs=1e-9)
+
+
+@pytest.mark.parametrize("n", [20, 256, 631])
+@pytest.mark.parametrize("bar", [0.5, 0.95, 0.99])
+def test_neither_error_exceeds_alpha_even_at_the_bar(n, bar):
+    pmf = scipy.stats.binom.pmf(np.arange(n + 1), n, bar)
+    verdicts = [rate_against_bar(k, n, bar).verdict for k in range(n + 1)]
+    for wrong in ("pass", "fail"):
+        assert sum(p for p, verdict in zip(pmf, verdicts, strict=True) if verdict == wrong) <= 0.05
+
+
+def test_requirements_that_hold_by_definition():
+    assert rate_against_bar(0, 5, 0.0).verdict == "pass"
+    assert rate_against_bar(5, 5, 1.0, sense="<=").verdict == "pass"
+    assert rate_against_bar(4, 5, 1.0).verdict == "fail"
+    assert rate_against_bar(5, 5, 1.0).verdict == "undecided"
+    assert rate_against_bar(1, 5, 0.0, sense="<=").verdict == "fail"
+
+
+def test_nothing_measured_is_undecided():
+    for result in (
+        rate_against_bar(0, 0, 0.5),
+        clustered_rate_against_bar([], [], 0.5),
+        mean_against_bar([], [], 0.5),
+        mean_against_bar([0.0], [0], 0.5),
+        mean_against_bar([2.0], [2], 0.5),  # one task
+    ):
+        assert result.verdict == "undecided"
+        assert (result.p_pass, result.p_fail) == (1.0, 1.0)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=300), st.floats(0.05, 0.95))
+def test_one_sample_a_task_is_the_exact_test(outcomes, bar):
+    successes = [int(outcome) for outcome in outcomes]
+    clustered = clustered_rate_against_bar(successes, [1] * len(outcomes), bar)
+    assert clustered == rate_against_bar(sum(successes), len(outcomes), bar)
+
+
+def test_copies_of_a_sample_are_not_evidence():
+    """40 tasks all valid can't show 0.95; nor can 8 identical samples of each."""
+    assert rate_against_bar(40, 40, 0.95).verdict == "undecided"
+    assert clustered_rate_against_bar([8] * 40, [8] * 40, 0.95).verdict == "undecided"
+    assert clustered_rate_against_bar([8] * 39 + [7], [8] * 40, 0.95).verdict == "undecided"
+    assert rate_against_bar(320, 320, 0.95).verdict == "pass"
+
+
+def test_independent_samples_are_evidence():
+    rng = np.random.default_rng(0)
+    successes = rng.binomial(8, 0.97, 200)
+    size = np.full(200, 8)
+    assert clustered_rate_against_bar(successes, size, 0.95).verdict == "pass"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mean_agrees_with_scipy_and_statsmodels(seed):
+    rng = np.random.default_rng(seed)
+    size = rng.integers(1, 5, 50)
+    values = [rng.random(m) for m in size]
+    result = mean_against_bar([v.sum() for v in values], size, 0.5)
+    fit = sm.OLS(np.concatenate(values), np.ones(size.sum())).fit(
+        cov_type="cluster", cov_kwds={"groups": np.repeat(np.arange(50), size)}, use_t=True
+    )
+    assert (result.estimate.low, result.estimate.high) == pytest.approx(fit.conf_int(0.1)[0], abs=1e-9)
+    single = rng.random(80)
+    ours = mean_against_bar(single, np.ones(80), 0.55)
+    for p, alternative in ((ours.p_pass, "greater"), (ours.p_fail, "less")):
+        oracle = scipy.stats.ttest_1samp(single, 0.55, alternative=alternative).pvalue
+        assert p == pytest.approx(oracle, abs=1e-9)
+
+
+def test_constant_scores_are_as_sure_as_clopper_pearson():
+    n = 50
+    result = mean_against_bar(np.ones(n), np.ones(n), 0.95)
+    exact = rate_against_bar(n, n, 0.95)
+    assert result.p_pass == pytest.approx(exact.p_pass, abs=1e-12)
+    assert result.estimate.low == pytest.approx(exact.estimate.low, abs=1e-12)
+    assert result.verdict == exact.verdict == "undecided"
+    assert mean_against_bar(np.ones(60), np.ones(60), 0.95).verdict == "pass"
+    assert mean_against_bar(np.zeros(60), np.ones(60), 0.05).verdict == "fail"
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="bar"):
+        rate_against_bar(1, 2, 95)
+    with pytest.raises(ValueError, match="alpha"):
+        rate_against_bar(1, 2, 0.5, alpha=0.5)
+    with pytest.raises(ValueError, match="integer"):
+        rate_against_bar(0.95, 2, 0.5)
+    with pytest.raises(ValueError, match="finite"):
+        mean_against_bar([math.nan], [1], 0.5)
