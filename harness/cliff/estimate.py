@@ -1,0 +1,277 @@
+"""p, b and λ* per role with intervals bootstrapped by task, under three calibrations.
+
+How single positions are calibrated to a contract is not published (Li et al., arXiv 2605.08737), so all
+three are estimated from the same positions. Intervals are made for κ = 1/(λ* − 1), which is finite through
+p = b and nearly linear in the log tail masses, and carried over to λ*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.cliff.clip import ClipEstimate
+from harness.cliff.domain import BoolArray, FloatArray, require
+from harness.cliff.events import Events, by_index, by_role, by_rollout
+from harness.cliff.log_odds import probability, threshold_from_reciprocal_excess
+from harness.cliff.masses import MassBounds, PositionRecords
+from harness.cliff.resample import METHOD, MIN_TASKS, Statistic, Studentized, TaskSums, studentize
+from harness.cliff.results import (
+    Calibration,
+    CalibrationEstimate,
+    CliffEstimate,
+    LambdaStarEstimate,
+    LambdaStarStatus,
+    RoleEstimate,
+)
+from harness.cliff.statistic import clip_margin, kappa_against, kappa_half, log_odds_of_first
+from harness.stats.estimate import Estimate
+
+
+def estimate_cliff(
+    records: PositionRecords,
+    clip: ClipEstimate,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> CliffEstimate:
+    """Estimate λ* from class masses at structural positions.
+
+    Args:
+        records: positions of rollouts drawn at T = 1, top_p = 1.
+        clip: the clip strength; where only a lower bound is known, every λ* is a lower bound too.
+        confidence: two-sided level of all intervals, in (0, 1).
+        resamples: bootstrap resamples, ≥ 100.
+        seed: seed of the resampling; the same for every calibration.
+
+    Returns:
+        All three calibrations. With bounds instead of exact masses, intervals run from the lowest end under
+        the pessimistic reading to the highest under the optimistic one.
+
+    Raises:
+        CliffDomainError: a clip whose lower bound is 1, or arguments out of range.
+    """
+    settings = _settings(clip, confidence, resamples, seed)
+    task_of_rollout = records.rollout_of[1]
+    return CliffEstimate(
+        role=_calibrate("role", records, settings),
+        position=_calibrate("position", records, settings),
+        sequence=_calibrate("sequence", records, settings),
+        clip=clip,
+        exact=all(m.is_exact for m in records.models),
+        n_tasks=np.unique(records.task).size,
+        n_rollouts=task_of_rollout.size,
+        n_positions=records.task.size,
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        method=METHOD,
+    )
+
+
+def estimate_calibration(
+    calibration: Calibration,
+    records: PositionRecords,
+    clip: ClipEstimate,
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> CalibrationEstimate:
+    """One calibration of `estimate_cliff`; same arguments, results and errors."""
+    return _calibrate(calibration, records, _settings(clip, confidence, resamples, seed))
+
+
+_EVENTS: dict[Calibration, Callable[[PositionRecords], Events]] = {
+    "role": by_role,
+    "position": by_index,
+    "sequence": by_rollout,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Settings:
+    log_c: float
+    confidence: float
+    resamples: int
+    seed: int
+
+
+def _settings(clip: ClipEstimate, confidence: float, resamples: int, seed: int) -> _Settings:
+    require(clip.effective > 1, "no ratio exceeds 1, so nothing is known of the clip: pass its strength")
+    require(0 < confidence < 1, "confidence must lie inside (0, 1)")
+    require(resamples >= 100, "at least 100 resamples are needed")
+    return _Settings(float(np.log(clip.effective)), confidence, resamples, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Readings:
+    """A statistic of every group, once per reading of the bounds; the first reading is the middle."""
+
+    each: tuple[Studentized, ...]
+    confidence: float
+
+    @property
+    def point(self) -> FloatArray:
+        return self.each[0].point
+
+    def identified(self) -> tuple[FloatArray, FloatArray]:
+        points = np.stack([s.point for s in self.each])
+        return points.min(axis=0), points.max(axis=0)
+
+    def interval(self) -> tuple[FloatArray, FloatArray]:
+        ends = [s.interval(self.confidence) for s in self.each]
+        return np.stack([e[0] for e in ends]).min(axis=0), np.stack([e[1] for e in ends]).max(axis=0)
+
+    def interval_of_largest(self, members: BoolArray) -> tuple[float, float]:
+        ends = [s.interval_of_largest(members, self.confidence) for s in self.each]
+        return min(e[0] for e in ends), max(e[1] for e in ends)
+
+
+def _calibrate(
+    calibration: Calibration, records: PositionRecords, settings: _Settings
+) -> CalibrationEstimate:
+    events = _EVENTS[calibration](records)
+    log_c = settings.log_c
+    sums, (kappa,) = _read(events, events.teacher, events.base, (kappa_against(log_c),), settings)
+    teacher, (half, z_p) = _read(
+        events, events.teacher, events.teacher, (kappa_half(log_c), log_odds_of_first), settings
+    )
+    base, (z_b,) = _read(events, events.base, events.base, (log_odds_of_first,), settings)
+    status, status_half = _status(sums, kappa.point), _status(teacher, half.point)
+    margin = None
+    if events.student is not None:
+        margin = _read(events, events.teacher, events.student, (clip_margin(log_c),), settings)
+    rows = []
+    for row, name in enumerate(events.rows):
+        members = events.row_of == row
+        worst = _worst(members, status, kappa.point)
+        alone = np.arange(status.size) == worst
+        count, tasks = int(sums.count[:, worst].sum()), int(sums.tasks()[worst])
+        rows.append(
+            RoleEstimate(
+                role=name,
+                index=events.index_of[worst] if count else None,
+                n_positions=count,
+                n_tasks=tasks,
+                p=_estimate(z_p, probability, worst, count, tasks),
+                b=_estimate(z_b, probability, worst, count, tasks),
+                teacher_tail=_finite(teacher.means().tail[0][worst]),
+                base_tail=_finite(base.means().tail[0][worst]),
+                teacher_tail_share=float(events.shares[0][row]),
+                base_tail_share=float(events.shares[1][row]),
+                lambda_star=_lambda_star(kappa, members, status, worst),
+                lambda_star_half=_lambda_star(half, alone, status_half, worst),
+                student_tail=None if margin is None else _finite(margin[0].means().tail[1][worst]),
+                clip_margin=None if margin is None else _estimate(margin[1][0], np.exp, worst, count, tasks),
+            )
+        )
+    every = np.ones(status.size, dtype=bool)
+    smallest = _worst(every, status, kappa.point)
+    return CalibrationEstimate(
+        calibration=calibration,
+        roles=tuple(rows),
+        binding=rows[int(events.row_of[smallest])] if status[smallest] == "finite" else None,
+        lambda_star=_lambda_star(kappa, every, status, smallest),
+    )
+
+
+def _read(
+    events: Events,
+    first: MassBounds,
+    second: MassBounds,
+    statistics: tuple[Statistic, ...],
+    settings: _Settings,
+) -> tuple[TaskSums, tuple[_Readings, ...]]:
+    """Each statistic under each reading of the bounds, and the task sums of the middle one."""
+    pairs = [(first.middle(), second.middle())]
+    if not (first.is_exact and second.is_exact):
+        pairs += [(first.high, second.low), (first.low, second.high)]
+    sums = [TaskSums.collect(events.task, events.group, events.row_of.size, *pair) for pair in pairs]
+    read = [_studentize_where_possible(s, statistics, settings) for s in sums]
+    return sums[0], tuple(
+        _Readings(tuple(reading[k] for reading in read), settings.confidence) for k in range(len(statistics))
+    )
+
+
+def _studentize_where_possible(
+    sums: TaskSums, statistics: tuple[Statistic, ...], settings: _Settings
+) -> tuple[Studentized, ...]:
+    """As `studentize`; a group at p or b in {0, 1} keeps its (infinite) value without spread."""
+    means = sums.means()
+    inside = np.logical_and.reduce([m > 0 for m in (*means.mass, *means.tail)])
+    possible = inside & (sums.tasks() >= MIN_TASKS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        points = [s(means)[0] for s in statistics]
+    full = tuple(Studentized.without_spread(point, settings.resamples) for point in points)
+    if possible.any():
+        rng = np.random.default_rng(settings.seed)
+        parts = studentize(sums.select(possible), statistics, settings.resamples, rng)
+        for whole, part in zip(full, parts, strict=True):
+            whole.error[possible], whole.t[:, possible] = part.error, part.t
+    return full
+
+
+def _status(sums: TaskSums, kappa: FloatArray) -> NDArray[np.str_]:
+    """[G] a `LambdaStarStatus` each."""
+    means, count = sums.means(), sums.count.sum(axis=0)
+    base_edge = (means.mass[1] == 0) | (means.tail[1] == 0)
+    return np.select(
+        [count == 0, means.tail[0] == 0, base_edge, sums.tasks() < MIN_TASKS, kappa <= 0],
+        ["not_reached", "teacher_deterministic", "base_degenerate", "too_few_tasks", "unbounded"],
+        default="finite",
+    )
+
+
+def _worst(members: BoolArray, status: NDArray[np.str_], kappa: FloatArray) -> int:
+    """The member with the smallest λ*, of those with a value where there are any."""
+    for wanted in ("finite", "unbounded", "too_few_tasks"):
+        candidates = np.flatnonzero(members & (status == wanted))
+        if candidates.size:
+            return int(candidates[np.argmax(kappa[candidates])])
+    return int(np.flatnonzero(members)[0])
+
+
+def _lambda_star(
+    kappa: _Readings, members: BoolArray, status: NDArray[np.str_], worst: int
+) -> LambdaStarEstimate:
+    """Smallest λ* among the members; `worst` has it."""
+    kind = cast(LambdaStarStatus, str(status[worst]))
+    measured = members & ((status == "finite") | (status == "unbounded"))
+    low = high = least = most = None
+    if measured.any():
+        kappa_low, kappa_high = kappa.interval_of_largest(measured)
+        low, high = _threshold(kappa_high), _threshold(kappa_low)
+        identified = kappa.identified()
+        least, most = (_threshold(float(end[measured].max())) for end in reversed(identified))
+    elif kind == "too_few_tasks":
+        least, most = (_threshold(float(end[worst])) for end in reversed(kappa.identified()))
+    value = _threshold(float(kappa.point[worst])) if kind in ("finite", "too_few_tasks") else None
+    return LambdaStarEstimate(kind, value, low, high, least, most)
+
+
+def _threshold(kappa: float) -> float | None:
+    return _finite(threshold_from_reciprocal_excess(kappa))
+
+
+def _estimate(
+    readings: _Readings,
+    scale: Callable[[FloatArray], FloatArray],
+    group: int,
+    count: int,
+    tasks: int,
+) -> Estimate:
+    low = high = None
+    if tasks >= MIN_TASKS:
+        low, high = (_finite(scale(end[group])) for end in readings.interval())
+    return Estimate(count, _finite(scale(readings.point[group])), low, high, METHOD)
+
+
+def _finite(x: float | FloatArray) -> float | None:
+    """The number, None where it is NaN or infinite."""
+    return float(x) if np.isfinite(x) else None

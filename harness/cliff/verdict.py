@@ -1,0 +1,211 @@
+"""The verdict: on which side of λ* a run sits, by prediction and by the student itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import TypeAdapter, ValidationError
+
+from harness.cliff.clip import ClipDemand, ClipEstimate
+from harness.cliff.domain import require
+from harness.cliff.explain import explain
+from harness.cliff.preconditions import Limits, MoreData, Precondition, check_preconditions, more_data
+from harness.cliff.results import Calibration, CliffEstimate, LambdaStarEstimate, RoleEstimate
+from harness.errors import DataError
+from harness.stats.estimate import Estimate
+
+Side = Literal["left", "right", "on_cliff", "out_of_scope"]
+
+
+@dataclass(frozen=True, slots=True)
+class CliffResult:
+    """Everything `cliff.json` holds.
+
+    Attributes:
+        lam: the run's λ.
+        verdict: the side predicted from λ and the interval of λ*.
+        observed: the side by the student's own tail mass at the binding role; None without a student or
+            where it can't be told.
+        agree: whether the two are the same; None unless both are `left` or `right`.
+        largest_safe_lambda: lower end of the interval of λ*: the largest λ called safe. None without one, or
+            out of scope.
+        calibration: the calibration the verdict uses.
+        lambda_star: λ* under it, at the measured b. Where only a lower bound of c is known, λ* has no upper
+            end.
+        lambda_star_half: λ* of the binding role at b = 1/2; None without a binding role.
+        binding: the binding role, None where no role has p > b.
+        clip: what is known of c.
+        clip_demand: teacher-to-student ratios on off-class tokens, where they were measured.
+        preconditions: all of them, met or not.
+        more: how much data is missing to an interval narrower than the grid.
+        limits: what the preconditions were checked against.
+        estimate: every role under all three calibrations.
+        explanation: one paragraph in plain words.
+    """
+
+    lam: float
+    verdict: Side
+    observed: Side | None
+    agree: bool | None
+    largest_safe_lambda: float | None
+    calibration: Calibration
+    lambda_star: LambdaStarEstimate
+    lambda_star_half: LambdaStarEstimate | None
+    binding: RoleEstimate | None
+    clip: ClipEstimate
+    clip_demand: ClipDemand | None
+    preconditions: tuple[Precondition, ...]
+    more: MoreData
+    limits: Limits
+    estimate: CliffEstimate
+    explanation: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers, without NaN or infinity."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: object) -> CliffResult:
+        """Read back what `to_dict` gave, also after a round through JSON.
+
+        Raises:
+            DataError: anything else.
+        """
+        try:
+            return _ADAPTER.validate_python(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise DataError(f"this is no cliff result: {where}: {first['msg']}") from error
+
+    def metrics(self) -> dict[str, Estimate]:
+        """The numbers for `metrics.json`; the verdict itself is a word and not among them."""
+        star, tasks = self.lambda_star, 0 if self.binding is None else self.binding.n_tasks
+        method = self.estimate.method
+        numbers = {
+            "cliff.lambda_star": Estimate(tasks, star.value, star.low, star.high, method),
+            "cliff.largest_safe_lambda": Estimate(tasks, self.largest_safe_lambda, None, None, method),
+        }
+        if self.binding is not None and self.lambda_star_half is not None:
+            half = self.lambda_star_half
+            numbers["cliff.lambda_star_half"] = Estimate(tasks, half.value, half.low, half.high, method)
+            numbers["cliff.p"] = self.binding.p
+            numbers["cliff.b"] = self.binding.b
+            if self.binding.clip_margin is not None:
+                numbers["cliff.clip_margin"] = self.binding.clip_margin
+        return numbers
+
+
+_ADAPTER: TypeAdapter[CliffResult] = TypeAdapter(CliffResult)
+
+
+def decide(
+    lam: float, interval: tuple[float | None, float | None], preconditions: Sequence[Precondition]
+) -> Side:
+    """Which side of the cliff λ lies on.
+
+    Args:
+        lam: the run's λ, finite, > 0.
+        interval: lower and upper end of the interval of λ*; an upper end of None is no upper end, a lower
+            end of None is no interval.
+        preconditions: any that is unmet puts the run out of scope.
+
+    Returns:
+        `left` below the interval, `right` above it, `on_cliff` inside it or on its ends.
+
+    Raises:
+        CliffDomainError: λ ≤ 0 or not finite, or ends in the wrong order.
+    """
+    low, high = interval
+    require(math.isfinite(lam) and lam > 0, f"λ must be finite and above 0, not {lam}")
+    require(low is None or high is None or low <= high, "the interval of λ* has its ends in the wrong order")
+    if low is None or not all(p.met for p in preconditions):
+        return "out_of_scope"
+    if lam < low:
+        return "left"
+    return "right" if high is not None and lam > high else "on_cliff"
+
+
+def observed_side(binding: RoleEstimate | None, clip: ClipEstimate) -> Side | None:
+    """The side the student is on already: is its tail mass at the binding role under (1 − p)/c?
+
+    Args:
+        binding: the binding role, None where there is none.
+        clip: what is known of c; with a lower bound only, `right` can't be told from `on_cliff`.
+
+    Returns:
+        `left` where the interval of (1 − q)·c/(1 − p) lies at or above 1, `right` where it lies below,
+        `on_cliff` where it holds 1; None without a student or an interval.
+    """
+    margin = None if binding is None else binding.clip_margin
+    if margin is None or margin.low is None:
+        return None
+    if margin.low >= 1:
+        return "left"
+    return "right" if clip.saturated and margin.high is not None and margin.high < 1 else "on_cliff"
+
+
+def assess(
+    estimate: CliffEstimate,
+    lam: float,
+    *,
+    calibration: Calibration = "role",
+    limits: Limits | None = None,
+    base_parse_validity: float | None = None,
+    clip_demand: ClipDemand | None = None,
+) -> CliffResult:
+    """Put the estimates, the preconditions and the run's λ together.
+
+    Args:
+        estimate: λ* under all calibrations.
+        lam: the run's λ, finite, > 0.
+        calibration: the one the verdict uses.
+        limits: where preconditions count as met; defaults of `Limits` otherwise.
+        base_parse_validity: measured strict parse validity of the base, in [0, 1].
+        clip_demand: teacher-to-student ratios on off-class tokens.
+
+    Raises:
+        CliffDomainError: λ ≤ 0, or a parse validity outside [0, 1].
+    """
+    limits = limits or Limits()
+    measured = estimate.under(calibration)
+    preconditions = check_preconditions(estimate, measured, limits, base_parse_validity)
+    star = measured.lambda_star if estimate.clip.saturated else _without_upper_end(measured.lambda_star)
+    verdict = decide(lam, (star.low, star.high), preconditions)
+    observed = observed_side(measured.binding, estimate.clip)
+    told = verdict in ("left", "right") and observed in ("left", "right")
+    return CliffResult(
+        lam=float(lam),
+        verdict=verdict,
+        observed=observed,
+        agree=observed == verdict if told else None,
+        largest_safe_lambda=None if verdict == "out_of_scope" else star.low,
+        calibration=calibration,
+        lambda_star=star,
+        lambda_star_half=None if measured.binding is None else measured.binding.lambda_star_half,
+        binding=measured.binding,
+        clip=estimate.clip,
+        clip_demand=clip_demand,
+        preconditions=preconditions,
+        more=more_data(estimate, measured, limits.grid),
+        limits=limits,
+        estimate=estimate,
+        explanation=explain(
+            lam, verdict, observed, star, measured.binding, estimate.clip, preconditions, measured.roles
+        ),
+    )
+
+
+def _without_upper_end(star: LambdaStarEstimate) -> LambdaStarEstimate:
+    """λ* from a lower bound of c: a lower bound itself."""
+    return LambdaStarEstimate(
+        status=star.status,
+        value=star.value,
+        low=star.low,
+        high=None,
+        identified_low=star.identified_low,
+        identified_high=None,
+    )

@@ -1,0 +1,79 @@
+"""The lenient tier: objects that can be cut out of fences or prose."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from harness.contract.accept import ranking_of
+from harness.contract.json_text import Malformed, RepeatedKeyError, decode, skim
+from harness.contract.model import Contract
+
+WORK_BUDGET: Final = 4 * 2**20
+"""How much of a text is looked at, in characters read, before the search gives up.
+
+Every attempt to read an object costs what it read plus `ATTEMPT_COST`. A completion of 30,000 tokens is
+about 120,000 characters, so an ordinary one never comes near; `{"a":` written a million times does.
+"""
+
+ATTEMPT_COST: Final = 128
+
+# An object begins with a brace followed by a key or by its end; looking for that costs no budget.
+_START = re.compile(r'\{[ \t\n\r]*["}]')
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What was found in a text.
+
+    Attributes:
+        any_object: some JSON object can be cut out, valid or not.
+        rankings: those of the first two valid objects; one means it is the only one, unless `gave_up`.
+        gave_up: the budget was spent before the text's end.
+    """
+
+    any_object: bool
+    rankings: tuple[tuple[int, ...], ...]
+    gave_up: bool
+
+
+def cut(text: str, k: int, contract: Contract) -> Cut:
+    """Search `text` from left to right for JSON objects, each from its opening brace.
+
+    An object found is jumped over, so one inside another isn't found; a brace that begins no object is passed
+    by. The search ends at the second valid object: then it's anyone's guess which was meant.
+
+    Args:
+        text: any string.
+        k: number of candidates, ≥ 1.
+        contract: what makes an object valid.
+    """
+    any_object = False
+    rankings: list[tuple[int, ...]] = []
+    work = 0
+    start = _START.search(text)
+    while start is not None:
+        if work > WORK_BUDGET:
+            return Cut(any_object, tuple(rankings), gave_up=True)
+        found = skim(text, start.start())
+        if isinstance(found, Malformed):
+            work += ATTEMPT_COST + found.position - start.start()
+            start = _START.search(text, start.start() + 1)
+            continue
+        work += ATTEMPT_COST + found - start.start()
+        any_object = True
+        ranking = _ranking_at(text, start.start(), k, contract)
+        if ranking is not None:
+            rankings.append(ranking)
+            if len(rankings) > 1:
+                break
+        start = _START.search(text, found)
+    return Cut(any_object, tuple(rankings), gave_up=False)
+
+
+def _ranking_at(text: str, start: int, k: int, contract: Contract) -> tuple[int, ...] | None:
+    try:
+        return ranking_of(decode(text, start), k, contract)
+    except RepeatedKeyError:
+        return None

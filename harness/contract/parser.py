@@ -1,0 +1,158 @@
+"""From a completion to a `ParseResult`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from harness.contract.accept import ranking_of
+from harness.contract.cut import Cut, cut
+from harness.contract.explain import Failure, explain, explain_repeated_key, snippet
+from harness.contract.json_text import (
+    MAX_DEPTH,
+    QUICK_DECODER,
+    WHITE_SPACE,
+    Malformed,
+    RepeatedKeyError,
+    decode,
+    decode_remembering,
+    skim,
+)
+from harness.contract.model import DEFAULT, Contract
+from harness.contract.repair import repaired
+from harness.contract.result import ParseResult, Tier
+
+_QUICK_LENGTH: Final = 4096
+
+
+def parse(
+    text: str, k: int, contract: Contract = DEFAULT, *, finish_reason: str | None = None
+) -> ParseResult:
+    """Judge one completion.
+
+    Strict is judged on the text alone: a valid text that met the token limit is still valid. Time is linear
+    in the text's length but for two bounded searches (`cut.WORK_BUDGET`, `repair.MAX_LENGTH`), and the
+    result depends neither on the caller's stack depth nor on interpreter settings.
+
+    Args:
+        text: the completion, any string, lone surrogates included.
+        k: number of candidates, ≥ 1.
+        contract: what the text is held to.
+        finish_reason: the engine's; `length` makes `truncated` the reason of a failure.
+
+    Returns:
+        Tier, failure code, path, message and ranking.
+
+    Raises:
+        ValueError: `k` < 1. No text raises.
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1, got {k}")
+    ranking = _quick(text, k, contract)
+    if ranking is not None:
+        return ParseResult("strict", None, None, None, ranking)
+    try:
+        return _judge(text, k, contract, finish_reason)
+    except RecursionError:
+        # The caller's stack was nearly full. What is done here needs little of it, so a fresh one will do,
+        # and the answer is the same whoever asks.
+        return _on_fresh_stack(lambda: _judge(text, k, contract, finish_reason, fresh=True))
+
+
+def _quick(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
+    """The ranking of a valid answer of ordinary size, or None: a long look is needed."""
+    if len(text) > _QUICK_LENGTH:
+        return None
+    trimmed = text.strip(WHITE_SPACE)
+    if trimmed.count("{") + trimmed.count("[") > MAX_DEPTH:
+        return None
+    try:
+        value, end = QUICK_DECODER.raw_decode(trimmed)
+    except (ValueError, RecursionError):
+        return None
+    return ranking_of(value, k, contract) if end == len(trimmed) else None
+
+
+def _judge(
+    text: str, k: int, contract: Contract, finish_reason: str | None, *, fresh: bool = False
+) -> ParseResult:
+    """As `parse`, for texts that need more than a quick look."""
+    start = len(text) - len(text.lstrip(WHITE_SPACE))
+    end = len(text.rstrip(WHITE_SPACE))
+    skimmed = skim(text, start)
+    is_json = skimmed == end
+    judged = _whole(text, start, k, contract) if is_json else None
+    if isinstance(judged, tuple):
+        return ParseResult("strict", None, None, None, judged)
+    found = cut(text, k, contract)
+    failure = judged or _outside(text, skimmed, found.any_object)
+    if not text.strip():
+        failure = Failure("empty", None, "nothing but white space" if text else "no text at all")
+    elif finish_reason == "length":
+        failure = Failure("truncated", None, f"cut off by the token limit after {len(text)} characters")
+    tier, ranking = _saved(text, k, contract, found, may_repair=not is_json, fresh=fresh)
+    return ParseResult(tier, failure.code, failure.path, failure.message, ranking)
+
+
+def _whole(text: str, start: int, k: int, contract: Contract) -> tuple[int, ...] | Failure:
+    """Judge a text that is one JSON value."""
+    try:
+        value = decode(text, start)
+    except RepeatedKeyError:
+        return explain_repeated_key(decode_remembering(text, start))
+    ranking = ranking_of(value, k, contract)
+    return explain(value, k, contract) if ranking is None else ranking
+
+
+def _outside(text: str, skimmed: int | Malformed, any_object: bool) -> Failure:
+    """Why a text isn't one JSON value; `skimmed` says how far it is one."""
+    if isinstance(skimmed, Malformed):
+        at, reason = skimmed.position, skimmed.reason
+        if skimmed.too_deep:
+            return Failure("not_json", None, f"{reason} at character {at}")
+    else:
+        at, reason = len(text) - len(text[skimmed:].lstrip(WHITE_SPACE)), "expected nothing more"
+    found = snippet(text[at : at + 12]) if at < len(text) else "the end"
+    where = f"{reason} at character {at}, found {found}"
+    if any_object:
+        return Failure("extra_text", None, f"an object with other text around it: {where}")
+    return Failure("not_json", None, where)
+
+
+def _saved(
+    text: str, k: int, contract: Contract, found: Cut, *, may_repair: bool, fresh: bool
+) -> tuple[Tier, tuple[int, ...] | None]:
+    """Tier and ranking of a text that isn't strict."""
+    if found.gave_up or len(found.rankings) > 1:
+        return "none", None
+    if found.rankings:
+        return "lenient", found.rankings[0]
+    if not may_repair:
+        return "none", None
+    try:
+        ranking = repaired(text, k, contract)
+    except RecursionError:
+        if not fresh:
+            raise
+        ranking = None
+    return ("none", None) if ranking is None else ("repaired", ranking)
+
+
+def _on_fresh_stack(work: Callable[[], ParseResult]) -> ParseResult:
+    """Run `work` in a thread of its own, whose stack is empty."""
+    results: list[ParseResult] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

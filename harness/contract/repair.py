@@ -1,0 +1,85 @@
+"""The repaired tier: what a repair library makes of a text, when there is nothing it could have made up."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final
+
+from harness.contract.accept import ranking_of
+from harness.contract.model import Contract
+
+MAX_LENGTH: Final = 4096
+"""Longest piece handed to json_repair, in characters from its first brace: its time grows faster than the
+square of the length (measured worst case at 4,096: below three seconds)."""
+
+MAX_BRACKETS: Final = 64
+"""Most opening brackets handed to it: it recurses on them."""
+
+MAX_QUOTES: Final = 512
+"""Most quotation marks handed to it: its slowest inputs consist of them."""
+
+_QUOTE = "\"'“”‘’"
+
+
+def repaired(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
+    """The ranking that json_repair can save from a text that isn't JSON, or None.
+
+    Repair libraries close, drop, reorder and merge what they can't read, so a valid result alone doesn't show
+    that the model gave this ranking. It counts only if the list can be read off the text as it stands: after
+    the key's only occurrence come a colon, an opening bracket, the K ids in this order with nothing but
+    quotation marks, commas and white space between them, and a closing bracket or the end of the text.
+
+    Args:
+        text: a text that isn't JSON as a whole.
+        k: number of candidates, ≥ 1.
+        contract: what the result is held to.
+
+    Raises:
+        RecursionError: json_repair ran out of stack; a fresh one may do.
+    """
+    legible = _legible_ids(text, k, contract.key)
+    if legible is None:
+        return None
+    piece = text[max(text.find("{"), 0) :]
+    if (
+        len(piece) > MAX_LENGTH
+        or sum(map(piece.count, "[{(")) > MAX_BRACKETS
+        or sum(map(piece.count, _QUOTE)) > MAX_QUOTES
+    ):
+        return None
+    ranking = ranking_of(_json_repair(piece), k, contract)
+    return ranking if ranking == legible else None
+
+
+def _json_repair(piece: str) -> object:
+    import json_repair
+
+    try:
+        return json_repair.repair_json(piece, return_objects=True, skip_json_loads=True)
+    except Exception as error:
+        # Not a swallowed failure: a text that the library chokes on is one it can't repair.
+        if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
+            raise RecursionError("json_repair") from error
+        return None
+
+
+def _legible_ids(text: str, k: int, key: str) -> tuple[int, ...] | None:
+    """The K numbers that follow the key's only occurrence."""
+    name, listed = _patterns(key, k)
+    match = name.search(text)
+    if match is None or name.search(text, match.end()) is not None:
+        return None
+    ids = listed.match(text, match.end())
+    return tuple(int(number) for number in re.findall(r"[0-9]+", ids[1])) if ids else None
+
+
+@lru_cache(maxsize=128)
+def _patterns(key: str, k: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """The key as a member's name, and what must follow it."""
+    between = rf"[\s,{_QUOTE}]"
+    number = "[1-9][0-9]{0,8}"
+    return (
+        re.compile(rf"(?<!\w){re.escape(key)}[{_QUOTE}]?\s*:"),
+        re.compile(rf"\s*[\[(]({between}*{number}(?:{between}+{number}){{{k - 1}}}){between}*(?:[\])}}]|\Z)"),
+    )

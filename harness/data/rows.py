@@ -1,0 +1,161 @@
+"""From the lines of a task file to tasks, or to everything that is wrong with each line."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from harness.data.opening import GZIP_MAGIC, MAX_LINE_BYTES, UTF8_BOM, Source, open_source, read_lines
+from harness.data.tasks import RankingTask
+from harness.errors import DataError
+
+PROBLEMS_PER_ROW = 20
+"""A row is no better for a longer list, and a hostile one would fill the memory with it."""
+SHOWN_CHARACTERS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """One thing wrong with one row; a row with several gives several.
+
+    Attributes:
+        line: line number in the file, from 1.
+        field: path such as `candidates[2].title`; empty when the whole row is meant.
+        message: what is wrong.
+    """
+
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """One line for a message."""
+        return f"line {self.line}{' ' + self.field if self.field else ''}: {self.message}"
+
+
+def read_rows(path: Path) -> Iterator[RankingTask | tuple[BadRow, ...]]:
+    """Yield, for each row that isn't blank, its task or everything wrong with it.
+
+    Only the task ids are kept, to find duplicates.
+
+    Raises:
+        DataError: the file as a whole can't be read as JSON lines.
+    """
+    first_lines: dict[str, int] = {}
+    with open_source(path) as source:
+        _refuse_wrong_form(source)
+        for line, raw in read_lines(source.stream):
+            if raw is not None and not raw.strip():
+                continue
+            row = _read_row(line, raw)
+            if isinstance(row, RankingTask):
+                first = first_lines.setdefault(row.task_id, line)
+                if first != line:
+                    row = (BadRow(line, "task_id", f"{_shown(row.task_id)} is also that of line {first}"),)
+            yield row
+
+
+def _refuse_wrong_form(source: Source) -> None:
+    named_gzip = source.path.name.endswith(".gz")
+    is_gzip = source.stream is not source.raw
+    if named_gzip and not is_gzip:
+        raise DataError(f"{source.path}: is named .gz but isn't gzip data; rename it or compress it")
+    if is_gzip and not named_gzip:
+        raise DataError(f"{source.path}: is gzip data; name it {source.path.name}.gz")
+    start = source.stream.read(1024)
+    source.stream.seek(0)
+    if not start:
+        raise DataError(f"{source.path}: the file is empty")
+    if start.startswith(UTF8_BOM):
+        raise DataError(f"{source.path}: starts with a byte-order mark; save it as UTF-8 without one")
+    if start.lstrip().startswith(b"["):
+        raise DataError(f"{source.path}: is a JSON array; write one JSON object a line instead")
+    if start.startswith(GZIP_MAGIC):
+        raise DataError(f"{source.path}: is compressed twice; decompress it once")
+
+
+def _read_row(line: int, raw: bytes | None) -> RankingTask | tuple[BadRow, ...]:
+    if raw is None:
+        return (BadRow(line, "", f"longer than {MAX_LINE_BYTES // 2**20} MiB"),)
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return (BadRow(line, "", f"not UTF-8 (byte {error.start + 1} of the line)"),)
+    try:
+        task = RankingTask.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        # include_input=False: a message must not carry a whole row.
+        problems = error.errors(include_url=False, include_input=False)[:PROBLEMS_PER_ROW]
+        return tuple(_bad_row(line, dict(problem)) for problem in problems)
+    return _problems_pydantic_lets_pass(line, text) or task
+
+
+def _bad_row(line: int, problem: dict[str, Any]) -> BadRow:
+    context = problem.get("ctx", {})
+    field = context.get("field") or _field_path(problem["loc"])
+    kind, message = problem["type"], problem["msg"]
+    if kind == "json_invalid":
+        # The parser sees one line and calls it line 1.
+        message = "not JSON: " + context["error"].replace("at line 1 column", "at column")
+    elif kind == "model_type":
+        message = "not a JSON object"
+    elif kind == "missing":
+        message = "missing"
+    elif kind == "extra_forbidden":
+        message = "unknown field"
+    elif kind == "string_pattern_mismatch":
+        message = "holds no visible character"
+    return BadRow(line, field, message)
+
+
+def _field_path(location: tuple[str | int, ...]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            name = part if part.isidentifier() and len(part) <= SHOWN_CHARACTERS else _shown(part)
+            path += f".{name}" if path else name
+    return path
+
+
+def _shown(text: str) -> str:
+    cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+    return json.dumps(cut, ensure_ascii=False)
+
+
+def _problems_pydantic_lets_pass(line: int, text: str) -> tuple[BadRow, ...]:
+    """What pydantic lets pass: a key given twice (the last would win) and NaN inside `meta`."""
+    twice: list[str] = []
+
+    def note_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        row = dict(pairs)
+        if len(row) != len(pairs):
+            keys = [key for key, _ in pairs]
+            twice.extend(key for key in row if keys.count(key) > 1)
+        return row
+
+    try:
+        row = json.loads(text, object_pairs_hook=note_twice)
+    except ValueError as error:
+        return (BadRow(line, "", f"not JSON: {error}"),)
+    problems = [BadRow(line, _shown(key), "the key is given twice") for key in twice]
+    if not _is_finite(row.get("meta")):
+        problems.append(BadRow(line, "meta", "holds a number that isn't finite"))
+    return tuple(problems[:PROBLEMS_PER_ROW])
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(_is_finite(part) for part in value.values())
+    if isinstance(value, list):
+        return all(_is_finite(part) for part in value)
+    return True

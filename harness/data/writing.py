@@ -1,0 +1,49 @@
+"""Writing tasks as JSON lines, the same bytes for the same tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from harness.data.tasks import Item, RankingTask
+
+
+def to_json_line(task: RankingTask) -> str:
+    """One row of a dataset file, newline included; empty optional fields are left out."""
+    row: dict[str, object] = {
+        "task_id": task.task_id,
+        "history": [_item_row(item) for item in task.history],
+        "candidates": [_item_row(item) for item in task.candidates],
+        "relevance": [int(label) if label.is_integer() else label for label in task.relevance],
+    }
+    if task.meta:
+        row["meta"] = task.meta
+    return json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n"
+
+
+def _item_row(item: Item) -> dict[str, object]:
+    row: dict[str, object] = {"item_id": item.item_id, "title": item.title}
+    if item.attributes:
+        row["attributes"] = item.attributes
+    return row
+
+
+def write_tasks(path: Path, tasks: Iterable[RankingTask]) -> int:
+    """Write tasks to `path` in one step (a reader sees the old file or the whole new one).
+
+    Returns:
+        The number of tasks written.
+    """
+    unfinished = path.with_name(path.name + ".unfinished")
+    count = 0
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+            for task in tasks:
+                file.write(to_json_line(task))
+                count += 1
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return count

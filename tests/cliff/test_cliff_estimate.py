@@ -1,0 +1,437 @@
+"""Estimates of p, b and λ* from class masses: planted values, plain re-computations, edge cases, coverage."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from planted_cliff import cliff_oracles
+
+from harness.cliff import (
+    ClassMass,
+    CliffDomainError,
+    MassBounds,
+    PositionRecords,
+    estimate_calibration,
+    estimate_cliff,
+    estimate_clip,
+    known_clip,
+    lambda_star,
+    lambda_star_from_log_tails,
+)
+from harness.cliff.log_odds import reciprocal_excess
+from harness.cliff.resample import MIN_TASKS, Studentized
+
+CLIP = known_clip(5.0)
+
+
+def exact(tails) -> MassBounds:
+    return MassBounds.exact(ClassMass.from_log_tail(np.log(np.asarray(tails, dtype=np.float64))))
+
+
+def records(rows, roles=("open", "separator", "close"), student=False) -> PositionRecords:
+    """From rows (task, rollout, role, index, teacher tail, base tail[, student tail])."""
+    task, rollout, role, index = (np.array(column) for column in list(zip(*rows, strict=True))[:4])
+    tails = np.array([row[4:] for row in rows], dtype=np.float64)
+    return PositionRecords(
+        roles=roles,
+        task=task,
+        rollout=rollout,
+        role=role,
+        index=index,
+        teacher=exact(tails[:, 0]),
+        base=exact(tails[:, 1]),
+        student=exact(tails[:, 2]) if student else None,
+    )
+
+
+def constant(teacher, base, tasks=12, positions=(1, 3, 1), **kwargs) -> PositionRecords:
+    """Every position of a role has the same tails."""
+    rows = [
+        (task, 0, role, index, teacher[role], base[role])
+        for task in range(tasks)
+        for role in range(len(teacher))
+        for index in range(positions[role])
+    ]
+    return records(rows, **kwargs)
+
+
+def ragged(seed: int, tasks: int = 15, student: bool = False) -> PositionRecords:
+    """Tasks with different numbers of rollouts and positions, heavy-tailed masses."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for task in range(tasks):
+        effect = rng.normal(0, 1, 3)
+        for rollout in range(rng.integers(1, 4)):
+            for role in range(3):
+                for index in range(rng.integers(1, 5) if role == 1 else 1):
+                    tails = np.exp(np.log([1e-3, 0.05, 4e-4]) + effect + rng.normal(0, 0.7, 3))
+                    rows.append((task * 7, rollout, role, index, *np.minimum(tails, 0.9)))
+    return records(rows, student=student)
+
+
+def test_planted_constant_masses_come_back_exactly():
+    teacher, base = (1e-3, 7e-4, 1e-12), (0.02, 0.3, 1e-3)
+    found = estimate_cliff(constant(teacher, base), CLIP)
+    for role, t, b in zip(found.role.roles, teacher, base, strict=True):
+        star = lambda_star_from_log_tails(math.log(t), math.log(b), math.log(5))
+        assert role.p.estimate == pytest.approx(1 - t, rel=1e-15)
+        assert role.b.estimate == pytest.approx(1 - b, rel=1e-15)
+        assert role.teacher_tail == pytest.approx(t, rel=1e-12)
+        assert role.lambda_star.value == pytest.approx(star, rel=1e-12)
+        assert role.lambda_star.low == pytest.approx(star, rel=1e-9)
+        assert role.lambda_star.high == pytest.approx(star, rel=1e-9)
+        half = lambda_star_from_log_tails(math.log(t), math.log(0.5), math.log(5))
+        assert role.lambda_star_half.value == pytest.approx(half, rel=1e-12)
+    assert found.role.binding.role == "close"
+    assert (found.n_tasks, found.n_rollouts, found.n_positions) == (12, 12, 60)
+    assert found.exact
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_role_means_are_plain_means_over_positions(seed):
+    data = ragged(seed)
+    found = estimate_cliff(data, CLIP)
+    teacher, base = np.exp(data.teacher.low.log_tail), np.exp(data.base.low.log_tail)
+    for k, role in enumerate(found.role.roles):
+        at = data.role == k
+        t, b = teacher[at].mean(), base[at].mean()
+        assert role.teacher_tail == pytest.approx(t)
+        assert role.base_tail == pytest.approx(b)
+        assert role.lambda_star.value == pytest.approx(lambda_star(1 - t, 1 - b, 5.0))
+        assert role.teacher_tail_share == pytest.approx(teacher[at].sum() / teacher.sum())
+        assert role.base_tail_share == pytest.approx(base[at].sum() / base.sum())
+        assert (role.n_positions, role.n_tasks) == (at.sum(), 15)
+        assert role.p.low < role.p.estimate < role.p.high
+        assert role.b.low < role.b.estimate < role.b.high
+    values = [role.lambda_star.value for role in found.role.roles]
+    assert found.role.binding is found.role.roles[int(np.argmin(values))]
+    assert found.role.lambda_star.value == min(values)
+    assert sum(role.teacher_tail_share for role in found.role.roles) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_sequence_is_the_mean_over_rollouts_of_the_product_of_masses(seed):
+    data = ragged(seed)
+    found = estimate_cliff(data, CLIP).sequence
+    mass = {}
+    for k in range(data.task.size):
+        key = (data.task[k], data.rollout[k])
+        before = mass.get(key, (1.0, 1.0))
+        now = (math.exp(data.teacher.low.log_mass[k]), math.exp(data.base.low.log_mass[k]))
+        mass[key] = (before[0] * now[0], before[1] * now[1])
+    p, b = np.mean(list(mass.values()), axis=0)
+    (role,) = found.roles
+    assert (role.role, role.n_positions) == ("sequence", len(mass))
+    assert role.p.estimate == pytest.approx(p)
+    assert role.b.estimate == pytest.approx(b)
+    assert found.lambda_star.value == pytest.approx(lambda_star(p, b, 5.0), rel=1e-9)
+
+
+def test_sequence_keeps_the_digits_of_tiny_tails_next_to_rounded_log_masses():
+    tail = 1e-13
+    mass = ClassMass(log_mass=np.full(120, -3e-8), log_tail=np.full(120, math.log(tail)))
+    whole = mass.product(np.zeros(120, dtype=np.int64), 1)
+    assert math.exp(whole.log_tail[0]) == pytest.approx(120 * tail, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_position_calibration_finds_the_worst_index(seed):
+    data = ragged(seed, tasks=40)
+    found = estimate_cliff(data, CLIP).position
+    teacher, base = np.exp(data.teacher.low.log_tail), np.exp(data.base.low.log_tail)
+    by_index = {}
+    for index in range(4):
+        at = (data.role == 1) & (data.index == index)
+        by_index[index] = lambda_star(1 - teacher[at].mean(), 1 - base[at].mean(), 5.0)
+    worst = min(by_index, key=by_index.get)
+    assert found.roles[1].index == worst
+    assert found.roles[1].lambda_star.value == pytest.approx(by_index[worst])
+
+
+def test_interval_agrees_with_a_plain_recomputation():
+    """The same resamples, with explicit loops and numerical derivatives instead of quadratic forms."""
+    data, resamples, seed = ragged(5), 200, 13
+    tasks = np.unique(data.task)
+    role = 1
+    sums = np.zeros((tasks.size, 3))
+    for k in np.flatnonzero(data.role == role):
+        t = int(np.searchsorted(tasks, data.task[k]))
+        sums[t] += (1, math.exp(data.teacher.low.log_tail[k]), math.exp(data.base.low.log_tail[k]))
+
+    def kappa(tail_p, tail_b):
+        z_p, z_b = math.log((1 - tail_p) / tail_p), math.log((1 - tail_b) / tail_b)
+        return float(reciprocal_excess(z_p, z_b, math.log(5)))
+
+    def value_and_error(weights):
+        n, tp, tb = weights @ sums
+        mp, mb = tp / n, tb / n
+        by_p = (kappa(mp * (1 + 1e-6), mb) - kappa(mp * (1 - 1e-6), mb)) / (2e-6 * mp)
+        by_b = (kappa(mp, mb * (1 + 1e-6)) - kappa(mp, mb * (1 - 1e-6))) / (2e-6 * mb)
+        influence = (by_p * (sums[:, 1] - mp * sums[:, 0]) + by_b * (sums[:, 2] - mb * sums[:, 0])) / n
+        return kappa(mp, mb), math.sqrt(weights @ influence**2)
+
+    everything = np.ones(tasks.size)
+    point, _ = value_and_error(everything)
+    left_out = np.array([value_and_error(everything - np.eye(tasks.size)[k])[0] for k in range(tasks.size)])
+    error = math.sqrt((tasks.size - 1) / tasks.size * ((left_out - left_out.mean()) ** 2).sum())
+    drawn = np.random.default_rng(seed).integers(tasks.size, size=(resamples, tasks.size))
+    sizes = []
+    for draw in drawn:
+        value, spread = value_and_error(np.bincount(draw, minlength=tasks.size).astype(float))
+        sizes.append(abs(value - point) / spread)
+    reach = float(np.quantile(sizes, 0.95, method="higher")) * error
+
+    found = estimate_calibration("role", data, CLIP, resamples=resamples, seed=seed)
+    star = found.roles[role].lambda_star
+    assert star.value == pytest.approx(1 + 1 / point, rel=1e-9)
+    assert star.low == pytest.approx(1 + 1 / (point + reach), rel=1e-6)
+    assert star.high == pytest.approx(1 + 1 / (point - reach), rel=1e-6)
+
+
+def test_95_percent_intervals_hold_the_planted_value():
+    """A reduced run of the benchmark: 200 data sets have a standard error of 1.5 points."""
+    shares = cliff_oracles.coverage(cliff_oracles.Planted(64), datasets=200, seed=77, resamples=300)
+    assert ((shares[:5] > 0.89) & (shares[:5] <= 0.995)).all()
+
+
+def test_choosing_the_smallest_of_tied_roles_keeps_its_level_on_the_unsafe_side():
+    tied = cliff_oracles.Planted(64, teacher_tails=(7e-4,) * 4, base_tails=(0.1,) * 4)
+    shares = cliff_oracles.coverage(tied, datasets=100, seed=78, resamples=300)
+    assert shares[-3] > 0.86
+    assert shares[-2] < 0.08
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=6), st.integers(0, 1000))
+def test_interval_of_the_largest_holds_the_largest_and_is_the_own_interval_of_a_single_one(points, seed):
+    rng = np.random.default_rng(seed)
+    point = np.array(points)
+    found = Studentized(
+        point=point, error=rng.uniform(0.1, 1, point.size), t=rng.standard_t(9, (200, point.size))
+    )
+    everyone = np.ones(point.size, dtype=bool)
+    low, high = found.interval_of_largest(everyone, 0.95)
+    assert low <= point.max() <= high
+    own_low, own_high = found.interval(0.95)
+    assert high >= own_high[np.argmax(point)]
+    if point.size == 1:
+        assert (low, high) == (own_low[0], own_high[0])
+
+
+def test_a_role_where_the_teacher_is_not_above_the_base_does_not_bind():
+    found = estimate_cliff(constant((0.2, 1e-3, 1e-3), (0.1, 0.3, 0.2)), CLIP).role
+    below = found.roles[0]
+    assert (below.lambda_star.status, below.lambda_star.value) == ("unbounded", None)
+    assert (below.lambda_star.low, below.lambda_star.high) == (None, None)
+    assert found.binding.role == "separator"
+
+
+def test_no_role_binds_where_the_teacher_is_nowhere_above_the_base():
+    found = estimate_cliff(constant((0.2, 0.3, 0.4), (0.1, 0.2, 0.3)), CLIP)
+    for calibration in (found.role, found.position, found.sequence):
+        assert calibration.binding is None
+        assert calibration.lambda_star.status == "unbounded"
+
+
+def test_an_undecided_role_has_an_interval_open_above():
+    rng = np.random.default_rng(0)
+    rows = [(task, 0, 0, 0, *np.exp(rng.normal(-4, 1.5, 2))) for task in range(30)]
+    found = estimate_cliff(records(rows, roles=("open",)), CLIP).role.roles[0].lambda_star
+    assert found.low is not None
+    assert found.low > 1
+    assert found.high is None
+
+
+def test_each_reason_for_no_value_is_named():
+    rows = []
+    for task in range(20):
+        rows.append((task, 0, 0, 0, 0.0, 0.1))
+        rows.append((task, 0, 1, 0, 1e-3, 0.0))
+        rows.append((task, 0, 2, 0, 1e-3, 1.0))
+        if task < MIN_TASKS - 1:
+            rows.append((task, 0, 3, 0, 1e-3, 0.1))
+        rows.append((task, 0, 5, 0, 1e-3, 0.1))
+    names = ("certain", "sure base", "blind base", "rare", "absent", "measured")
+    with np.errstate(divide="ignore"):
+        data = records(rows, roles=names)
+    found = estimate_cliff(data, CLIP)
+    expected = [
+        "teacher_deterministic",
+        "base_degenerate",
+        "base_degenerate",
+        "too_few_tasks",
+        "not_reached",
+        "finite",
+    ]
+    for calibration in (found.role, found.position):
+        assert [role.lambda_star.status for role in calibration.roles] == expected
+        assert [role.role for role in calibration.roles] == list(names)
+        assert calibration.binding.role == "measured"
+    rare, absent = found.role.roles[3], found.role.roles[4]
+    assert rare.lambda_star.value == pytest.approx(lambda_star(1 - 1e-3, 0.9, 5.0))
+    assert (rare.lambda_star.low, rare.p.low, rare.n_tasks) == (None, None, MIN_TASKS - 1)
+    assert (absent.n_positions, absent.p.n, absent.p.estimate, absent.index) == (0, 0, None, None)
+    # b = 1/2 needs no base: a degenerate base leaves that marker measured.
+    assert found.role.roles[1].lambda_star_half.status == "finite"
+
+
+def test_a_single_task_with_all_the_tail_leaves_the_interval_open():
+    rows = [(task, 0, 0, 0, 1e-3 if task == 0 else 0.0, 0.1) for task in range(20)]
+    with np.errstate(divide="ignore"):
+        found = estimate_cliff(records(rows, roles=("open",)), CLIP).role.lambda_star
+    assert (found.low, found.high) == (1.0, None)
+
+
+def blurred(data: PositionRecords, seen: float) -> PositionRecords:
+    """What an engine sees that shows the class but only a share of the tail."""
+
+    def bounds(mass: ClassMass) -> MassBounds:
+        return MassBounds.from_seen(mass.log_mass, mass.log_tail + math.log(seen), rounding=0.0)
+
+    return PositionRecords(
+        roles=data.roles,
+        task=data.task,
+        rollout=data.rollout,
+        role=data.role,
+        index=data.index,
+        teacher=bounds(data.teacher.low),
+        base=bounds(data.base.low),
+        student=None if data.student is None else bounds(data.student.low),
+    )
+
+
+@pytest.mark.parametrize("seen", [0.5, 0.9, 0.999])
+def test_bounds_hold_the_exact_value_and_widen_the_interval(seen):
+    data = ragged(3, tasks=40, student=True)
+    sharp, blunt = (estimate_cliff(x, CLIP) for x in (data, blurred(data, seen)))
+    assert not blunt.exact
+    for name in ("role", "position", "sequence"):
+        for a, b in zip(sharp.under(name).roles, blunt.under(name).roles, strict=True):
+            if name == "position" and a.index != b.index:
+                continue
+            assert b.lambda_star.identified_low <= a.lambda_star.value <= b.lambda_star.identified_high
+            assert b.p.low <= a.p.low < a.p.high <= b.p.high
+            assert b.b.low <= a.b.low < a.b.high <= b.b.high
+            assert b.lambda_star.low <= a.lambda_star.low
+            assert b.lambda_star.high is None or b.lambda_star.high >= a.lambda_star.high
+            assert b.clip_margin.low <= a.clip_margin.low < a.clip_margin.high <= b.clip_margin.high
+            assert a.lambda_star.identified_width == 0
+            assert b.lambda_star.identified_width is None or b.lambda_star.identified_width > 0
+
+
+def test_a_teacher_tail_that_was_not_seen_at_all_leaves_lambda_star_open_below():
+    data = blurred(constant((1e-3, 1e-3, 1e-3), (0.1, 0.3, 0.2)), seen=0.9)
+    unseen = MassBounds.from_seen(
+        np.full(data.task.size, math.log(0.999)), np.full(data.task.size, -math.inf)
+    )
+    hidden = PositionRecords(data.roles, data.task, data.rollout, data.role, data.index, unseen, data.base)
+    found = estimate_cliff(hidden, CLIP).role
+    assert found.lambda_star.low == 1.0
+    assert found.lambda_star.value > 1.0
+    assert found.binding.p.high == 1.0
+
+
+def test_bounds_from_seen_masses():
+    bounds = MassBounds.from_seen(np.log([0.7, 0.98]), np.log([0.2, 0.02]), rounding=1e-7)
+    np.testing.assert_allclose(np.exp(bounds.low.log_tail), [0.3 + 1e-7, 0.02 + 1e-7], rtol=1e-9)
+    np.testing.assert_allclose(np.exp(bounds.high.log_tail), [0.2, 0.02], rtol=1e-9)
+    np.testing.assert_allclose(np.exp(bounds.high.log_mass), [0.8, 0.98], rtol=1e-9)
+    np.testing.assert_allclose(np.exp(bounds.middle().log_tail), [0.25 + 5e-8, 0.02 + 5e-8], rtol=1e-9)
+
+
+def test_student_margin_is_its_tail_against_the_clip_edge():
+    data = ragged(8, tasks=30, student=True)
+    found = estimate_cliff(data, CLIP).role
+    teacher, student = np.exp(data.teacher.low.log_tail), np.exp(data.student.low.log_tail)
+    for k, role in enumerate(found.roles):
+        at = data.role == k
+        assert role.student_tail == pytest.approx(student[at].mean())
+        assert role.clip_margin.estimate == pytest.approx(student[at].mean() * 5 / teacher[at].mean())
+        assert role.clip_margin.low < role.clip_margin.estimate < role.clip_margin.high
+
+
+def test_same_seed_same_result_and_order_of_positions_does_not_matter():
+    data = ragged(4)
+    first = estimate_cliff(data, CLIP, seed=3)
+    assert estimate_cliff(data, CLIP, seed=3) == first
+    order = np.random.default_rng(0).permutation(data.task.size)
+    shuffled = PositionRecords(
+        roles=data.roles,
+        task=data.task[order],
+        rollout=data.rollout[order],
+        role=data.role[order],
+        index=data.index[order],
+        teacher=exact(np.exp(data.teacher.low.log_tail[order])),
+        base=exact(np.exp(data.base.low.log_tail[order])),
+    )
+    again = estimate_cliff(shuffled, CLIP, seed=3)
+    assert again.role.lambda_star.low == pytest.approx(first.role.lambda_star.low, rel=1e-9)
+    assert again.sequence.lambda_star.high == pytest.approx(first.sequence.lambda_star.high, rel=1e-9)
+    other = estimate_cliff(data, CLIP, seed=4)
+    assert other.role.lambda_star.value == first.role.lambda_star.value
+    assert other.role.lambda_star.low != first.role.lambda_star.low
+
+
+def test_one_calibration_is_the_same_as_all_three():
+    data = ragged(6)
+    whole = estimate_cliff(data, CLIP, resamples=300, seed=1)
+    for name in ("role", "position", "sequence"):
+        assert estimate_calibration(name, data, CLIP, resamples=300, seed=1) == whole.under(name)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31))
+def test_a_larger_clip_never_lowers_lambda_star(seed):
+    data = ragged(seed % 1000, tasks=10)
+    small, large = (estimate_calibration("role", data, known_clip(c), resamples=100) for c in (2.0, 6.0))
+    assert small.lambda_star.value < large.lambda_star.value
+    assert small.lambda_star.low < large.lambda_star.low
+
+
+def empty() -> PositionRecords:
+    none = np.zeros(0, dtype=np.int64)
+    return PositionRecords(("open",), none, none, none, none, exact([]), exact([]))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (empty, "no rollout reaches"),
+        (lambda: records([(0, 0, 4, 0, 0.1, 0.2)]), "beyond the list"),
+        (lambda: records([(-1, 0, 0, 0, 0.1, 0.2)]), "integers"),
+        (lambda: records([(0.5, 0, 0, 0, 0.1, 0.2)]), "integers"),
+        (lambda: records([(0, 0, 0, 0, math.nan, 0.2)]), "numbers"),
+        (lambda: records([(0, 0, 0, 0, 1.2, 0.2)]), "at most 0"),
+        (lambda: ClassMass(np.array([-0.1]), np.array([-0.1])), "add up"),
+        (lambda: ClassMass(np.array([-0.1]), np.array([-2.0, -2.0])), "one length"),
+        (lambda: MassBounds(ClassMass.from_log_tail([-3.0]), ClassMass.from_log_tail([-1.0])), "lower bound"),
+        (
+            lambda: PositionRecords(
+                ("open",), *([np.zeros(2, dtype=np.int64)] * 4), exact([0.1]), exact([0.1, 0.1])
+            ),
+            "one length",
+        ),
+    ],
+)
+def test_bad_positions_are_refused_in_one_line(make, reason):
+    with pytest.raises(CliffDomainError, match=reason) as caught:
+        make()
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_settings_are_refused():
+    data = ragged(0, tasks=8)
+    with pytest.raises(CliffDomainError, match="pass its strength"):
+        estimate_cliff(data, estimate_clip(np.ones(50)))
+    with pytest.raises(CliffDomainError, match="confidence"):
+        estimate_cliff(data, CLIP, confidence=1.0)
+    with pytest.raises(CliffDomainError, match="100"):
+        estimate_cliff(data, CLIP, resamples=10)
+
+
+def test_rounding_above_zero_is_taken_as_zero():
+    mass = ClassMass(np.array([5e-8]), np.array([-30.0]))
+    assert mass.log_mass[0] == 0.0

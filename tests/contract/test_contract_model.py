@@ -1,0 +1,95 @@
+"""The contract's prompt sentence and schemas."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+from answers import contracts, ks
+from hypothesis import given, settings
+from pydantic import ValidationError
+
+from harness.contract import DEFAULT, Contract, explain, parse
+
+
+@given(contracts, ks)
+@settings(deadline=None)
+def test_the_example_in_the_instruction_keeps_the_contract(contract, k):
+    example = contract.example(k)
+    assert parse(example, k, contract).tier == "strict"
+    assert contract.instruction(k).endswith(example)
+    assert json.dumps(contract.key, ensure_ascii=False) in contract.instruction(k)
+    assert str(k) in contract.instruction(k)
+
+
+@pytest.mark.parametrize("k", range(2, 65))
+def test_the_example_is_not_the_order_of_the_candidates(k):
+    ids = json.loads(DEFAULT.example(k))["ranking"]
+    assert ids != sorted(ids)
+    assert k < 4 or ids != sorted(ids, reverse=True)
+
+
+@given(contracts, ks)
+@settings(deadline=None)
+def test_the_schema_is_a_schema_and_the_engines_differs_only_where_it_must(contract, k):
+    schema, engine = contract.json_schema(k), contract.engine_schema(k)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    assert schema.pop("$schema").endswith("2020-12/schema")
+    assert schema["properties"][contract.key].pop("uniqueItems") is True
+    assert schema == engine
+
+
+def test_engine_schema_of_the_default():
+    assert DEFAULT.engine_schema(8) == {
+        "type": "object",
+        "properties": {
+            "ranking": {
+                "type": "array",
+                "items": {"type": "integer", "minimum": 1, "maximum": 8},
+                "minItems": 8,
+                "maxItems": 8,
+            }
+        },
+        "required": ["ranking"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_key_named_like_a_keyword_stays():
+    contract = Contract(key="uniqueItems")
+    assert set(contract.engine_schema(3)["properties"]) == {"uniqueItems"}
+
+
+@pytest.mark.vllm
+@pytest.mark.parametrize("id_style", ["integer", "string"])
+@pytest.mark.parametrize("extra_keys", [False, True])
+def test_vllms_backends_take_the_engine_schema(id_style, extra_keys):
+    pytest.importorskip("vllm")
+    from vllm.v1.structured_output.backend_guidance import has_guidance_unsupported_json_features
+    from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features, xgr
+
+    contract = Contract(id_style=id_style, extra_keys=extra_keys)
+    schema = contract.engine_schema(8)
+    assert has_xgrammar_unsupported_json_features(contract.json_schema(8))
+    assert not has_xgrammar_unsupported_json_features(schema)
+    assert not has_guidance_unsupported_json_features(schema)
+    assert xgr.Grammar.from_json_schema(json.dumps(schema)) is not None
+
+
+def test_validators_are_compiled_once():
+    assert explain.validator(Contract(), 8) is explain.validator(Contract(), 8)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key": ""}, {"id_style": "float"}, {"extra": True}, {"key": "\ud800"}, {"key": 3}]
+)
+def test_a_contract_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        Contract(**wrong)
+
+
+def test_k_below_one_is_refused():
+    for call in (DEFAULT.json_schema, DEFAULT.engine_schema):
+        with pytest.raises(ValueError, match="k must be at least 1"):
+            call(0)
