@@ -25,7 +25,7 @@ MAX_TOKENS = 64
 
 
 def engine_settings(dtype: str) -> dict[str, object]:
-    return {"dtype": dtype, "enforce_eager": True, "max_model_len": 2048, "seed": 0}
+    return {"dtype": dtype, "enforce_eager": True, "max_model_len": 1024, "seed": 0}
 
 
 def prepare(arguments: argparse.Namespace, work: Path) -> Path:

@@ -1,9 +1,9 @@
 """Judge 2,000 rankings against a faulty Gemini service of our own, beside a fixed-concurrency loop.
 
-Two services, both over real HTTP on 127.0.0.1 with 200 ms of latency. `faulty` refuses 10 % at random, breaks
-5 %, leaves 2 % without an answer, malforms 2 % and blocks 1 %. `quota` serves 60 requests a second and refuses
-what goes beyond, saying when to come back. The loop has N workers; each sends a question up to six times and
-sleeps one second after a 429, 5xx or timeout. Its questions and its client are the judge's own.
+Two services, both over real HTTP on 127.0.0.1 with 200 ms of latency. `faulty` refuses 10 % at random (with
+and without Retry-After), breaks 5 %, leaves 2 % unanswered, malforms 2 % and blocks 1 %. `quota` serves 60
+requests a second and refuses what goes beyond, saying when to come back. The loop has N workers; each sends a
+question up to eight times and sleeps one second after a 429, 5xx or timeout. Its client is the judge's own.
 
 Example: python benchmarks/judge_load.py --client google-genai
 """
@@ -23,8 +23,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "judge"))
 
-from fake_gemini import FakeGemini, Faults, Quota
-from judge_runs import make_run, make_tasks
+from fake_gemini import FakeGemini, Faults, Quota  # type: ignore[import-not-found]
+from judge_runs import make_run, make_tasks  # type: ignore[import-not-found]
 
 from harness.errors import IncompleteError
 from harness.judge import JudgeConfig, judge, load_rubric
@@ -33,7 +33,7 @@ from harness.judge.key import ApiKey
 from harness.judge.plan import Ask, Plan
 
 TIMEOUT = 2.0
-ATTEMPTS = 6
+ATTEMPTS = 8
 SLEEP = 1.0
 FAULTY = Faults(refused=0.10, broken=0.05, hanging=0.02, malformed=0.02, blocked=0.01)
 SERVICES: dict[str, dict[str, Any]] = {

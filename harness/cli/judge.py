@@ -6,13 +6,14 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
 from harness.errors import DataError, HarnessError, IncompleteError
 
 if TYPE_CHECKING:
-    from harness.judge import JudgeConfig
+    from harness.judge import JudgeConfig, JudgeResult
     from harness.runs import Run
 
 _CLIENTS = ("auto", "google-generativeai", "google-genai")
@@ -48,7 +49,7 @@ _CLIENTS = ("auto", "google-generativeai", "google-genai")
 @click.option("--client", type=click.Choice(_CLIENTS), default="auto", show_default=True)
 @click.option("--endpoint", metavar="URL", help="Base URL in place of Google's.")
 @click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=32, show_default=True, help="At most at once."
+    "--concurrency", type=click.IntRange(1, 256), default=64, show_default=True, help="At most at once."
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
 @click.option("--cache", "store", type=click.Path(path_type=Path), help="Answers and ledger (sqlite).")
@@ -79,17 +80,24 @@ def _judge(config: JudgeConfig, as_machine: bool) -> None:
     from harness.judge import judge
     from harness.runs import load
 
-    with listening(error_console()) as on_progress:
+    console = error_console()
+    if config.endpoint and config.endpoint.startswith("http://") and not _is_local(config.endpoint):
+        console.print(f"{config.endpoint} isn't encrypted: the key and the titles travel in the clear")
+    with listening(console) as on_progress:
         try:
             result = judge(config, on_progress)
         except IncompleteError:
             # What there is so far is in the metrics; the error then says why it isn't all.
             _show(load(config.run), config, None, as_machine)
             raise
-    _show(result.run, config, asdict(result.spent), as_machine)
+    _show(result.run, config, result, as_machine)
 
 
-def _show(run: Run, config: JudgeConfig, spent: dict[str, Any] | None, as_machine: bool) -> None:
+def _is_local(endpoint: str) -> bool:
+    return urlsplit(endpoint).hostname in ("localhost", "127.0.0.1", "::1")
+
+
+def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine: bool) -> None:
     from rich.console import Console
 
     from harness.cli.judge_summary import print_judged
@@ -97,14 +105,21 @@ def _show(run: Run, config: JudgeConfig, spent: dict[str, Any] | None, as_machin
 
     name = config.rubric.name
     if not as_machine:
-        print_judged(run, name, spent, Console())
+        print_judged(run, name, result, Console())
         return
     document = {
         "run": str(run.path),
         "rubric": name,
         "rubric_digest": config.rubric.digest,
         "model": config.rubric.model.name,
-        "spent": spent,
+        "spent": None
+        if result is None
+        else {
+            **asdict(result.spent),
+            "cost": result.cost,
+            "in_doubt_cost": result.in_doubt_cost,
+            "from_cache": result.from_cache,
+        },
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()

@@ -2,54 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.judge import Forecast, findings
+from harness.judge import Forecast, JudgeResult, findings, pairwise_others
 from harness.runs import Run
 from harness.stats import Estimate
 
 _PERCENT = ("coverage", "unscored", "position_bias", "rate", "preference", "inconsistent")
 
 
-def print_judged(run: Run, rubric: str, spent: dict[str, Any] | None, console: Console) -> None:
+def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Console) -> None:
     """Scores and exposure of one rubric, with what speaks against relying on it.
 
     Args:
         run: the judged run.
         rubric: its name.
-        spent: requests and money, None when it isn't known.
+        result: of the judging; None when it stopped half-way.
         console: where to.
     """
-    shown = False
-    for title, prefix in (
-        ("Rubric (0 to 1, parsed rankings alone)", f"rubric.{rubric}"),
-        ("Exposure", f"judge.{rubric}."),
-        ("Pairwise", f"pairwise.{rubric}."),
-    ):
-        rows = {
-            name: estimate
-            for name, estimate in run.metrics.items()
-            if name == prefix or name.startswith(prefix if prefix.endswith(".") else f"{prefix}.")
-        }
-        if rows:
-            shown = True
-            console.print(_table(title, rows))
-    if not shown:
+    score = f"rubric.{rubric}"
+    sections = {f"Score, 0 to 1, of parsed rankings: {score}": _below(run, score)}
+    sections[f"Exposure: judge.{rubric}"] = _below(run, f"judge.{rubric}")
+    for other in pairwise_others(run.metrics, rubric):
+        prefix = f"pairwise.{rubric}.{other}"
+        sections[f"Side by side: {prefix}"] = _below(run, prefix)
+    if not any(sections.values()):
         console.print(Text(f"{run.path}: not judged by {rubric}"))
         return
+    for title, rows in sections.items():
+        if rows:
+            console.print(_table(title, rows))
     against = findings(run.metrics, rubric)
     if against:
         console.print(Text("Against relying on this judge:", style="bold"))
         for finding in against:
-            console.print(Text(f"  {finding.code}: {finding.message}"))
-    elif f"judge.{rubric}.coverage" in run.metrics:
-        console.print(Text("These checks found nothing against this judge; at another n they may."))
-    if spent is not None:
-        console.print(Text(_spent(spent)))
+            console.print(Text(f"  {finding.code}: {finding.message}"), soft_wrap=True)
+    else:
+        console.print(Text("These checks found nothing against this judge; at a larger n they may."))
+    if result is not None:
+        console.print(Text(_spent(result)), soft_wrap=True)
+
+
+def _below(run: Run, prefix: str) -> dict[str, Estimate]:
+    """The metrics under a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix).removeprefix(".") or "all criteria, weighted": estimate
+        for name, estimate in run.metrics.items()
+        if name == prefix or name.startswith(f"{prefix}.")
+    }
 
 
 def print_forecast(expected: Forecast, model: str, console: Console) -> None:
@@ -57,8 +59,7 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
     lines = [
         f"{expected.judgements} judgements, {expected.done} of them there already",
         f"requests       {expected.requests} to {model}",
-        f"input tokens   {expected.prompt_tokens} ({expected.prompt_basis})",
-        f"output tokens  {expected.output_tokens} ({expected.output_basis})",
+        f"tokens         {expected.tokens.prompt} in, {expected.tokens.output} out, by {expected.basis}",
     ]
     if expected.cost is None or expected.highest_cost is None:
         lines.append("cost           unknown: give the price with --price INPUT OUTPUT")
@@ -68,7 +69,7 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
         )
     lines.append("Failed requests that are sent again are not included; nothing was sent that is charged.")
     for line in lines:
-        console.print(Text(line))
+        console.print(Text(line), soft_wrap=True)
 
 
 def _table(title: str, rows: dict[str, Estimate]) -> Table:
@@ -82,7 +83,7 @@ def _table(title: str, rows: dict[str, Estimate]) -> Table:
 
 
 def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    percent = any(word in name.rsplit(".", 1)[-1] for word in _PERCENT) or ".unscored" in name
+    percent = any(word in name for word in _PERCENT)
 
     def show(value: float) -> str:
         return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
@@ -95,8 +96,11 @@ def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
     return show(estimate.estimate), interval, str(estimate.n)
 
 
-def _spent(spent: dict[str, Any]) -> str:
-    line = f"{spent['requests']} requests, ${spent['cost']:.4f} for those answered"
-    if spent["in_doubt"]:
-        line += f"; {spent['in_doubt']} in doubt, at most ${spent['in_doubt_cost']:.4f} more"
-    return line
+def _spent(result: JudgeResult) -> str:
+    spent = result.spent
+    line = f"{spent.requests} requests, {spent.tokens.prompt} tokens in and {spent.tokens.output} out"
+    line += ", price unknown" if result.cost is None else f", ${result.cost:.4f}"
+    if spent.in_doubt:
+        line += f"; {spent.in_doubt} more in doubt"
+        line += "" if result.in_doubt_cost is None else f", at most ${result.in_doubt_cost:.4f}"
+    return f"{line}; {result.from_cache} judgements from the cache"

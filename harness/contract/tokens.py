@@ -1,9 +1,9 @@
 """Which tokens of a vocabulary keep a contract alive: the equivalence class at a structural position.
 
 A token keeps the contract alive when some valid answer goes on with its characters, wherever they end: a
-token may cross from one role into the next (`": [`), be white space the strict parser allows, or be an escaped
-spelling. The class is found by walking a trie of the vocabulary and the contract's automaton together, so its
-cost is that of the live branches, not of the vocabulary.
+token may cross from one role into the next (`": [`), be white space the strict parser allows, or be an
+escaped spelling. The class is found by walking a trie of the vocabulary and the contract's automaton
+together, so its cost is that of the live branches, not of the vocabulary.
 
 Bytes, not characters, are walked: byte-level vocabularies hold tokens that end inside a character.
 """
@@ -11,7 +11,7 @@ Bytes, not characters, are walked: byte-level vocabularies hold tokens that end 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ _ASCII_END = 0x80
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """Where an answer stands after whole tokens: an automaton state and the bytes of an unfinished character."""
+    """Where an answer stands after whole tokens: an automaton state, and bytes of an unfinished character."""
 
     state: State
     pending: bytes = b""
@@ -36,10 +36,28 @@ class TokenState:
         return role(self.state)
 
 
-@dataclass(slots=True)
 class _Node:
-    ids: list[int] = field(default_factory=list)
-    children: dict[int, _Node] = field(default_factory=dict)
+    """A trie's node, whose children are made when a walk first comes here: most of a vocabulary never is."""
+
+    __slots__ = ("_children", "_depth", "_tokens", "ids")
+
+    def __init__(self, tokens: list[tuple[bytes, int]], depth: int) -> None:
+        self.ids = [token_id for content, token_id in tokens if len(content) == depth]
+        self._tokens = tokens
+        self._depth = depth
+        self._children: dict[int, _Node] | None = None
+
+    @property
+    def children(self) -> dict[int, _Node]:
+        """The nodes one byte further."""
+        if self._children is None:
+            groups: dict[int, list[tuple[bytes, int]]] = {}
+            for token in self._tokens:
+                if len(token[0]) > self._depth:
+                    groups.setdefault(token[0][self._depth], []).append(token)
+            self._children = {byte: _Node(group, self._depth + 1) for byte, group in groups.items()}
+            self._tokens = []
+        return self._children
 
 
 class TokenClasses:
@@ -59,13 +77,12 @@ class TokenClasses:
         self._vocabulary = vocabulary
         self._end_ids = frozenset(end_ids)
         self._contract = contract
-        self._root = _Node()
-        for token_id, content in enumerate(vocabulary):
-            if content and token_id not in self._end_ids:
-                node = self._root
-                for byte in content:
-                    node = node.children.setdefault(byte, _Node())
-                node.ids.append(token_id)
+        spelled = [
+            (content, token_id)
+            for token_id, content in enumerate(vocabulary)
+            if content and token_id not in self._end_ids
+        ]
+        self._root = _Node(spelled, 0)
         self._classes: dict[TokenState, npt.NDArray[np.int64]] = {}
         self._beyond_ascii = sorted({char for char in contract.key if ord(char) >= _ASCII_END})
 

@@ -1,6 +1,7 @@
 """Engines turn prompts into text; each lives in one module that alone imports its library."""
 
 from harness.engines.base import (
+    ClassLogMasses,
     Engine,
     EngineInfo,
     Generation,
@@ -9,13 +10,18 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
+from harness.engines.config import EngineConfig, choose_engine, open_engine
 
 __all__ = [
+    "ClassLogMasses",
     "Engine",
+    "EngineConfig",
     "EngineInfo",
     "Generation",
     "GenerationRequest",
     "SamplingParams",
     "ScoreRequest",
     "TokenScores",
+    "choose_engine",
+    "open_engine",
 ]

@@ -83,11 +83,29 @@ class ScoreRequest:
         key: comes back on the `TokenScores`.
         prompt_ids: context that is not scored.
         completion_ids: the T tokens to score.
+        classes: where class masses are asked for, T arrays of token ids (int64, distinct, ascending), one a
+            token; positions with the same class share one array object. Empty otherwise. All requests of a
+            call have them, or none.
     """
 
     key: str
     prompt_ids: tuple[int, ...]
     completion_ids: tuple[int, ...]
+    classes: tuple[npt.NDArray[np.int64], ...] = field(default=(), compare=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClassLogMasses:
+    """Exact mass of a class of tokens and of all other tokens, as logs, at T positions; they add up to 1.
+
+    Attributes:
+        log_mass: [T] log of the class mass, −inf for none.
+        log_tail: [T] log of the mass of the complement, summed over the complement itself and not taken from
+            one minus the class mass, so that it keeps its digits where that is near 1.
+    """
+
+    log_mass: npt.NDArray[np.float64]
+    log_tail: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +117,15 @@ class TokenScores:
         logprobs: [T] logprob of the token that stands there.
         top_ids: [T, k] ids of the most likely tokens, most likely first.
         top_logprobs: [T, k] their logprobs.
+        class_masses: of the request's classes, where the engine sees the whole distribution; the top-k is
+            then left out (k = 0). None where no classes were asked for, or only the top-k is known.
     """
 
     key: str
     logprobs: npt.NDArray[np.float64]
     top_ids: npt.NDArray[np.int64]
     top_logprobs: npt.NDArray[np.float64]
+    class_masses: ClassLogMasses | None = None
 
 
 @dataclass(frozen=True, slots=True)

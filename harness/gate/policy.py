@@ -1,0 +1,176 @@
+"""`gate.yaml`: what a checkpoint must show, with which error rates."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from harness.gate.expression import PolicyError, Rule, parse_rule
+
+DEFAULT_RULE = "parse_validity.strict >= 0.95"
+
+EXAMPLE = """\
+# Policy of `harness gate`: a checkpoint passes when every rule passes.
+
+# Largest probability of a wrong verdict: of passing a checkpoint that breaks a rule, and of failing one that
+# keeps them all (whatever their number). Between 0 and 0.5.
+alpha: 0.05
+
+# Only for advice: probability with which the number of further samples, named where a rule is inconclusive,
+# would settle it if the truth is what was measured.
+power: 0.8
+
+# What the exit code says when the samples settle nothing: fail (1), pass (0) or inconclusive (4).
+on_inconclusive: inconclusive
+
+# What the rules are about. tasks: the checkpoint on tasks like these, of which the dataset is a sample.
+# list: this list of tasks and no others; a complete run then settles every rule by its plain numbers.
+scope: tasks
+
+rules:
+  # How often the raw answer keeps the contract.
+  - parse_validity.strict >= 0.95
+
+  # Answers cut off by the token budget; any failure code works alike: failure_rate.<code>.
+  - truncation_rate <= 0.02
+  # - failure_rate.extra_text <= 0.01
+
+  # Ranking quality, failures counted 0 (.all) or left out (.parsed).
+  # - ndcg_at_1.all >= 0.5
+
+  # Against --baseline RUN, paired by task: not worse by more than 0.02; better by at least 0.01.
+  # - ndcg_at_1.parsed >= baseline - 0.02
+  # - parse_validity.strict >= baseline + 0.01
+
+  # Side of the extrapolation cliff, where the run has a cliff.json.
+  # - cliff.verdict in [left]
+
+  # A rubric's score, where the run was judged.
+  # - rubric.listwise-relevance >= 0.7
+"""
+
+
+class Policy(BaseModel):
+    """What a checkpoint must show.
+
+    Attributes:
+        alpha: largest probability of a wrong verdict, in (0, 0.5).
+        power: for the advice on further samples, in (alpha, 1).
+        on_inconclusive: what the exit code says when nothing is settled.
+        scope: whether rules are about tasks like these or about this list of tasks alone.
+        rules: expressions, see `harness.gate.expression`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    power: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    on_inconclusive: Literal["fail", "pass", "inconclusive"] = "inconclusive"
+    scope: Literal["tasks", "list"] = "tasks"
+    rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
+
+    @field_validator("rules")
+    @classmethod
+    def _distinct_rules(cls, rules: tuple[str, ...]) -> tuple[str, ...]:
+        texts = [parse_rule(rule).text for rule in rules]
+        for text in texts:
+            if texts.count(text) > 1:
+                raise PolicyError(f"rule `{text}` stands there twice")
+        return tuple(texts)
+
+    @field_validator("power")
+    @classmethod
+    def _power_above_alpha(cls, power: float, info: Any) -> float:
+        if power <= info.data.get("alpha", 0.0):
+            raise PolicyError("power must be larger than alpha")
+        return power
+
+    @cached_property
+    def parsed_rules(self) -> tuple[Rule, ...]:
+        """The rules, read."""
+        return tuple(parse_rule(rule) for rule in self.rules)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all settings; comments and layout of the file don't matter."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+def load_policy(path: str | Path) -> Policy:
+    """Read a policy file.
+
+    Raises:
+        PolicyError: it can't be read, or something in it is wrong; one line that names it.
+    """
+    import yaml
+
+    try:
+        content = yaml.load(Path(path).read_bytes(), _loader())
+    except OSError as error:
+        raise PolicyError(
+            f"{path} can't be read: {error.strerror or error}; `harness gate --init` writes an example"
+        ) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PolicyError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(content, dict):
+        raise PolicyError(f"{path} must hold settings such as `alpha: 0.05` and a list `rules:`")
+    try:
+        return Policy.model_validate(content)
+    except PolicyError as error:
+        raise PolicyError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise PolicyError(f"{path}: {_first_problem(error)}") from error
+
+
+def write_example(path: Path) -> None:
+    """Write the commented example.
+
+    Raises:
+        PolicyError: the file exists already, or can't be written.
+    """
+    try:
+        with path.open("x", encoding="utf-8") as out:
+            out.write(EXAMPLE)
+    except FileExistsError:
+        raise PolicyError(f"{path} exists already; choose another name with --policy FILE") from None
+    except OSError as error:
+        raise PolicyError(f"{path} can't be written: {error.strerror or error}") from error
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """`; did you mean a, b or c?`, or nothing where no name is like it."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        return ""
+    *first, last = close
+    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting `{where}`{nearest(where, list(Policy.model_fields))}"
+    if first["loc"][:1] == ("rules",) and first["type"] == "string_type":
+        return f"{where} is no text; a rule is one line such as `{DEFAULT_RULE}`"
+    return f"{where}: {first['msg']}"
+
+
+def _loader() -> Any:
+    """A safe loader that refuses a key given twice, of which YAML libraries silently take the last."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            keys = [key.value for key, _ in node.value]
+            for key in keys:
+                if keys.count(key) > 1:
+                    raise ValueError(f"{key} is set twice")
+            return super().construct_mapping(node, deep)
+
+    return Loader

@@ -1,0 +1,124 @@
+"""What a gate decides: one result a rule, one for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from harness.stats import Estimate
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+OnInconclusive = Literal["fail", "pass", "inconclusive"]
+
+_EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
+
+
+@dataclass(frozen=True, slots=True)
+class RuleResult:
+    """How one rule came out.
+
+    Attributes:
+        rule: its text in the policy.
+        metric: the metric it is about.
+        bar: what the estimate is compared with: a value of the metric, or of the difference to the
+            baseline's; None for a word.
+        estimate: the metric, or candidate − baseline, with the interval at level 1 − 2 · alpha whose ends are
+            those of the two tests; None for a word.
+        verdict: `pass` where "the rule doesn't hold" is rejected at alpha, `fail` where "the rule
+            holds" is (after Holm's correction over the rules), else `inconclusive`.
+        why: one plain sentence.
+        p_pass: p-value of "the rule doesn't hold"; None for a word.
+        p_fail: Holm-adjusted p-value of "the rule holds"; None for a word.
+        more: further tasks (samples where each is a task of its own) that would likely settle it, None
+            where it is settled or none would.
+    """
+
+    rule: str
+    metric: str
+    bar: float | None
+    estimate: Estimate | None
+    verdict: Verdict
+    why: str
+    p_pass: float | None = None
+    p_fail: float | None = None
+    more: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Which run was judged.
+
+    Attributes:
+        run: its directory.
+        checkpoint: as its manifest names it.
+        dataset: name and split.
+        samples: how many there are.
+        planned: how many the full evaluation has.
+        baseline: checkpoint and directory of the baseline, None without one.
+    """
+
+    run: str
+    checkpoint: str
+    dataset: str
+    samples: int
+    planned: int
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFacts:
+    """What a live gate drew and what it saved.
+
+    Attributes:
+        tasks_used: tasks behind the verdict, in the order in which they were drawn.
+        tasks: tasks of the dataset.
+        samples_drawn: samples there are now, in this session or an earlier one.
+        samples_saved: samples of the full evaluation that weren't drawn.
+        stopped_early: whether the engine was stopped before its budget was used up.
+    """
+
+    tasks_used: int
+    tasks: int
+    samples_drawn: int
+    samples_saved: int
+    stopped_early: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """How a gate came out.
+
+    Attributes:
+        verdict: `pass` where every rule passes, `fail` where any fails, else `inconclusive`.
+        exit_code: 0 pass, 1 fail, 4 inconclusive, the last as the policy's `on_inconclusive` says.
+        rules: one result a rule, in the policy's order.
+        notes: what to know beside the verdict.
+        subject: which run was judged.
+        alpha: of the policy.
+        live: what a live gate saved; None for a stored run.
+    """
+
+    verdict: Verdict
+    exit_code: int
+    rules: tuple[RuleResult, ...]
+    notes: tuple[str, ...]
+    subject: Subject
+    alpha: float
+    live: LiveFacts | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers for JSON."""
+        return asdict(self)
+
+
+def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
+    """All pass → pass, any fails → fail, else inconclusive."""
+    if "fail" in rules:
+        return "fail"
+    return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
+
+
+def exit_code(verdict: Verdict, on_inconclusive: OnInconclusive) -> int:
+    """The exit code of a verdict under the policy."""
+    return _EXIT_CODES[on_inconclusive if verdict == "inconclusive" else verdict]

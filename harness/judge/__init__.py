@@ -1,0 +1,27 @@
+"""A rubric graded by Gemini on parsed rankings, with the exposure that says how far to trust it."""
+
+from harness.judge.config import JudgeConfig, JudgeProgress
+from harness.judge.findings import Finding, findings, pairwise_others
+from harness.judge.forecast import Forecast
+from harness.judge.job import JudgeResult, forecast_judging, judge, merge_metrics
+from harness.judge.metrics import METRIC_PREFIXES, rubric_metrics
+from harness.judge.rubric import Rubric
+from harness.judge.rubric_file import check_rubric, load_rubric
+
+__all__ = [
+    "METRIC_PREFIXES",
+    "Finding",
+    "Forecast",
+    "JudgeConfig",
+    "JudgeProgress",
+    "JudgeResult",
+    "Rubric",
+    "check_rubric",
+    "findings",
+    "forecast_judging",
+    "judge",
+    "load_rubric",
+    "merge_metrics",
+    "pairwise_others",
+    "rubric_metrics",
+]

@@ -1,0 +1,207 @@
+"""The seam between judging and whichever Gemini library is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from harness.errors import EngineUnavailableError
+from harness.judge.key import ApiKey
+from harness.judge.prompt import Prompt
+from harness.judge.rubric import JudgeModel
+
+ClientName = Literal["auto", "google-generativeai", "google-genai"]
+
+FailureKind = Literal[
+    "rate_limited", "server_error", "timeout", "connection", "bad_response", "rejected", "fatal"
+]
+"""`fatal` concerns every request (key, permission, model name, the library), `rejected` this one alone."""
+
+RETRIED: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "timeout"})
+MAYBE_CHARGED: frozenset[FailureKind] = frozenset({"timeout", "connection", "bad_response"})
+"""Failures that leave open whether the service did the work and charged for it."""
+
+_MODULES = {"google-generativeai": "google.generativeai", "google-genai": "google.genai"}
+_EXTRAS = {"google-generativeai": "gemini", "google-genai": "genai"}
+_MAX_DETAIL = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request.
+
+    Attributes:
+        model: the judge and its parameters.
+        prompt: system instruction and question.
+        schema: of the answer, in the subset of OpenAPI that Gemini takes.
+    """
+
+    model: JudgeModel
+    prompt: Prompt
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the service said with status 200, whatever it is worth.
+
+    Attributes:
+        text: the answer; None when there is none.
+        finish: finish reason as the API spells it (`STOP`, `SAFETY`, …); empty when unknown.
+        blocked: why the prompt itself was blocked, None when it wasn't.
+        prompt_tokens: charged input tokens, None when the service didn't say.
+        output_tokens: charged output tokens, thinking included, None when the service didn't say.
+    """
+
+    text: str | None
+    finish: str
+    blocked: str | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+
+
+class RequestFailedError(Exception):
+    """A request that brought no reply.
+
+    Attributes:
+        kind: what happened.
+        retry_after: seconds the service asked to wait, None when it didn't.
+        detail: one line for people, without the key.
+    """
+
+    def __init__(self, kind: FailureKind, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.kind: FailureKind = kind
+        self.retry_after = retry_after
+        self.detail = detail
+
+
+class JudgeClient(Protocol):
+    """A Gemini library behind one face. Methods block; they are called from several threads at once."""
+
+    name: str
+    version: str
+
+    def ask(self, question: Question) -> Reply:
+        """Send one request, exactly once.
+
+        Raises:
+            RequestFailedError: there was no reply.
+        """
+        ...
+
+    def count_tokens(self, model: str, text: str) -> int:
+        """Input tokens of a text by the service's own count; free of charge.
+
+        Raises:
+            RequestFailedError: there was no reply.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of connections; does nothing the second time."""
+        ...
+
+
+def installed_clients() -> list[str]:
+    """Names of the Gemini libraries that can be imported, without importing them."""
+    found = []
+    for name, module in _MODULES.items():
+        try:
+            if importlib.util.find_spec(module) is not None:
+                found.append(name)
+        except ModuleNotFoundError:
+            continue  # no `google` package at all
+    return found
+
+
+def open_client(
+    choice: ClientName,
+    key: ApiKey,
+    model: JudgeModel,
+    *,
+    endpoint: str | None,
+    timeout: float,
+    connections: int,
+) -> JudgeClient:
+    """The client to use: the one named, or with `auto` the first installed one that can send the request.
+
+    Args:
+        choice: which library.
+        key: the API key.
+        model: decides whether a library can send the request.
+        endpoint: base URL in place of Google's.
+        timeout: seconds to wait for an answer.
+        connections: most requests at once.
+
+    Raises:
+        EngineUnavailableError: it isn't installed, or can't send what the rubric asks for.
+    """
+    installed = installed_clients()
+    wanted = list(_MODULES) if choice == "auto" else [choice]
+    available = [name for name in wanted if name in installed]
+    if not available:
+        package = "google-generativeai or google-genai" if choice == "auto" else choice
+        extra = "gemini" if choice == "auto" else _EXTRAS[choice]
+        raise EngineUnavailableError(
+            f"{package} isn't installed; pip install 'format-safety-harness[{extra}]'"
+        )
+    if model.sets_thinking:
+        available = [name for name in available if name != "google-generativeai"]
+        if not available:
+            raise EngineUnavailableError(
+                "the rubric sets how much the model thinks, which google-generativeai can't send; "
+                "pip install 'format-safety-harness[genai]', or leave thinking_level and thinking_budget out"
+            )
+    if available[0] == "google-generativeai":
+        from harness.judge.client_generativeai import GenerativeAIClient
+
+        return GenerativeAIClient(key, endpoint=endpoint, timeout=timeout, connections=connections)
+    from harness.judge.client_genai import GenAIClient
+
+    return GenAIClient(key, endpoint=endpoint, timeout=timeout, connections=connections)
+
+
+def failure_of_status(
+    status: int, message: str, headers: Mapping[str, str], body: object, key: ApiKey
+) -> RequestFailedError:
+    """The failure behind an HTTP status other than 200.
+
+    Args:
+        status: HTTP status.
+        message: what the service said.
+        headers: of the response.
+        body: its JSON, as far as it is JSON.
+        key: to be masked.
+    """
+    from harness.judge.retry_after import retry_after_seconds
+
+    detail = one_line(f"HTTP {status}: {message}", key)
+    if status == 429:
+        return RequestFailedError("rate_limited", detail, retry_after_seconds(headers, body))
+    if status == 408:
+        return RequestFailedError("timeout", detail)
+    if status >= 500:
+        return RequestFailedError("server_error", detail, retry_after_seconds(headers, body))
+    if status in (401, 403, 404) or "API key" in message:
+        return RequestFailedError("fatal", detail)
+    return RequestFailedError("rejected", detail)
+
+
+def reply_text(text: str, key: ApiKey) -> str | None:
+    """The text of a reply, fit to be stored; None when there is none.
+
+    An endpoint may echo the key it was sent, and JSON can hold half a surrogate pair, which no file takes.
+    """
+    return key.redact(text).encode("utf-8", "replace").decode("utf-8") or None
+
+
+def one_line(text: str, key: ApiKey) -> str:
+    """The text on one line, cut to 200 characters, the key masked, unprintable characters escaped."""
+    line = " ".join(key.redact(text).split())
+    printable = "".join(
+        character if character.isprintable() else ascii(character)[1:-1] for character in line
+    )
+    return printable if len(printable) <= _MAX_DETAIL else printable[: _MAX_DETAIL - 1] + "…"

@@ -1,0 +1,251 @@
+"""Every number that judging adds to `metrics.json`, from the run directory alone."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.judge.by_task import compact, counts, sums
+from harness.judge.exposure import (
+    detectable_difference,
+    position_bias,
+    rank_correlation,
+    self_agreement,
+)
+from harness.judge.pair_metrics import pair_metrics
+from harness.judge.prompt import presented_order
+from harness.judge.records import (
+    HumanLabel,
+    Judgement,
+    PairJudgement,
+    RubricUse,
+    read_records,
+    read_rubric,
+)
+from harness.judge.rubric import Rubric
+from harness.judge.unscored import unscored_rates
+from harness.runs import Run
+from harness.stats import Estimate, bootstrap_ratio, wilson
+
+METRIC_PREFIXES = ("rubric.", "judge.", "pairwise.")
+"""What these metrics' names begin with; a merge replaces all of them."""
+
+_UNIT = (0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A strictly parsed sample of the run as it is now."""
+
+    task: int
+    task_id: str
+    ranking: tuple[int, ...]
+    relevance: float | None
+    title_excess: float
+    """Characters by which the first choice's title is longer than the mean of the candidates' titles."""
+
+
+@dataclass(slots=True)
+class _Judged:
+    """What one rubric's judge said of this run; of several lines on the same question the last counts."""
+
+    rubric: Rubric
+    rankings: dict[tuple[str, int, int], Judgement] = field(default_factory=dict)
+    pairs: dict[tuple[str, str, int, int, str | None], PairJudgement] = field(default_factory=dict)
+
+
+def rubric_metrics(run: Run) -> dict[str, Estimate]:
+    """The metrics that judging adds to a run; empty when it wasn't judged.
+
+    Of several rubrics with one name, the one used last counts: scores by different rubrics are never mixed.
+    A judgement counts while its sample parses strictly to the ranking that was judged.
+
+    - `rubric.<name>`, `rubric.<name>.<criterion>`: mean score on [0, 1] over samples (each the mean of its
+      repeats), n the scored samples.
+    - `judge.<name>.coverage`: share of strictly parsed samples that were judged.
+    - `judge.<name>.unscored`, `.unscored.<reason>`: shares of judgements without a score.
+    - `judge.<name>.self_agreement`, `.self_agreement.<criterion>`: quadratic-weighted κ between repeats.
+    - `judge.<name>.position_bias`: how often the repeat that listed the first choice earlier scored higher,
+      among repeats that differ; ½ is none.
+    - `judge.<name>.relevance_correlation`: Spearman with NDCG over all ranks.
+    - `judge.<name>.length_correlation`: Spearman with the length of the first choice's title (beyond the
+      candidates' mean length), NDCG held fixed.
+    - `judge.<name>.human_correlation`: Spearman with people's labels, when there are any.
+    - `judge.<name>.detectable_difference`: see `exposure.detectable_difference`.
+    - `pairwise.<name>.<other>.…`: see `pair_metrics`.
+
+    Raises:
+        DataError: a file of the run can't be read.
+    """
+    judged, labels = _read(run)
+    if not judged:
+        return {}
+    samples = _strict_samples(run)
+    seed = int(run.manifest.sampling.get("seed", 0))
+    metrics: dict[str, Estimate] = {}
+    for name, by_rubric in sorted(judged.items()):
+        rankings = [row for row in by_rubric.rankings.values() if _holds(row, samples)]
+        if rankings:
+            metrics |= _score_metrics(by_rubric.rubric, rankings, samples, seed)
+            metrics |= _exposure_metrics(by_rubric.rubric, rankings, samples, labels.get(name, {}), seed)
+        pairs = [row for row in by_rubric.pairs.values() if _holds(row, samples)]
+        if pairs:
+            task_of = {key: sample.task for key, sample in samples.items()}
+            metrics |= pair_metrics(name, pairs, task_of, seed)
+    return metrics
+
+
+def _read(run: Run) -> tuple[dict[str, _Judged], dict[str, dict[str, float]]]:
+    by_digest: dict[str, _Judged] = {}
+    latest: dict[str, str] = {}
+    labels: dict[str, dict[str, float]] = defaultdict(dict)
+    for record in read_records(run.path):
+        match record:
+            case RubricUse():
+                rubric = read_rubric(record)
+                by_digest.setdefault(record.digest, _Judged(rubric))
+                latest[rubric.name] = record.digest
+            case Judgement():
+                unit = (record.sample, record.repeat, record.order_seed)
+                by_digest[record.digest].rankings[unit] = record
+            case PairJudgement():
+                pair = (record.other, record.sample, record.repeat, record.order_seed, record.shown)
+                by_digest[record.digest].pairs[pair] = record
+            case HumanLabel():
+                labels[record.rubric][record.sample] = record.score
+    return {name: by_digest[digest] for name, digest in latest.items()}, labels
+
+
+def _strict_samples(run: Run) -> dict[str, _Sample]:
+    tasks = {task.task_id: (index, task) for index, task in enumerate(run.tasks())}
+    samples = {}
+    for sample in run.iter_samples():
+        ranking = sample.parse.ranking
+        if sample.parse.tier != "strict" or ranking is None:
+            continue
+        index, task = tasks[sample.task_id]
+        lengths = [len(item.title) for item in task.candidates]
+        excess = lengths[ranking[0] - 1] - sum(lengths) / len(lengths)
+        relevance = sample.scores.get("ndcg_at_k")
+        samples[sample.key] = _Sample(index, sample.task_id, ranking, relevance, excess)
+    return samples
+
+
+def _holds(row: Judgement | PairJudgement, samples: dict[str, _Sample]) -> bool:
+    sample = samples.get(row.sample)
+    return sample is not None and sample.ranking == row.ranking
+
+
+def _score_metrics(
+    rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample], seed: int
+) -> dict[str, Estimate]:
+    scored = _by_sample(rows)
+    task = compact([samples[key].task for key in scored])
+    count = counts(task)
+
+    def mean(values: Iterable[float]) -> Estimate:
+        return bootstrap_ratio(sums(task, list(values)), count, n=len(task), seed=seed, bounds=_UNIT)
+
+    name = f"rubric.{rubric.name}"
+    metrics = {name: mean(_mean_scores(rubric, scored))}
+    for criterion in rubric.criteria:
+        values = (
+            math.fsum(criterion.normalise((row.scores or {})[criterion.name]) for row in repeats)
+            / len(repeats)
+            for repeats in scored.values()
+        )
+        metrics[f"{name}.{criterion.name}"] = mean(values)
+    return metrics
+
+
+def _exposure_metrics(
+    rubric: Rubric,
+    rows: Sequence[Judgement],
+    samples: dict[str, _Sample],
+    labels: dict[str, float],
+    seed: int,
+) -> dict[str, Estimate]:
+    scored = _by_sample(rows)
+    name = f"judge.{rubric.name}"
+    metrics = {f"{name}.coverage": wilson(len({row.sample for row in rows}), len(samples))}
+    metrics |= unscored_rates(
+        name, [row.unscored for row in rows], [samples[row.sample].task for row in rows]
+    )
+    metrics |= _agreement(rubric, scored, samples, seed)
+    score = np.array(_mean_scores(rubric, scored))
+    task = np.array([samples[key].task for key in scored], dtype=np.int64)
+    relevance = np.array(
+        [math.nan if samples[key].relevance is None else samples[key].relevance for key in scored],
+        dtype=np.float64,
+    )
+    excess = np.array([samples[key].title_excess for key in scored])
+    known = ~np.isnan(relevance)
+    metrics[f"{name}.relevance_correlation"] = rank_correlation(
+        score[known], relevance[known], task[known], seed=seed
+    )
+    metrics[f"{name}.length_correlation"] = rank_correlation(
+        score[known], excess[known], task[known], given=relevance[known], seed=seed
+    )
+    human = np.array([labels.get(key, math.nan) for key in scored], dtype=np.float64)
+    labelled = ~np.isnan(human)
+    if labels:
+        metrics[f"{name}.human_correlation"] = rank_correlation(
+            score[labelled], human[labelled], task[labelled], seed=seed
+        )
+    by_task = compact(task)
+    metrics[f"{name}.detectable_difference"] = detectable_difference(sums(by_task, score), counts(by_task))
+    return metrics
+
+
+def _agreement(
+    rubric: Rubric, scored: dict[str, list[Judgement]], samples: dict[str, _Sample], seed: int
+) -> dict[str, Estimate]:
+    pairs = [pair for repeats in scored.values() for pair in combinations(repeats, 2)]
+    task = np.array([samples[first.sample].task for first, _ in pairs], dtype=np.int64)
+
+    def column(side: int, criterion: str | None) -> npt.NDArray[np.float64]:
+        rows = (pair[side].scores or {} for pair in pairs)
+        values = [rubric.score(row) if criterion is None else float(row[criterion]) for row in rows]
+        return np.array(values, dtype=np.float64)
+
+    name = f"judge.{rubric.name}"
+    metrics = {}
+    for criterion in (None, *(criterion.name for criterion in rubric.criteria)):
+        suffix = "" if criterion is None else f".{criterion}"
+        metrics[f"{name}.self_agreement{suffix}"] = self_agreement(
+            column(0, criterion), column(1, criterion), task, seed=seed
+        )
+    shown = [(_place_of_first_choice(first), _place_of_first_choice(second)) for first, second in pairs]
+    score = np.stack([column(0, None), column(1, None)], axis=1)
+    use = np.array([first != second for first, second in shown], dtype=np.bool_)
+    swap = np.array([first > second for first, second in shown], dtype=np.bool_)
+    score[swap] = score[swap][:, ::-1]
+    metrics[f"{name}.position_bias"] = position_bias(score[use, 0], score[use, 1], task[use], seed=seed)
+    return metrics
+
+
+def _place_of_first_choice(row: Judgement) -> int:
+    order = presented_order(row.order_seed, row.task_id, row.repeat, len(row.ranking))
+    return order.index(row.ranking[0])
+
+
+def _by_sample(rows: Sequence[Judgement]) -> dict[str, list[Judgement]]:
+    """Scored judgements by sample, in an order that doesn't depend on when they came in."""
+    scored: dict[str, list[Judgement]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.task_id, row.sample, row.order_seed, row.repeat)):
+        if row.scores is not None:
+            scored[row.sample].append(row)
+    return dict(scored)
+
+
+def _mean_scores(rubric: Rubric, scored: dict[str, list[Judgement]]) -> list[float]:
+    return [
+        math.fsum(rubric.score(row.scores or {}) for row in repeats) / len(repeats)
+        for repeats in scored.values()
+    ]

@@ -1,0 +1,246 @@
+"""`judge.jsonl`: append-only, one line a judged ranking, judged pair, human label or rubric used."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from harness.errors import DataError, IncompleteError
+from harness.judge.answer import Preference, UnscoredReason
+from harness.judge.rubric import Rubric
+
+JUDGE_LOG = "judge.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class RubricUse:
+    """From this line on, judgements by this rubric follow.
+
+    Attributes:
+        digest: of the rubric.
+        job: identity of run and rubric in the store, under which requests and money are counted over all
+            sessions.
+        rubric: all of it, so that the run alone is enough to compute every number again.
+    """
+
+    digest: str
+    job: str
+    rubric: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One sample's ranking, judged once.
+
+    Attributes:
+        digest: of the rubric.
+        sample: key of the sample.
+        task_id: its task.
+        repeat: 0-based; decides with `order_seed` in which order the candidates were shown.
+        order_seed: seed of the presentation.
+        ranking: what was judged.
+        model: the judge.
+        client: library and version that sent it.
+        scores: criterion → score, None when unscored.
+        unscored: the reason, None when scored.
+        note: the judge's justification, or what was wrong.
+        prompt_tokens: None when unknown.
+        output_tokens: None when unknown.
+        cached: whether the answer was there already.
+    """
+
+    digest: str
+    sample: str
+    task_id: str
+    repeat: int
+    order_seed: int
+    ranking: tuple[int, ...]
+    model: str
+    client: str
+    scores: dict[str, int] | None
+    unscored: UnscoredReason | None
+    note: str
+    prompt_tokens: int | None
+    output_tokens: int | None
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairJudgement:
+    """One sample's ranking beside that of another run, judged once.
+
+    Attributes:
+        digest: of the rubric.
+        other: name of the other run in metric names.
+        sample: key of this run's sample.
+        task_id: its task.
+        repeat: 0-based pair of presentations.
+        order_seed: seed of the presentation.
+        shown: `first` when this run's ranking was shown first, else `second`; None when both are the
+            same, which is a tie that nobody needs to be asked about.
+        ranking: this run's.
+        other_ranking: the other run's.
+        model: the judge; empty when nobody was asked.
+        client: library and version that sent it; empty when nobody was asked.
+        better: which position won, None when unscored.
+        unscored: the reason, None when scored.
+        note: the judge's justification, or what was wrong.
+        prompt_tokens: None when unknown.
+        output_tokens: None when unknown.
+        cached: whether the answer was there already.
+    """
+
+    digest: str
+    other: str
+    sample: str
+    task_id: str
+    repeat: int
+    order_seed: int
+    shown: Preference | None
+    ranking: tuple[int, ...]
+    other_ranking: tuple[int, ...]
+    model: str
+    client: str
+    better: Preference | None
+    unscored: UnscoredReason | None
+    note: str
+    prompt_tokens: int | None
+    output_tokens: int | None
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HumanLabel:
+    """A person's score of a sample.
+
+    Attributes:
+        rubric: name of the rubric it is compared with.
+        sample: key of the sample.
+        score: the person's score, on any scale that grows with quality.
+    """
+
+    rubric: str
+    sample: str
+    score: float
+
+
+Record = RubricUse | Judgement | PairJudgement | HumanLabel
+_KINDS: dict[str, type[Record]] = {
+    "rubric": RubricUse,
+    "ranking": Judgement,
+    "pair": PairJudgement,
+    "label": HumanLabel,
+}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
+_TUPLES = ("ranking", "other_ranking")
+
+
+class JudgeLog:
+    """Appends to a run's `judge.jsonl`; opening it drops a line that a crash tore.
+
+    Args:
+        folder: the run directory, locked by the caller.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with self._errors():
+            self._file = os.open(folder / JUDGE_LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            content = (folder / JUDGE_LOG).read_bytes()
+            os.ftruncate(self._file, content.rfind(b"\n") + 1)
+
+    def __enter__(self) -> JudgeLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._file)
+
+    def append(self, record: Record) -> None:
+        """Add a line; it is with the operating system when this returns.
+
+        Raises:
+            IncompleteError: the disk is full or gone; what was written before is kept.
+        """
+        row = {"kind": _NAMES[type(record)], **asdict(record)}
+        line = json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        with self._errors():
+            if os.write(self._file, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _errors(self) -> _DiskErrors:
+        return _DiskErrors(self._folder)
+
+
+class _DiskErrors:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(value, OSError):
+            raise IncompleteError(
+                f"can't write to {self._folder}: {value.strerror or value}; "
+                "make room and run the same command to go on"
+            ) from value
+
+
+def read_records(folder: Path) -> Iterator[Record]:
+    """Stream a run's judge records, oldest first, skipping a torn last line; none when nothing was judged.
+
+    Raises:
+        DataError: a line before the last can't be read; the message names it.
+    """
+    path = folder / JUDGE_LOG
+    if not path.exists():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                yield _from_line(line)
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{path}:{number}: not a judge record ({error!r}); delete this line and run the same "
+                    "`harness judge` again"
+                ) from error
+
+
+def read_rubric(use: RubricUse) -> Rubric:
+    """The rubric of a `RubricUse`.
+
+    Raises:
+        DataError: it was changed by hand or written by another version.
+    """
+    try:
+        rubric = Rubric.model_validate_json(json.dumps(use.rubric))
+    except ValueError as error:
+        raise DataError(
+            f"{JUDGE_LOG} holds a rubric that can't be read: {str(error).splitlines()[0]}"
+        ) from error
+    if rubric.digest != use.digest:
+        raise DataError(f"{JUDGE_LOG} holds a rubric {rubric.name} that was changed; judge the run again")
+    return rubric
+
+
+def _from_line(line: bytes) -> Record:
+    row = json.loads(line)
+    kind: Any = _KINDS[row.pop("kind")]
+    known = {field.name for field in fields(kind)}
+    values = {
+        name: tuple(value) if name in _TUPLES else value for name, value in row.items() if name in known
+    }
+    record: Record = kind(**values)
+    return record

@@ -1,0 +1,1 @@
+"""Training: warm start, on-policy distillation, and the tiny checkpoints they can be shown on."""

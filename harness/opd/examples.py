@@ -1,0 +1,91 @@
+"""What a causal model is to learn from a token sequence, and how ranking tasks become such examples."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harness.contract import Contract
+from harness.data.prompt import render_prompt
+from harness.data.tasks import RankingTask
+from harness.engines.tokenizer import ChatTokenizer
+from harness.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A sequence of T tokens with one target per position.
+
+    Attributes:
+        token_ids: [T] what the model reads.
+        targets: [T] the token it is to predict after reading position t.
+        weights: [T] ≥ 0, what that prediction counts; 0 where nothing is to be learnt.
+    """
+
+    token_ids: tuple[int, ...]
+    targets: tuple[int, ...]
+    weights: tuple[float, ...]
+
+
+def completion_example(prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> Example:
+    """Learn the completion, each token with weight 1, and nothing of the prompt.
+
+    The last completion token (EOS) is a target and not read: nothing comes after it.
+
+    Args:
+        prompt_ids: at least one token.
+        completion_ids: at least one token.
+    """
+    unlearnt = len(prompt_ids) - 1
+    return Example(
+        token_ids=(*prompt_ids, *completion_ids[:-1]),
+        targets=(*prompt_ids[1:], *completion_ids),
+        weights=(0.0,) * unlearnt + (1.0,) * len(completion_ids),
+    )
+
+
+def ideal_ranking(relevance: Sequence[float]) -> tuple[int, ...]:
+    """Candidate numbers by falling relevance; equal labels in the order of the prompt."""
+    return tuple(sorted(range(1, len(relevance) + 1), key=lambda number: (-relevance[number - 1], number)))
+
+
+def answer_text(ranking: Sequence[int], contract: Contract) -> str:
+    """The answer that gives this ranking and keeps the contract."""
+    return json.dumps({contract.key: [contract.spell(number) for number in ranking]}, ensure_ascii=False)
+
+
+def sft_examples(
+    tasks: Sequence[RankingTask],
+    tokenizer: ChatTokenizer,
+    contract: Contract,
+    context_length: int | None = None,
+) -> list[Example]:
+    """Prompt → ideal answer and EOS, one example a task.
+
+    Args:
+        tasks: at least one.
+        tokenizer: gives prompts, answers and EOS as the checkpoint's engine would see them.
+        contract: the output format to teach.
+        context_length: longest sequence the model takes, None for no limit.
+
+    Raises:
+        DataError: a tokenizer without an end token, or a sequence longer than the context.
+    """
+    eos = tokenizer.eos_token_id
+    if eos is None:
+        raise DataError(f"{tokenizer.folder}: the tokenizer has no eos_token, so no answer could ever end")
+    prompts = tokenizer.encode([render_prompt(task, contract) for task in tasks])
+    answers = tokenizer.tokenizer(
+        [answer_text(ideal_ranking(task.relevance), contract) for task in tasks], add_special_tokens=False
+    )["input_ids"]
+    examples = []
+    for task, prompt, answer in zip(tasks, prompts, answers, strict=True):
+        length = len(prompt) + len(answer) + 1
+        if context_length is not None and length > context_length:
+            raise DataError(
+                f"task {task.task_id} takes {length} tokens and the model {context_length}; "
+                "leave the task out or shorten its titles"
+            )
+        examples.append(completion_example(prompt, (*answer, eos)))
+    return examples

@@ -1,0 +1,135 @@
+"""From a checkpoint folder to a trained one: load, train, save with a log; never half a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from harness.engines.checkpoint import Checkpoint
+from harness.errors import EngineUnavailableError
+from harness.evaluate.progress import OnProgress, Progress, ignore
+from harness.opd.examples import Example
+from harness.opd.optimisation import Optimisation, Placement, TrainingStep
+from harness.opd.training import train
+
+LOG = "train.jsonl"
+# What belongs to a checkpoint besides config and weights; copied byte for byte, so that the hashes of
+# tokenizer and chat template stay those of the checkpoint that training began from.
+CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+    "generation_config.json",
+)
+
+
+@contextlib.contextmanager
+def unfinished_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name if the block ends well and is removed if it doesn't."""
+    folder = out.with_name(out.name + ".unfinished")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fit_checkpoint(
+    checkpoint: Checkpoint,
+    examples: Sequence[Example],
+    optimisation: Optimisation,
+    placement: Placement,
+    folder: Path,
+    on_progress: OnProgress = ignore,
+    stage: str = "fine-tuning",
+) -> TrainingStep:
+    """Train a checkpoint on examples and save the result and a log of every step.
+
+    Args:
+        checkpoint: a whole model, no adapter.
+        examples: at least one.
+        optimisation: how the weights are moved.
+        placement: where and in which precision.
+        folder: exists; gets the files of the trained checkpoint and `train.jsonl`.
+        on_progress: told after every step.
+        stage: what it is told is being done.
+
+    Returns:
+        The last step.
+
+    Raises:
+        EngineUnavailableError: transformers can't load the checkpoint.
+        HarnessError: the loss stopped being finite.
+    """
+    device = _device(placement.device)
+    precision = placement.precision
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "mixed"
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    model = _load(checkpoint, placement, dtype).to(device).train()
+    last: list[TrainingStep] = []
+    with (
+        (folder / LOG).open("w", encoding="utf-8") as log,
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+    ):
+        torch.manual_seed(optimisation.seed)
+
+        def on_step(step: TrainingStep) -> None:
+            log.write(json.dumps(dataclasses.asdict(step)) + "\n")
+            log.flush()
+            last[:] = [step]
+            on_progress(Progress(f"{stage}, loss {step.loss:.3f}", step.step, optimisation.steps))
+
+        train(model, examples, optimisation, autocast=precision == "mixed", on_step=on_step)
+    _save(model, checkpoint, folder)
+    return last[0]
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted != "auto":
+        return torch.device(wanted)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _load(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype) -> Any:
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(checkpoint.path),
+            dtype=dtype,
+            trust_remote_code=placement.trust_remote_code,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise EngineUnavailableError(
+            f"transformers can't load {checkpoint.name} as a causal model "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
+    if placement.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return model
+
+
+def _save(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
+    # In the dtype it came in: a bfloat16 checkpoint trained in float32 would double in size.
+    dtype = getattr(torch, checkpoint.dtype or "float32", torch.float32)
+    # Some published generation configs don't pass transformers' own check on saving; theirs is copied below.
+    model.generation_config = GenerationConfig()
+    model.to(dtype).save_pretrained(folder)
+    for pattern in CARRIED:
+        for file in sorted(checkpoint.path.glob(pattern)):
+            shutil.copyfile(file, folder / file.name)

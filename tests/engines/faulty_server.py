@@ -1,0 +1,103 @@
+"""A local OpenAI-compatible server that misbehaves on demand; it echoes prompts, no model is behind it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+# What to do with the n-th completion request (from 0): None answers it, otherwise a `Fault`.
+Script = Callable[[int, dict[str, Any]], "Fault | None"]
+
+
+class Fault:
+    """A misbehaviour: a status with headers, or, with status 0, a connection closed without an answer."""
+
+    def __init__(self, status: int, message: str = "broken", headers: dict[str, str] | None = None) -> None:
+        self.status = status
+        self.message = message
+        self.headers = headers or {}
+
+
+class FaultyServer:
+    """Serves on a free port of the loopback interface."""
+
+    def __init__(self, script: Script, models: tuple[str, ...] = ("echo",)) -> None:
+        self.script = script
+        self.models = models
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.busy = 0
+        self.most_busy = 0
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
+        usage = {"prompt_tokens": 1, "completion_tokens": 2}
+        if "messages" in body:
+            message = {"role": "assistant", "content": f"echo {body['messages'][0]['content']}"}
+            return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
+        return {"choices": [{"text": f"echo {body['prompt']}", "finish_reason": "length"}], "usage": usage}
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def _send(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
+                content = json.dumps(value).encode()
+                self.send_response(status)
+                for name, text in {**(headers or {}), "Content-Length": str(len(content))}.items():
+                    self.send_header(name, text)
+                self.end_headers()
+                self.wfile.write(content)
+
+            def do_GET(self) -> None:
+                if self.path == "/v1/models":
+                    self._send(200, {"data": [{"id": name} for name in outer.models]})
+                else:
+                    self._send(404, {"detail": "Not Found"})
+
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if self.path not in ("/v1/completions", "/v1/chat/completions"):
+                    self._send(404, {"detail": "Not Found"})
+                    return
+                with outer._lock:
+                    number = len(outer.bodies)
+                    outer.bodies.append(body)
+                    outer.headers.append(dict(self.headers))
+                    outer.busy += 1
+                    outer.most_busy = max(outer.most_busy, outer.busy)
+                fault = outer.script(number, body)
+                with outer._lock:
+                    outer.busy -= 1
+                if fault is None:
+                    self._send(200, outer.answer(body))
+                elif fault.status == 0:
+                    self.close_connection = True
+                    self.connection.close()
+                else:
+                    self._send(fault.status, {"error": {"message": fault.message}}, fault.headers)
+
+        return Handler
+
+
+@contextmanager
+def faulty(script: Script, **settings: Any) -> Iterator[FaultyServer]:
+    server = FaultyServer(script, **settings)
+    try:
+        yield server
+    finally:
+        server.close()

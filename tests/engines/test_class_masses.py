@@ -1,0 +1,208 @@
+"""Class masses: exact by hf, bounds from top-k, against tables and float64 softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.contract import Contract
+from harness.contract.tokens import TokenClasses
+from harness.engines import Engine, EngineConfig, ScoreRequest, TokenScores, open_engine
+from harness.engines.class_masses import bounds_from_top_k, score_classes
+
+ANSWERS = (
+    ['{"', "ranking", '":', " [", "1", ",", " 2", "]}", "<|im_end|>"],
+    ['{"', "ranking", '"', ":", "[", "2", ",", " 1", "]", "}", "<|im_end|>"],
+    ['{"', "ranking", '":', "[", "2", ",", " 2"],
+    ["x"],
+)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("transformers")
+    from planted_bigram import TEACHER, write_planted
+
+    return write_planted(tmp_path_factory.mktemp("planted") / "teacher", TEACHER)
+
+
+def planted_requests(folder: Path) -> tuple[list[ScoreRequest], dict[str, list[float]]]:
+    """Requests of the planted answers, and the class mass the table says each position has."""
+    from planted_bigram import START, TEACHER, token_ids
+
+    from harness.engines.vocabulary import read_vocabulary
+
+    vocabulary = read_vocabulary(EngineConfig(engine="hf", ckpt=str(folder)))
+    classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, Contract())
+    ids = token_ids(folder)
+    requests, expected = [], {}
+    for number, answer in enumerate(ANSWERS):
+        state, members, masses = classes.start(2), [], []
+        for before, token in zip([START, *answer], answer, strict=False):
+            role, mass = TEACHER.at(before)
+            assert state.role == role
+            members.append(classes.members(state))
+            masses.append(mass)
+            following = classes.advance(state, ids[token])
+            if following is None:
+                break
+            state = following
+        requests.append(
+            ScoreRequest(
+                f"r{number}", (ids["1"], ids["\n"]), tuple(ids[token] for token in answer), tuple(members)
+            )
+        )
+        assert len(members) == len(answer)
+        expected[f"r{number}"] = masses
+    return requests, expected
+
+
+@pytest.mark.model
+def test_hf_recovers_planted_masses(planted: Path) -> None:
+    requests, expected = planted_requests(planted)
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted), device="cpu", batch_size=3))
+    engine.start()
+    found = {one.key: one for one in score_classes(engine, requests)}
+    engine.close()
+    for key, masses in expected.items():
+        bounds = found[key].masses
+        assert bounds.is_exact
+        np.testing.assert_allclose(np.exp(bounds.low.log_mass), masses, rtol=0, atol=1e-6)
+        # The tail keeps digits that one minus a float32 mass would not have.
+        np.testing.assert_allclose(np.exp(bounds.low.log_tail), 1 - np.array(masses), rtol=1e-4)
+
+
+@pytest.mark.model
+@pytest.mark.vllm
+def test_vllm_bounds_hold_planted_masses(planted: Path) -> None:
+    pytest.importorskip("vllm")
+    requests, expected = planted_requests(planted)
+    engine = open_engine(EngineConfig(engine="vllm", ckpt=str(planted), enforce_eager=True))
+    try:
+        engine.start()
+        narrow = {one.key: one for one in score_classes(engine, requests, top_k=1)}
+        wide = {one.key: one for one in score_classes(engine, requests, top_k=1, max_top_k=64)}
+    finally:
+        engine.close()
+    for key, masses in expected.items():
+        for scores in (narrow[key], wide[key]):
+            low, high = (np.exp(mass.log_mass) for mass in (scores.masses.low, scores.masses.high))
+            assert np.all(low <= np.array(masses) + 1e-6)
+            assert np.all(high >= np.array(masses) - 1e-6)
+    assert wide["r0"].top_k > 1
+    spread = [
+        float(np.max(np.exp(one.masses.high.log_mass) - np.exp(one.masses.low.log_mass)))
+        for one in wide.values()
+    ]
+    assert max(spread) < 5e-6
+
+
+@pytest.mark.model
+def test_hf_agrees_with_a_float64_softmax_in_any_block(
+    tiny_qwen3: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from harness.engines import hf_scoring
+
+    rng = np.random.default_rng(0)
+    every = np.arange(384)
+    shared = np.sort(rng.choice(384, 20, replace=False))
+    requests = []
+    for number, length in enumerate((1, 5, 9)):
+        classes = [np.sort(rng.choice(384, 1 + t, replace=False)) for t in range(length)]
+        classes[0] = shared
+        classes[-1] = every if number else np.array([], dtype=np.int64)
+        prompt = tuple(int(i) for i in rng.integers(3, 384, 7 + number))
+        answer = tuple(int(i) for i in rng.integers(3, 384, length))
+        requests.append(ScoreRequest(f"r{number}", prompt, answer, tuple(classes)))
+    monkeypatch.setattr(hf_scoring, "BLOCK_LOGITS", 4 * 384)
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu", batch_size=2))
+    engine.start()
+    found = {one.key: one for one in engine.score(requests, 5)}
+    engine.close()
+    model = AutoModelForCausalLM.from_pretrained(str(tiny_qwen3), dtype=torch.float32).eval()
+    for request in requests:
+        row = torch.tensor([[*request.prompt_ids, *request.completion_ids]])
+        with torch.inference_mode():
+            logprobs = model(row).logits[0].double().log_softmax(-1).numpy()
+        for t, members in enumerate(request.classes):
+            at = logprobs[len(request.prompt_ids) - 1 + t]
+            masses = found[request.key].class_masses
+            assert masses is not None
+            others = np.setdiff1d(every, members)
+            inside = np.logaddexp.reduce(at[members], initial=-np.inf)
+            outside = np.logaddexp.reduce(at[others], initial=-np.inf)
+            np.testing.assert_allclose(masses.log_mass[t], inside, atol=1e-5)
+            np.testing.assert_allclose(masses.log_tail[t], outside, atol=1e-5)
+            np.testing.assert_allclose(
+                found[request.key].logprobs[t], at[request.completion_ids[t]], atol=1e-5
+            )
+
+
+@pytest.mark.model
+def test_a_class_is_needed_for_every_token(tiny_qwen3: Path) -> None:
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu"))
+    engine.start()
+    with pytest.raises(ValueError, match="1 classes for 2 tokens"):
+        list(engine.score([ScoreRequest("r", (5,), (6, 7), (np.array([3]),))], 5))
+    engine.close()
+
+
+class TopK:
+    """Not an engine under test: a known distribution seen through a top-k, as a server shows it."""
+
+    def __init__(self, logprobs: np.ndarray[Any, Any]) -> None:
+        self.logprobs = logprobs
+        self.asked: list[int] = []
+
+    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+        self.asked.append(top_k)
+        for request in requests:
+            order = np.argsort(-self.logprobs, axis=1)[:, :top_k]
+            own = self.logprobs[np.arange(len(order)), list(request.completion_ids)]
+            yield TokenScores(request.key, own, order, np.take_along_axis(self.logprobs, order, 1))
+
+
+@given(data=st.data(), k=st.integers(1, 12))
+def test_bounds_hold_the_truth_and_shrink_with_k(data: st.DataObject, k: int) -> None:
+    seed = data.draw(st.integers(0, 2**32 - 1))
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=data.draw(st.floats(0.1, 8)), size=(3, 12))
+    logprobs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    classes = tuple(np.flatnonzero(rng.random(12) < 0.5) for _ in range(3))
+    request = ScoreRequest("r", (0,), tuple(int(i) for i in rng.integers(0, 12, 3)), classes)
+    truth = np.array([np.exp(row[ids]).sum() for row, ids in zip(logprobs, classes, strict=True)])
+    widths = []
+    for size in (k, 12):
+        [scores] = TopK(logprobs).score([request], size)
+        bounds = bounds_from_top_k(request, scores)
+        low, high = np.exp(bounds.low.log_mass), np.exp(bounds.high.log_mass)
+        assert np.all(low <= truth + 1e-9)
+        assert np.all(high >= truth - 1e-9)
+        widths.append(high - low)
+    assert np.all(widths[1] <= widths[0] + 1e-12)
+    assert np.all(widths[1] < 1e-6)
+
+
+def test_k_is_raised_only_where_the_tail_is_uncertain() -> None:
+    sure = np.log(np.array([[0.98, 0.02 - 1e-9, *[1e-11] * 98]]))
+    flat = np.log(np.full((1, 100), 0.01))
+    members = (np.array([0]),)
+    for logprobs, asked in ((sure, [4]), (flat, [4, 16, 64, 100])):
+        engine = TopK(logprobs)
+        request = ScoreRequest("r", (0,), (0,), members)
+        [scores] = score_classes(as_engine(engine), [request], top_k=4, max_top_k=100)
+        assert engine.asked == asked
+        assert scores.top_k == asked[-1]
+
+
+def as_engine(one: Any) -> Engine:
+    return one

@@ -1,0 +1,90 @@
+"""A run killed at random moments and resumed gives the numbers of one that was never stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.data.loading import load_tasks
+
+ROOT = Path(__file__).parents[2]
+TASKS = 48
+KILLS = 3
+
+
+def command(checkpoint: Path, out: Path) -> list[str]:
+    made = [sys.executable, "-m", "harness", "eval", "--ckpt", str(checkpoint), "--engine", "hf", "--json"]
+    made += ["--data", "fashion-mini", "--limit", str(TASKS), "--max-tokens", "24", "--batch-size", "4"]
+    return [*made, "--temperature", "1", "--out", str(out)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def finished_lines(out: Path) -> int:
+    path = out / "samples.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def start(checkpoint: Path, out: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command(checkpoint, out),
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, how: signal.Signals) -> None:
+    """Send a signal once this many samples are on disk; polls, since the moment is the child's to reach."""
+    while process.poll() is None and finished_lines(out) < lines:
+        time.sleep(0.002)
+    process.send_signal(how)
+    process.wait()
+
+
+@pytest.mark.model
+def test_killed_runs_end_like_undisturbed_ones(tiny_qwen3: Path, tmp_path: Path) -> None:
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    subprocess.run(command(tiny_qwen3, calm), env=environment(), check=True, capture_output=True)
+    rng = random.Random(20)
+    for _ in range(KILLS):
+        before = finished_lines(killed)
+        process = start(tiny_qwen3, killed)
+        stop_after(process, killed, before + rng.randint(1, TASKS // (2 * KILLS)), signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+        # What a dying machine may leave behind: part of a line.
+        with (killed / "samples.jsonl").open("ab") as file:
+            file.write(b'{"key": "torn')
+    assert finished_lines(killed) < TASKS
+    subprocess.run(command(tiny_qwen3, killed), env=environment(), check=True, capture_output=True)
+    assert (killed / "metrics.json").read_bytes() == (calm / "metrics.json").read_bytes()
+    assert sorted((killed / "samples.jsonl").read_bytes().splitlines()) == sorted(
+        (calm / "samples.jsonl").read_bytes().splitlines()
+    )
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_how_to_go_on(tiny_qwen3: Path, tmp_path: Path, how: signal.Signals) -> None:
+    out = tmp_path / "run"
+    process = start(tiny_qwen3, out)
+    stop_after(process, out, 4, how)
+    assert process.stderr is not None
+    error = process.stderr.read().decode()
+    assert process.returncode == 3
+    assert "run the same command to go on" in error
+    assert "Traceback" not in error
+    assert '"status": "incomplete"' in (out / "manifest.json").read_text()
+    assert not (out / "metrics.json").exists()
+
+
+def test_the_split_is_large_enough() -> None:
+    """The kills above must come before the end, or they would test nothing."""
+    assert len(load_tasks("fashion-mini").tasks) >= TASKS
