@@ -65,7 +65,7 @@ _OPTIONS = (
     click.option("--base-url", "base_urls", multiple=True, help="Server of the base (openai)."),
 )
 # `harness eval` has a --base-url of its own, which is the student's.
-_NOT_IN_EVAL = ("base_urls",)
+_NOT_IN_EVAL = ("teacher_urls", "base_urls")
 _CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
 
 
@@ -74,6 +74,9 @@ def cliff_options(command: Command) -> Command:
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
+
+
+_NAMES = tuple(parameter.name or "" for parameter in click.command()(cliff_options(lambda: None)).params)
 
 
 def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig:
@@ -101,16 +104,41 @@ def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig
         raise HarnessError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
 
 
-def asks_for_cliff(options: dict[str, Any]) -> bool:
-    """Whether any option that means nothing without a cliff estimate was given."""
-    return any(options.get(name) is not None for name in _CLIFF_ONLY)
-
-
 def eval_cliff_options(command: Command) -> Command:
     """Give `harness eval` the same options, but those whose names it uses itself."""
-    parameters = click.command()(cliff_options(lambda: None)).params
-    names = {parameter.name for parameter in parameters} - set(_NOT_IN_EVAL)
-    kept = [option for option, parameter in zip(_OPTIONS, parameters, strict=True) if parameter.name in names]
-    for option in reversed(kept):
-        command = option(command)
+    for option, name in reversed(list(zip(_OPTIONS, _NAMES, strict=True))):
+        if name not in _NOT_IN_EVAL:
+            command = option(command)
     return command
+
+
+def split_cliff_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of the evaluation itself, and those of `eval_cliff_options`."""
+    ours = {name: value for name, value in options.items() if name in _NAMES and name not in _NOT_IN_EVAL}
+    return {name: value for name, value in options.items() if name not in ours}, ours
+
+
+def cliff_for_evaluation(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig | None:
+    """The cliff estimate that `harness eval` was asked for; its student is the evaluated checkpoint.
+
+    Args:
+        evaluation: with its engine settled.
+        options: those of `eval_cliff_options`.
+
+    Returns:
+        None where no option that means nothing without an estimate was given.
+
+    Raises:
+        HarnessError: it can't be made; nothing has run yet.
+    """
+    from harness.evaluate.cliff_job import check_cliff
+
+    if all(options.get(name) is None for name in _CLIFF_ONLY):
+        return None
+    if evaluation.engine.engine == "openai":
+        raise HarnessError(
+            "teacher and base need servers of their own; evaluate first, then run harness cliff"
+        )
+    config = cliff_config(evaluation, options | {"student": evaluation.engine.ckpt})
+    check_cliff(config)
+    return config

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from harness.cli.cliff_options import eval_cliff_options, split_cliff_options
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 
 
@@ -14,25 +15,38 @@ from harness.cli.eval_options import eval_config, eval_options, settle_engine
     epilog="Example: harness eval --ckpt ./my-checkpoint --data fashion-mini --split test --limit 64",
 )
 @eval_options
+@eval_cliff_options
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def eval_command(as_machine: bool, **options: Any) -> None:
     """Generate listwise JSON from a checkpoint; measure parse validity and NDCG@1 apart from each other.
 
     Killed or interrupted, the same command goes on where it stopped and gives the same numbers.
+
+    With --teacher, --base, --lambda and --clip (or --clip-from, --ratios) the checkpoint is also placed on
+    its side of the extrapolation cliff, as by `harness cliff`, and the run gets a `cliff.json`.
     """
     from rich.console import Console
 
+    from harness.cli.cliff_options import cliff_for_evaluation
+    from harness.cli.cliff_summary import print_cliff
     from harness.cli.listening import error_console, listening
     from harness.cli.summary import as_json, print_run
     from harness.evaluate import evaluate
+    from harness.evaluate.cliff_job import cliff_of_run
+    from harness.runs import load
 
     console = error_console()
+    options, cliff_options = split_cliff_options(options)
     config = eval_config(options)
     if config.engine.engine == "auto":
         config = settle_engine(config, console)
+    cliff = cliff_for_evaluation(config, cliff_options)
     with listening(console) as on_progress:
         run = evaluate(config, on_progress)
+        report = None if cliff is None else cliff_of_run(cliff, run, on_progress)
     if as_machine:
-        click.echo(as_json(run))
-    else:
-        print_run(run, Console())
+        click.echo(as_json(load(run.path)))
+        return
+    print_run(run, Console())
+    if report is not None:
+        print_cliff(report, Console())

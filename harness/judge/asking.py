@@ -93,14 +93,14 @@ class Asking:
 
         Raises:
             HarnessError: every request would fail: the key, the model's name, or the request itself.
-            IncompleteError: interrupted twice, or the disk is full or gone.
+            IncompleteError: interrupted again while stopping, or the disk is full or gone.
         """
         self._began = time.monotonic()
         try:
             asyncio.run(self._ask_all(asks))
         except asyncio.CancelledError:
             raise IncompleteError(
-                "interrupted twice: the answers under way are lost; run the same command to go on"
+                "interrupted while waiting: the answers under way are lost; run the same command to go on"
             ) from None
         if self._fatal is not None:
             raise self._fatal
@@ -284,6 +284,6 @@ class Asking:
             self._stop.set()
 
     def _interrupted(self) -> None:
-        if self.stopped == "interrupted" and self._main is not None:
-            self._main.cancel()
+        if self.stopped is not None and self._main is not None:
+            self._main.cancel()  # it is waiting for the last answers, and the user for the prompt
         self._halt("interrupted", "")

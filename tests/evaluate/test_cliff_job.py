@@ -16,6 +16,7 @@ pytest.importorskip("transformers")
 from planted_bigram import BASE, END, GARBAGE, START, TEACHER, token_ids, write_planted, write_tasks
 from tiny_qwen3 import write_tiny_qwen3
 
+from harness.cli import main
 from harness.cli.cliff import cliff
 from harness.cliff import CliffResult, lambda_star
 from harness.errors import DataError, EngineUnavailableError, HarnessError
@@ -104,9 +105,8 @@ def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) 
 
 def test_what_the_file_holds(measured: Path) -> None:
     document = json.loads((measured / "cliff.json").read_bytes())
-    assert [model["role"] for model in document["models"]] == ["teacher", "base", "student"] or [
-        model["role"] for model in document["models"]
-    ] == ["teacher", "base", "base"]
+    # The student is the base's checkpoint here, which is scored once.
+    assert [model["role"] for model in document["models"]] == ["teacher", "base"]
     assert all(model["exact"] for model in document["models"])
     assert document["rollouts"]["drawn"] == 2 * TASKS
     assert document["observed"] in ("left", "right", "on_cliff")
@@ -195,7 +195,7 @@ def test_other_tokenizers_are_refused_before_anything_runs(planted: Path, tmp_pa
         (("--lambda", "1.1"), HarnessError, "exactly one of --clip"),
         (("--lambda", "1.1", "--clip", "5", "--ratios", "x.jsonl"), HarnessError, "exactly one of --clip"),
         (("--clip", "5"), HarnessError, "--lambda"),
-        (("--lambda", "1.1", "--clip", "5", "--grid", "0"), click.ClickException, "grid"),
+        (("--lambda", "1.1", "--clip", "5", "--grid", "0"), click.ClickException, "not in the range x>0"),
     ],
 )
 def test_bad_options(
@@ -238,3 +238,20 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
     engine = EngineConfig(engine="hf", ckpt=str(planted / "base"))
     with pytest.raises(DataError, match="every completion is empty"):
         read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
+
+
+def test_harness_eval_writes_the_same_file(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["eval", "--ckpt", str(planted / "base"), "--engine", "hf", "--device", "cpu", "--limit", "9"]
+    given += ["--data", str(planted / "tasks.jsonl"), "--max-tokens", "16", "--temperature", "1"]
+    given += ["--teacher", str(planted / "teacher"), "--base", str(planted / "base"), "--lambda", "1.1"]
+    assert main([*given, "--out", str(tmp_path / "none")]) == 2
+    assert "exactly one of --clip" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main([*given, "--clip", "5", "--out", str(tmp_path / "run"), "--json"]) == 0
+    assert "cliff.lambda_star" in json.loads(capsys.readouterr().out)["metrics"]
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    # Drawn at T = 1 already, so its own samples are the rollouts.
+    assert document["rollouts"]["run"] == str(tmp_path / "run")
+    assert document["rollouts"]["from"] == "student"

@@ -1,7 +1,7 @@
 """The job behind `harness cliff`: rollouts → class masses under teacher, base, student → λ* and verdict."""
 
 from harness.evaluate.cliff_job.config import CliffConfig
-from harness.evaluate.cliff_job.job import cliff_of_run, measure_cliff, settle_engine
+from harness.evaluate.cliff_job.job import check_cliff, cliff_of_run, measure_cliff, settle_engine
 from harness.evaluate.cliff_job.report import CLIFF, CliffReport, ModelCost, StripToken
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "CliffReport",
     "ModelCost",
     "StripToken",
+    "check_cliff",
     "cliff_of_run",
     "measure_cliff",
     "settle_engine",

@@ -17,13 +17,12 @@ from harness.cliff import (
 from harness.contract.tokens import TokenClasses
 from harness.engines.config import EngineConfig, choose_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
-from harness.errors import DataError, HarnessError
+from harness.errors import HarnessError
 from harness.evaluate.cliff_job.clip_source import find_clip
 from harness.evaluate.cliff_job.config import CliffConfig, ModelRole
 from harness.evaluate.cliff_job.positions import Rollout, read_rollouts
 from harness.evaluate.cliff_job.report import CliffReport, token_strip
 from harness.evaluate.cliff_job.scoring import ModelScores, position_records, score_model
-from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.runs import Run
@@ -88,8 +87,16 @@ def cliff_of_run(config: CliffConfig, run: Run, on_progress: OnProgress = ignore
     return report
 
 
+def check_cliff(config: CliffConfig) -> None:
+    """Refuse what can be refused before anything runs: λ, c, missing files, differing vocabularies.
+
+    Raises:
+        HarnessError: the message says what is wrong.
+    """
+    _prepare(config)
+
+
 def _prepare(config: CliffConfig) -> tuple[ClipEstimate, str, Vocabulary]:
-    """Everything that can be refused before a model is loaded."""
     if not (math.isfinite(config.lam) and config.lam > 0):
         raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
     clip, source = find_clip(config)
@@ -153,7 +160,7 @@ def _measure(
         strict=strict,
         clip_source=clip_source,
         result=result,
-        models=tuple(one.cost for one in scores.values()),
+        models=tuple(dict.fromkeys(one.cost for one in scores.values())),
         strip=token_strip(rollouts, records, clip.effective, vocabulary.contents),
     )
 
@@ -186,18 +193,4 @@ def _demand(
 def _is_rollout(sampling: dict[str, object]) -> bool:
     return (
         sampling["temperature"] == 1.0 and sampling["top_p"] == 1.0 and not sampling.get("constrained", False)
-    )
-
-
-def config_for_run(evaluation: EvalConfig, student: str, **rest: object) -> CliffConfig:
-    """A configuration whose student is the checkpoint of an evaluation.
-
-    Raises:
-        DataError: the evaluation replays stored outputs.
-    """
-    if evaluation.engine.replay is not None:
-        raise DataError("stored outputs have no model to score; leave --teacher out or evaluate a checkpoint")
-    urls = evaluation.engine.base_urls
-    return CliffConfig.model_validate(
-        {"evaluation": evaluation, "student": student, "student_urls": urls, **rest}
     )
