@@ -411,7 +411,7 @@ def test_on_transformers_and_on_to_the_full_evaluation(tiny_qwen3: Path, tmp_pat
 
 
 @pytest.mark.vllm
-def test_on_vllm_and_on_to_the_full_evaluation(tiny_qwen3: Path, tmp_path: Path) -> None:
+def test_on_vllm_little_is_drawn_in_vain(tiny_qwen3: Path, tmp_path: Path) -> None:
     """vLLM runs hundreds of requests at once: it is given few at first, and stopped within them."""
     settings = EvalConfig(
         engine=EngineConfig(engine="vllm", ckpt=str(tiny_qwen3), enforce_eager=True),
@@ -419,10 +419,8 @@ def test_on_vllm_and_on_to_the_full_evaluation(tiny_qwen3: Path, tmp_path: Path)
         max_tokens=12,
         out=tmp_path / "run",
     )
-    result, _ = decide_live(settings)
+    result, run = decide_live(settings)
     assert result.verdict == "fail"
     assert result.live is not None
     assert result.live.samples_drawn <= 32
-    finished = evaluate(settings)
-    assert (finished.manifest.status, len(list(finished.iter_samples()))) == ("complete", 100)
-    assert decide(finished).verdict == "fail"
+    assert run.manifest.status == "incomplete"

@@ -71,13 +71,8 @@ def harness_judge() -> Callable[..., subprocess.Popen[str]]:
     """Starts `harness judge` in a process of its own."""
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
-        program = (
-            "import sys, harness.cli as c; "
-            "c._COMMANDS.setdefault('judge', c._Entry('harness.cli.judge', 'judge_command', 'Judge.')); "
-            "sys.exit(c.main())"
-        )
         return subprocess.Popen(
-            [sys.executable, "-c", program, "judge", *arguments],
+            [sys.executable, "-m", "harness", "judge", *arguments],
             env=os.environ | environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -1,0 +1,158 @@
+"""Rules on a rubric: from the judgements of a run, paired with a baseline judged alike."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.stats
+from gate_runs import answers, make_run, write_tasks
+
+from harness.errors import DataError, RunMismatchError
+from harness.gate import Policy, RuleResult, decide
+from harness.judge import Rubric, load_rubric, rubric_metrics
+from harness.judge.records import JudgeLog, Judgement, RubricUse
+from harness.runs import Run, RunDirectory, load
+
+TASKS = 60
+NAME = "listwise-relevance"
+
+
+@pytest.fixture(scope="module")
+def rubric() -> Rubric:
+    return load_rubric(NAME)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tasks(tmp_path_factory.mktemp("rubric") / "tasks.jsonl", TASKS)
+
+
+def judged(
+    folder: Path, data: Path, rubric: Rubric, score: Callable[[int, int], int | None], seed: int = 0
+) -> Run:
+    """Every parsed sample judged twice: `score(task, repeat)`, None where the judge failed."""
+    run = make_run(folder, answers(50, seed=seed)(TASKS, 1), data=data)
+    with RunDirectory(run.path) as directory, JudgeLog(run.path) as log:
+        log.append(RubricUse(rubric.digest, "job", rubric.model_dump(mode="json")))
+        for sample in run.iter_samples():
+            if sample.parse.tier != "strict" or sample.parse.ranking is None:
+                continue
+            for repeat in range(2):
+                value = score(int(sample.task_id[1:]), repeat)
+                log.append(
+                    Judgement(
+                        digest=rubric.digest,
+                        sample=sample.key,
+                        task_id=sample.task_id,
+                        repeat=repeat,
+                        order_seed=0,
+                        ranking=sample.parse.ranking,
+                        model="judge",
+                        client="recorded",
+                        scores=None if value is None else {one.name: value for one in rubric.criteria},
+                        unscored="refused" if value is None else None,  # type: ignore[arg-type]
+                        note="",
+                        prompt_tokens=None,
+                        output_tokens=None,
+                        cached=False,
+                    )
+                )
+        directory.write_metrics(run.metrics | rubric_metrics(run))
+    return load(run.path)
+
+
+def low_high(rubric: Rubric) -> tuple[int, int]:
+    return rubric.criteria[0].lowest, rubric.criteria[0].highest
+
+
+@pytest.fixture
+def run(tmp_path: Path, data: Path, rubric: Rubric) -> Run:
+    low, high = low_high(rubric)
+
+    def score(task: int, repeat: int) -> int | None:
+        if task % 7 == 0 and repeat == 1:
+            return None
+        return low + (task + repeat) % (high - low + 1)
+
+    return judged(tmp_path / "one", data, rubric, score)
+
+
+def only(run: Run, rule: str, baseline: Run | None = None) -> RuleResult:
+    [result] = decide(run, Policy(rules=(rule,)), baseline).rules
+    return result
+
+
+@pytest.mark.parametrize("criterion", [False, True])
+def test_scores_are_those_of_the_metric(run: Run, rubric: Rubric, criterion: bool) -> None:
+    name = f"rubric.{NAME}" + (f".{rubric.criteria[0].name}" if criterion else "")
+    stored = run.metrics[name]
+    rule = only(run, f"{name} >= 0.4")
+    assert rule.estimate is not None
+    assert rule.estimate.n == stored.n
+    assert rule.estimate.estimate == pytest.approx(stored.estimate, abs=1e-12)
+
+
+def test_a_bar_is_a_t_test_over_tasks(run: Run, rubric: Rubric) -> None:
+    low, high = low_high(rubric)
+    strict = sorted(int(sample.task_id[1:]) for sample in run.iter_samples() if sample.parse.tier == "strict")
+    values = []
+    for task in strict:
+        repeats = [0] if task % 7 == 0 else [0, 1]
+        values.append(
+            math.fsum((task + one) % (high - low + 1) / (high - low) for one in repeats) / len(repeats)
+        )
+    rule = only(run, f"rubric.{NAME} >= 0.4")
+    expected = scipy.stats.ttest_1samp(values, 0.4, alternative="greater").pvalue
+    assert rule.p_pass == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_baseline_judged_alike_is_paired(run: Run, tmp_path: Path, data: Path, rubric: Rubric) -> None:
+    low, high = low_high(rubric)
+    other = judged(tmp_path / "two", data, rubric, lambda task, _: low + task % (high - low + 1), seed=1)
+    tasks = [
+        {sample.task_id for sample in one.iter_samples() if sample.parse.tier == "strict"}
+        for one in (run, other)
+    ]
+    rule = only(run, f"rubric.{NAME} >= baseline - 0.3", other)
+    assert rule.estimate is not None
+    assert rule.estimate.n == len(tasks[0] & tasks[1])
+    assert rule.verdict == "pass"
+
+
+def test_another_judge_is_refused(run: Run, tmp_path: Path, data: Path, rubric: Rubric) -> None:
+    low, _ = low_high(rubric)
+    other = judged(tmp_path / "two", data, rubric.with_model("another-judge"), lambda _, __: low)
+    with pytest.raises(RunMismatchError, match="another rubric or judge"):
+        only(run, f"rubric.{NAME} >= baseline", other)
+
+
+def test_an_unjudged_baseline_is_said(run: Run, tmp_path: Path, data: Path) -> None:
+    other = make_run(tmp_path / "two", answers(50)(TASKS, 1), data=data)
+    with pytest.raises(DataError, match="run `harness judge`"):
+        only(run, f"rubric.{NAME} >= baseline", other)
+
+
+def test_metrics_older_than_the_judgements_are_refused(run: Run) -> None:
+    with RunDirectory(run.path) as directory:
+        stale = run.metrics[f"rubric.{NAME}"]
+        wrong = type(stale)(stale.n, 0.123, stale.low, stale.high, stale.method)
+        directory.write_metrics(run.metrics | {f"rubric.{NAME}": wrong})
+    with pytest.raises(DataError, match="harness judge"):
+        only(load(run.path), f"rubric.{NAME} >= 0.4")
+
+
+def test_what_speaks_against_the_judge_is_noted(run: Run) -> None:
+    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4",))).notes
+    assert any("judgements have no score" in note for note in notes)
+    assert all(note.startswith(f"judge {NAME}: ") for note in notes)
+
+
+def test_every_score_equal_is_no_certainty(tmp_path: Path, data: Path, rubric: Rubric) -> None:
+    _, high = low_high(rubric)
+    perfect = judged(tmp_path / "two", data, rubric, lambda _, __: high)
+    rule = only(perfect, f"rubric.{NAME} >= 0.99")
+    assert rule.verdict == "inconclusive"
+    assert rule.estimate is not None
+    assert np.isclose(rule.estimate.estimate or 0.0, 1.0)
