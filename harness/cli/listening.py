@@ -63,7 +63,8 @@ def _bar(console: Console) -> Iterator[OnProgress]:
                 stage = report.stage
                 progress.reset(bar, total=report.total, completed=report.done, description=stage)
             else:
-                progress.update(bar, total=report.total, completed=report.done)
+                described = f"{stage}, {report.note}" if report.note else stage
+                progress.update(bar, total=report.total, completed=report.done, description=described)
 
         yield on_progress
 
@@ -91,7 +92,7 @@ class _Lines:
         if fresh > 0 and seconds > 0:
             rate = fresh / seconds
             line += f", {rate:.1f}/s, {(report.total - report.done) / rate:.0f} s left"
-        return line
+        return f"{line}, {report.note}" if report.note else line
 
 
 def error_console() -> Console:

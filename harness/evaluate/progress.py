@@ -15,12 +15,14 @@ class Progress:
         done: finished units, of which `resumed` came from an earlier session.
         total: units in all, None while unknown.
         resumed: units that were there before this process began.
+        note: a reading that changes as it goes, such as a loss.
     """
 
     stage: str
     done: int = 0
     total: int | None = None
     resumed: int = 0
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]

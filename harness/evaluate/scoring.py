@@ -29,6 +29,7 @@ from harness.runs.directory import SAMPLES, read_manifest, read_tasks
 from harness.stats import Estimate
 
 Scores = dict[str, float | None]
+_ELSEWHERE = ("cliff.", "rubric.", "judge.")
 
 
 class TaskScorer:
@@ -85,10 +86,21 @@ def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:
     """
     manifest = read_manifest(path)
     with RunDirectory(path) as directory:
+        elsewhere = _measured_elsewhere(path)
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in read_tasks(path)}
         directory.replace_samples(_scored_anew(path, scorers, manifest.planned, on_progress))
-        directory.write_metrics(summarise_run(path, manifest.sampling["seed"]))
+        directory.write_metrics(summarise_run(path, manifest.sampling["seed"]) | elsewhere)
     return load(path)
+
+
+def _measured_elsewhere(path: Path) -> dict[str, Estimate]:
+    """Metrics of other jobs (`cliff.…`, `rubric.…`, `judge.…`), which parsing again leaves as they are."""
+    try:
+        metrics = load(path).metrics
+    except DataError:
+        # An unreadable metrics.json is what rescoring replaces; those jobs keep their own files beside it.
+        return {}
+    return {name: value for name, value in metrics.items() if name.startswith(_ELSEWHERE)}
 
 
 def _scored_anew(

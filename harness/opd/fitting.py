@@ -93,7 +93,8 @@ def fit_checkpoint(
             log.write(json.dumps(dataclasses.asdict(step)) + "\n")
             log.flush()
             last[:] = [step]
-            on_progress(Progress(f"{stage}, loss {step.loss:.3f}", step.step, optimisation.steps))
+            note = f"loss {step.loss:.3f}"
+            on_progress(Progress(stage, step.step, optimisation.steps, note=note))
 
         train(model, examples, optimisation, autocast=precision == "mixed", on_step=on_step)
     _save(model, checkpoint, folder)

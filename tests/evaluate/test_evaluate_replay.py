@@ -109,6 +109,16 @@ def test_rescore_uses_the_text_not_the_stored_scores(run: Run) -> None:
     assert rescore(run.path).metrics == run.metrics
 
 
+def test_rescore_keeps_what_other_jobs_measured(run: Run) -> None:
+    path = run.path / "metrics.json"
+    judged = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rubric.relevance": judged}))
+    before = load(run.path).metrics
+    assert rescore(run.path).metrics == before
+    path.write_text("{")
+    assert "rubric.relevance" not in rescore(run.path).metrics
+
+
 def test_the_same_command_again_changes_nothing(run: Run, data: Path, recorded: Path) -> None:
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     evaluate(config(data, recorded, run.path))
