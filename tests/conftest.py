@@ -1,6 +1,7 @@
 """Settings and fixtures for the whole suite."""
 
 import os
+import signal
 
 from checkpoint_fixtures import smollm2, tiny_qwen3
 from hypothesis import settings
@@ -13,3 +14,7 @@ settings.load_profile("harness")
 
 # Nothing is on a hub here, and asking costs retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# A job that a shell put in the background ignores Ctrl-C and hands that on to the processes tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

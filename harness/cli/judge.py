@@ -52,6 +52,7 @@ _CLIENTS = ("auto", "google-generativeai", "google-genai")
     "--concurrency", type=click.IntRange(1, 256), default=64, show_default=True, help="At most at once."
 )
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
+@click.option("--ask-again", is_flag=True, help="Also ask what a killed session may have paid for.")
 @click.option("--cache", "store", type=click.Path(path_type=Path), help="Answers and ledger (sqlite).")
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def judge_command(

@@ -43,6 +43,17 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         console.print(Text("These checks found nothing against this judge; at a larger n they may."))
     if result is not None:
         console.print(Text(_spent(result)), soft_wrap=True)
+    doubtful = sum(
+        round(value.n * (value.estimate or 0.0))
+        for name, value in run.metrics.items()
+        if name.endswith(".unscored.in_doubt") and name.split(".")[1] == rubric
+    )
+    if doubtful:
+        message = (
+            f"{doubtful} judgements were under way when a session was killed: they may have been paid for "
+            "and are unscored; --ask-again asks them again"
+        )
+        console.print(Text(message), soft_wrap=True)
 
 
 def _below(run: Run, prefix: str) -> dict[str, Estimate]:

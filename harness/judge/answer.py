@@ -29,6 +29,7 @@ UnscoredReason = Literal[
     "server_error",
     "timeout",
     "connection",
+    "in_doubt",
 ]
 
 UNSCORED_REASONS: Final[tuple[UnscoredReason, ...]] = get_args(UnscoredReason)

@@ -15,9 +15,18 @@ from harness.judge.rubric import JudgeModel
 ClientName = Literal["auto", "google-generativeai", "google-genai"]
 
 FailureKind = Literal[
-    "rate_limited", "server_error", "timeout", "connection", "bad_response", "rejected", "fatal"
+    "rate_limited",
+    "server_error",
+    "timeout",
+    "connection",
+    "bad_response",
+    "rejected",
+    "fatal",
+    "in_doubt",
 ]
-"""`fatal` concerns every request (key, permission, model name, the library), `rejected` this one alone."""
+"""`fatal` concerns every request (key, permission, model name, the library), `rejected` this one alone.
+`in_doubt` isn't a client's: the request was under way when its session was killed.
+"""
 
 RETRIED: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "timeout"})
 MAYBE_CHARGED: frozenset[FailureKind] = frozenset({"timeout", "connection", "bad_response"})

@@ -36,6 +36,8 @@ class JudgeConfig(BaseModel):
         timeout: seconds to wait for an answer.
         client: which Gemini library.
         endpoint: base URL in place of Google's.
+        ask_again: also ask the questions that were under way when a session was killed, which may have been
+            paid for; else they stay unscored, `in_doubt`.
         store: sqlite file of answers and requests.
         retry: when failed requests are sent again.
     """
@@ -56,6 +58,7 @@ class JudgeConfig(BaseModel):
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
     client: ClientName = "auto"
     endpoint: str | None = None
+    ask_again: bool = False
     store: Path = Field(default_factory=default_store)
     retry: RetryPolicy = RetryPolicy()
 

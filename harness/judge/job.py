@@ -50,7 +50,8 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
 
     What an interruption costs: no question whose answer reached the store is ever sent again. Requests
     under way when a session is killed may have been charged; there are at most `config.concurrency` of them,
-    they count towards the caps at the most they can have cost, and their questions are asked again.
+    and they count towards the caps at the most they can have cost. Their questions stay unscored, `in_doubt`,
+    so that nothing is charged twice, unless `config.ask_again`. Ctrl-C and SIGTERM leave none in doubt.
 
     Raises:
         HarnessError: nothing can be judged, and the message says why (exit code 2).
@@ -148,10 +149,11 @@ class _Judging:
                 self._recorder.write(unit, None, cached=True)
                 self.done += 1
         self._recorder.client = "cache"
+        lost = self._store.settle_lost(self._job)
         asks = [
             ask
             for ask in self._plan.asks(unit for unit in units if not unit.needs_no_judge)
-            if not self._answered_before(ask)
+            if not (self._answered_before(ask) or self._left_in_doubt(ask, lost))
         ]
         self._resumed = self.done
         self._budget = self._open_budget()
@@ -193,6 +195,13 @@ class _Judging:
         self.from_cache += len(ask.units)
         return True
 
+    def _left_in_doubt(self, ask: Ask, lost: set[str]) -> bool:
+        """Whether a killed session may have paid for a question that isn't to be asked again."""
+        if ask.key not in lost or self._plan.config.ask_again:
+            return False
+        self._write(ask, Failure("in_doubt", "under way when a session was killed; --ask-again"), cached=True)
+        return True
+
     def _outcome(self, ask: Ask, outcome: Reply | Failure) -> None:
         self._write(ask, outcome, cached=False)
         self._on_progress(self.progress())
@@ -206,7 +215,6 @@ class _Judging:
             self._unscored += not scored
 
     def _open_budget(self) -> Budget:
-        self._store.settle_lost(self._job)
         spent = self._store.spent(self._job)
         config, tokens = self._plan.config, spent.tokens + spent.in_doubt_tokens
         return Budget(

@@ -139,15 +139,17 @@ class Plan:
     def open_units(self, records: Iterable[Record]) -> tuple[list[Unit], int]:
         """Judgements that are still wanted, and how many of those there are have no score.
 
-        A judgement that failed for a passing reason, such as a service that was too busy, is wanted again.
+        A judgement that failed for a passing reason, such as a service that was too busy, is wanted again;
+        one in doubt only when the user is ready to pay for it twice.
         """
+        passing = PASSING | {"in_doubt"} if self.config.ask_again else PASSING
         done: dict[Unit, bool] = {}
         for record in records:
             unit = self._unit_of(record)
             if unit is None:
                 continue
             unscored = record.unscored  # type: ignore[union-attr]
-            if unscored in PASSING:
+            if unscored in passing:
                 done.pop(unit, None)
             else:
                 done[unit] = unscored is not None

@@ -8,9 +8,9 @@ The order of writes is what makes a killed session safe to resume:
 So an answer that reached this process and was committed is never asked for again, and a request that was sent
 is never forgotten. What remains open after a SIGKILL are the rows still `sent`: at most as many as there
 were requests under way. Whether the service charged for them can't be known (the API takes no idempotency
-key). They count towards the caps at the most they can have taken, they are reported as in doubt, and their
-questions are asked again. After a power cut, more than that can be lost: sqlite's WAL with `synchronous =
-NORMAL` survives the death of the process, not always that of the machine.
+key). The next session marks them `lost`: they count towards the caps at the most they can have taken, and
+their questions are not asked again unless the user says so. After a power cut, more than that can be lost:
+sqlite's WAL with `synchronous = NORMAL` survives the death of the process, not always that of the machine.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from harness.judge.cost import Tokens
 Outcome = Literal["free", "in_doubt"]
 """`free`: refused or failed before any work was done; `in_doubt`: perhaps done, perhaps charged."""
 
+_OPEN = ("in_doubt", "lost", "sent")
+"""States in which it isn't known whether the service charged."""
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
@@ -159,17 +161,20 @@ class Store:
             ).fetchone()
         return Usage(count, prompt / size, output / count) if count else None
 
-    def settle_lost(self, job: str) -> int:
-        """Mark requests that a dead session left under way as in doubt; the caller holds the run's lock.
+    def settle_lost(self, job: str) -> set[str]:
+        """Mark requests that a dead session left under way as lost; the caller holds the run's lock.
 
         Returns:
-            How many there were.
+            Keys of all questions of this job that were ever lost that way.
         """
         with self._errors():
-            changed = self._database.execute(
-                "UPDATE requests SET state = 'in_doubt' WHERE job = ? AND state = 'sent'", (job,)
+            self._database.execute(
+                "UPDATE requests SET state = 'lost' WHERE job = ? AND state = 'sent'", (job,)
             )
-        return changed.rowcount
+            rows = self._database.execute(
+                "SELECT DISTINCT key FROM requests WHERE job = ? AND state = 'lost'", (job,)
+            ).fetchall()
+        return {key for (key,) in rows}
 
     def spent(self, job: str) -> Spent:
         """What a job's requests came to so far, those under way included as in doubt."""
@@ -184,8 +189,8 @@ class Store:
         return Spent(
             requests=sum(count.values()),
             tokens=tokens.get("answered", Tokens()),
-            in_doubt=count.get("in_doubt", 0) + count.get("sent", 0),
-            in_doubt_tokens=tokens.get("in_doubt", Tokens()) + tokens.get("sent", Tokens()),
+            in_doubt=sum(count.get(state, 0) for state in _OPEN),
+            in_doubt_tokens=sum((tokens.get(state, Tokens()) for state in _OPEN), Tokens()),
         )
 
     def send(self, job: str, key: str, bound: Tokens) -> int:

@@ -118,7 +118,7 @@ def test_a_cap_needs_a_price(any_client: str, config_for: Configure, tmp_path: P
         judge(config_for(run, fake.url, any_client, rubric=rubric, max_cost=1.0, price=PRICE))
 
 
-def test_kill_and_resume_ask_no_answered_question_again(
+def test_kill_and_resume_pay_for_nothing_twice(
     client_name: str,
     config_for: Configure,
     harness_judge: Callable[..., subprocess.Popen[str]],
@@ -139,26 +139,34 @@ def test_kill_and_resume_ask_no_answered_question_again(
             process.communicate()
             assert process.returncode == -signal.SIGKILL
         fake.after = None
-        done = harness_judge(*arguments)
-        output, errors = done.communicate(timeout=120)
-        assert done.returncode == 0, errors
-        spent = json.loads(output)["spent"]
+        spent = finished(harness_judge(*arguments))
         charges = Counter(arrival.prompt for arrival in fake.charged)
-        arrivals = len(fake.arrivals)
-        bill = fake.cost(PRICE.input, PRICE.output)
-    assert len(charges) == 200
-    # Charged twice at most where a kill met a request under way, and each of those is reported as in doubt.
-    twice = sum(count - 1 for count in charges.values())
-    assert max(charges.values()) <= 4
-    assert twice <= spent["in_doubt"] <= 3 * 8
-    # A request is written down before it is sent: the ledger can only be ahead of the service.
-    assert arrivals <= spent["requests"] <= arrivals + spent["in_doubt"]
-    assert spent["cost"] <= bill <= spent["cost"] + spent["in_doubt_cost"]
+        assert set(charges.values()) == {1}
+        doubtful = [row for row in judgements(run) if row.unscored == "in_doubt"]
+        assert len(judgements(run)) == 200
+        # Under way at a kill: at most as many as there may be at once.
+        assert len(doubtful) == spent["in_doubt"] <= 3 * 8
+        assert 200 - len(doubtful) <= len(charges) <= 200
+        # A request is written down before it is sent: the ledger can only be ahead of the service.
+        assert len(fake.arrivals) <= spent["requests"] <= len(fake.arrivals) + spent["in_doubt"]
+        assert spent["cost"] <= fake.cost(PRICE.input, PRICE.output) <= spent["cost"] + spent["in_doubt_cost"]
+        # Nothing changes by itself; asked to, it asks those questions and no other.
+        sent = len(charges)
+        finished(harness_judge(*arguments))
+        assert len(fake.charged) == sent
+        finished(harness_judge(*arguments, "--ask-again"))
+        assert len(fake.charged) == sent + len(doubtful)
 
     calm = make_run(tmp_path / "calm", make_tasks(100), failures=0.0)
     with FakeGemini(faults=faults) as fake:
         judge(config_for(calm, fake.url, client_name, store=tmp_path / "calm.sqlite"))
     assert load(run).metrics == load(calm).metrics
+
+
+def finished(process: subprocess.Popen[str]) -> dict:
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return dict(json.loads(output)["spent"])
 
 
 def test_an_interrupt_waits_for_the_answers_under_way(

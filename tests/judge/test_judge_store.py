@@ -40,9 +40,10 @@ def test_the_ledger_tells_known_cost_from_doubt(tmp_path: Path) -> None:
         store.send("another job", "e", BOUND)
         expected = Spent(requests=4, tokens=USED, in_doubt=2, in_doubt_tokens=BOUND + Tokens(5, 6))
         assert store.spent("job") == expected
-        assert store.settle_lost("job") == 1
+        assert store.settle_lost("job") == {"d"}
         assert store.spent("job") == expected
-        assert store.settle_lost("job") == 0
+        assert store.settle_lost("job") == {"d"}
+        assert store.settle_lost("another job") == {"e"}
 
 
 def test_a_killed_process_leaves_what_it_had_written(tmp_path: Path) -> None:
@@ -66,7 +67,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     with Store(path) as store:
         assert store.answer("a") == Reply("x", "STOP", None, 10, 2)
         assert store.answer("b") is None
-        assert store.settle_lost("job") == 1
+        assert store.settle_lost("job") == {"b"}
         assert store.spent("job") == Spent(2, Tokens(10, 2), 1, Tokens(100, 50))
 
 
