@@ -10,6 +10,7 @@ from typing import Any
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
 from harness.gate.tables import TaskTable, read_task_rows
+from harness.gate.text import plain
 from harness.runs import Manifest, Run
 
 _SAMPLING = ("temperature", "top_p", "max_tokens", "constrained")
@@ -138,5 +139,5 @@ def _difference(name: str, old: Any, new: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "unknown" if value is None else str(value)
+    text = "unknown" if value is None else plain(str(value))
     return text[:12] + "…" if len(text) > 40 else text

@@ -56,7 +56,7 @@ def _score(sample: Sample, name: str) -> float | None:
     if value is not None and not 0.0 <= value <= 1.0 + 1e-9:
         # NaN ends here too: it compares as false.
         raise DataError(
-            f"sample {sample.key} of task {sample.task_id!r} has {name} = {value}, which is no score; "
+            f"sample {sample.key!r} of task {sample.task_id!r} has {name} = {value}, which is no score; "
             "`harness rescore` computes it anew"
         )
     return None if value is None else min(value, 1.0)

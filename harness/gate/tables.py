@@ -121,8 +121,8 @@ def tabulate(run: Run, metrics: Collection[str], *, allow_missing: bool = False)
         row = place.get(sample.task_id)
         if row is None:
             raise DataError(
-                f"{run.path}: sample {sample.key} answers task {sample.task_id!r}, which tasks.jsonl doesn't "
-                "hold; the run's files don't belong together"
+                f"{run.path}: sample {sample.key!r} answers task {sample.task_id!r}, which tasks.jsonl "
+                "doesn't hold; the run's files don't belong together"
             )
         seen[row] += 1
         for name, measure in measures.items():

@@ -15,7 +15,8 @@ from gate_runs import BAD, answers, good, make_run, write_tasks
 
 from harness.errors import DataError, HarnessError, IncompleteError, RunMismatchError
 from harness.gate import GateFailure, Policy, PolicyError, RuleResult, check, decide, open_run
-from harness.runs import Run, load
+from harness.gate.comparability import compare_manifests
+from harness.runs import Manifest, Run, load
 
 TASKS = 120
 
@@ -324,6 +325,24 @@ def test_bounds_hold_whatever_is_missing(
             assert bounds.verdict == whole.verdict
 
 
+@pytest.mark.parametrize("rule", ["parse_validity.strict", "ndcg_at_1.parsed", "ndcg_at_1.all"])
+def test_bounds_hold_whatever_the_baseline_misses(one: Run, two: Run, tmp_path: Path, rule: str) -> None:
+    rules = policy(f"{rule} >= baseline - 0.05")
+    [whole] = decide(one, rules, two).rules
+    for number, (mine, theirs) in enumerate([(TASKS, 0), (TASKS, 60), (60, 60), (0, 0), (30, 90)]):
+        run = cut(one, tmp_path / f"run{number}", mine)
+        baseline = cut(two, tmp_path / f"baseline{number}", theirs)
+        with pytest.raises(IncompleteError):
+            decide(one, rules, baseline)
+        [bounds] = decide(run, rules, baseline, allow_incomplete=True).rules
+        assert bounds.p_pass > whole.p_pass  # type: ignore[operator]
+        assert bounds.p_fail > whole.p_fail  # type: ignore[operator]
+        if (mine, theirs) == (0, 0):
+            assert bounds.estimate is not None
+            assert (bounds.estimate.n, bounds.estimate.estimate) == (0, None)
+            assert min(bounds.p_pass or 0.0, bounds.p_fail or 0.0) > 0.99
+
+
 def test_a_list_that_is_not_whole_can_be_settled(folder: Path, tmp_path: Path) -> None:
     """190 of 200 kept the contract; 0.9 is reached whatever the five missing ones said."""
     run = cut(make_run(folder / "nearly", [[good()]] * 190 + [[BAD]] * 10), tmp_path / "cut", 195)
@@ -401,6 +420,44 @@ def test_unlike_runs_are_refused(
     with pytest.raises(RunMismatchError, match=field):
         decide(one, rules, other)
     assert field in decide(one, rules, other, common=True).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "differs"),
+    [
+        ("", "prompt_version", "other", True),
+        ("dataset", "sha256", "other", True),
+        ("sampling", "temperature", 0.7, True),
+        ("sampling", "top_p", 0.7, True),
+        ("sampling", "constrained", True, True),
+        ("contract", "id_style", "string", True),
+        ("contract", "extra_keys", True, True),
+        ("engine", "name", "vllm", False),
+        ("engine", "version", "9", False),
+        ("engine", "tokenizer_sha256", "other", False),
+        ("engine", "chat_template_sha256", "only one side knows it", False),
+        ("sampling", "seed", 9, False),
+        ("engine", "checkpoint", "other", None),
+        ("engine", "weights_sha256", "other", None),
+    ],
+)
+def test_which_fields_matter(one: Run, part: str, name: str, value: object, differs: bool | None) -> None:
+    """True: not comparable; False: a remark; None: expected to differ."""
+    content = json.loads(one.manifest.model_dump_json())
+    (content[part] if part else content)[name] = value
+    found = compare_manifests(one.manifest, Manifest.model_validate(content))
+    assert len(found.differences) == (differs is True)
+    assert len(found.remarks) == (differs is False)
+    assert all(name in line for line in (*found.differences, *found.remarks))
+
+
+def test_two_known_chat_templates_must_agree(one: Run) -> None:
+    def with_template(sha256: str) -> Manifest:
+        engine = one.manifest.engine.model_copy(update={"chat_template_sha256": sha256})
+        return one.manifest.model_copy(update={"engine": engine})
+
+    found = compare_manifests(with_template("a"), with_template("b"))
+    assert found.differences == ("engine.chat_template_sha256: b → a",)
 
 
 def test_a_seed_need_not_be_the_same(one: Run, folder: Path, data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -329,6 +330,24 @@ def test_a_failed_rule_ends_the_gate_unless_all_are_wanted(data: Path, tmp_path:
     assert first.live is not None
     assert every.live is not None
     assert first.live.tasks_used < every.live.tasks_used < TASKS
+
+
+def test_the_first_verdict_of_a_rule_stands(stored: Run) -> None:
+    """The first tasks drawn fail, all others don't: seen later, the evidence would be for passing."""
+    policy = Policy(rules=(VALIDITY, "ndcg_at_1.parsed >= 0.99"))
+    manifest = stored.manifest.model_copy(update={"samples_per_task": 1})
+    gate = LiveGate(policy, 0, None, LiveOptions(until="rules"))
+    order = gate.plan(manifest, list(stored.tasks()))
+    samples = {sample.task_id: sample for sample in stored.iter_samples() if sample.parse.tier == "strict"}
+    broken = next(sample for sample in stored.iter_samples() if sample.parse.tier != "strict")
+    for place, task_id in enumerate(order):
+        perfect = replace(samples[task_id], scores={"ndcg_at_1": 1.0, "ndcg_at_k": 1.0})
+        if gate.enough(replace(broken, task_id=task_id) if place < 3 else perfect):
+            break
+    [validity, _] = gate.result(stored).rules
+    assert validity.p_pass is not None
+    assert validity.p_pass <= 0.05
+    assert validity.verdict == "fail"
 
 
 def test_failing_takes_the_correction_for_several_rules(data: Path, tmp_path: Path) -> None:
