@@ -10,19 +10,15 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe, wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.engines import vllm_worker as worker
+from harness.engines import vllm_messages as messages
 from harness.engines.base import (
     EngineInfo,
     FinishReason,
@@ -36,12 +32,11 @@ from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokeniz
 from harness.engines.config import EngineConfig, installed_version
 from harness.engines.limits import check_prompts
 from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.vllm_replica import Replica
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 
-PACKAGE_ROOT = str(Path(__file__).resolve().parents[2])
 # vLLM clamps smaller positive temperatures to this one and refuses larger ones than the second.
 TEMPERATURES = (0.01, 2.0)
-CLOSE_SECONDS = 10.0
 # Every top-k is a question of the caller's memory; vLLM's own limit is 20.
 ANY_TOP_K = -1
 ERROR_LINE = re.compile(r"\b(\w*(?:Error|Exception)): (.+)")
@@ -56,64 +51,6 @@ def root_cause(log: str) -> str | None:
         if found and not any(words in line for words in CONSEQUENCES):
             return f"{found[1]}: {found[2].strip()}"[:300]
     return None
-
-
-class Replica:
-    """One child process and this end of its pipe."""
-
-    def __init__(self, config: worker.WorkerConfig, devices: str | None, folder: Path) -> None:
-        """Start the child; doesn't wait for it.
-
-        Args:
-            config: sent to the child.
-            devices: the GPUs it may see, None for all.
-            folder: for its temporary files.
-        """
-        self.connection, theirs = Pipe(duplex=True)
-        environment = {
-            **os.environ,
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_RPC_BASE_PATH": str(folder),
-            # The checkpoint is on this disk; vLLM need not ask the hub about it.
-            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
-        }
-        if devices is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = devices
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", worker.bootstrap_code(PACKAGE_ROOT, theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        theirs.close()
-        self.connection.send(config)
-
-    def send(self, message: Any) -> None:
-        """Send a message; a child that is gone shows when its answer is received."""
-        with suppress(OSError):
-            self.connection.send(message)
-
-    def receive(self) -> Any:
-        """The next message; `Failed` if the child is gone."""
-        try:
-            return self.connection.recv()
-        except (EOFError, OSError):
-            status = self.process.wait()
-            return worker.Failed(f"its process ended with status {status}", dead=True)
-
-    def close(self) -> None:
-        """End the child and every process it started."""
-        # The child ends its whole session when the pipe closes.
-        self.connection.close()
-        try:
-            status = self.process.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            status = None
-        if status != 0:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 class VllmEngine:
@@ -146,7 +83,7 @@ class VllmEngine:
             folder = find_tokenizer(config.tokenizer)
         self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
         self._replicas: list[Replica] = []
-        self._ready: worker.Ready | None = None
+        self._ready: messages.Ready | None = None
         self._folder: Path | None = None
         self._log: Path | None = None
 
@@ -201,7 +138,7 @@ class VllmEngine:
                 self._replicas.append(self._start_replica(index, count))
             for replica in self._replicas:
                 message = replica.receive()
-                if not isinstance(message, worker.Ready):
+                if not isinstance(message, messages.Ready):
                     raise EngineUnavailableError(self._explain("can't load", message))
                 self._ready = message
         except BaseException:
@@ -232,7 +169,7 @@ class VllmEngine:
 
     def _generate(self, requests: list[GenerationRequest], sampling: SamplingParams) -> Iterator[Generation]:
         jobs = [
-            worker.Job(
+            messages.Job(
                 index,
                 request.prompt_ids,
                 request.seed,
@@ -242,7 +179,7 @@ class VllmEngine:
         ]
         stops = tuple(self._stop_token_ids())
         calls = [
-            worker.GenerateCall(share, sampling.temperature, sampling.top_p, sampling.max_tokens, stops)
+            messages.GenerateCall(share, sampling.temperature, sampling.top_p, sampling.max_tokens, stops)
             for share in self._shares(jobs)
         ]
         for result in self._call(calls):
@@ -265,10 +202,10 @@ class VllmEngine:
             HarnessError: a sequence it refuses, such as one longer than the context.
         """
         jobs = [
-            worker.ScoreJob(index, request.prompt_ids, request.completion_ids)
+            messages.ScoreJob(index, request.prompt_ids, request.completion_ids)
             for index, request in enumerate(requests)
         ]
-        calls = [worker.ScoreCall(share, top_k) for share in self._shares(jobs)]
+        calls = [messages.ScoreCall(share, top_k) for share in self._shares(jobs)]
         for result in self._call(calls):
             rows = len(result.logprobs)
             yield TokenScores(
@@ -299,9 +236,9 @@ class VllmEngine:
                 ready = wait(list(busy))
                 for connection in [one for one in busy if one in ready]:
                     message = busy[connection].receive()
-                    if isinstance(message, worker.Done):
+                    if isinstance(message, messages.Done):
                         del busy[connection]
-                    elif isinstance(message, worker.Failed):
+                    elif isinstance(message, messages.Failed):
                         if not message.dead:
                             del busy[connection]
                         raise self._failure(message)
@@ -313,22 +250,22 @@ class VllmEngine:
     def _stop(self, replicas: Collection[Replica]) -> None:
         """Make replicas forget a call that was given up, so that the next one gets its own results."""
         for replica in replicas:
-            replica.send(worker.Stop())
+            replica.send(messages.Stop())
         for replica in replicas:
             message = replica.receive()
-            while not isinstance(message, worker.Stopped):
-                if isinstance(message, worker.Failed) and message.dead:
+            while not isinstance(message, messages.Stopped):
+                if isinstance(message, messages.Failed) and message.dead:
                     break
                 message = replica.receive()
 
-    def _failure(self, message: worker.Failed) -> HarnessError:
+    def _failure(self, message: messages.Failed) -> HarnessError:
         if not message.dead:
             return HarnessError(f"vLLM refuses a request: {message.message}")
         text = self._explain("died while running", message)
         self.close()
         return IncompleteError(f"{text}; run the same command again to go on")
 
-    def _explain(self, verb: str, message: worker.Failed) -> str:
+    def _explain(self, verb: str, message: messages.Failed) -> str:
         if self._log is None or not self._log.exists():
             return f"vLLM {verb} {self._checkpoint.name}: {message.message}"
         cause = message.message
@@ -348,7 +285,7 @@ class VllmEngine:
     def _start_replica(self, index: int, count: int) -> Replica:
         device = self._config.device
         family, _, number = device.partition(":")
-        settings = worker.WorkerConfig(
+        settings = messages.WorkerConfig(
             llm_arguments=self._llm_arguments(),
             device=None if family == "auto" else family,
             replica=index,

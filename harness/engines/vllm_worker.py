@@ -11,16 +11,26 @@ import json
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
+
+from harness.engines.vllm_messages import (
+    Done,
+    Failed,
+    Finished,
+    GenerateCall,
+    Ready,
+    ScoreCall,
+    Scored,
+    Stop,
+    Stopped,
+    WorkerConfig,
+)
+from harness.engines.vllm_session import end_session
 
 # Requests handed to the scheduler beyond those it runs at once: enough that it never waits for more.
 WAITING_PER_SLOT = 2
@@ -30,143 +40,6 @@ CPU_ARGUMENTS: dict[str, Any] = {"enable_chunked_prefill": False}
 MAX_CPU_CACHE_GIB = 4
 MESSAGE_CHARACTERS = 400
 CPU_CACHE_SHARE = 8
-PROCESSES = Path("/proc")
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """What a replica is started with.
-
-    Attributes:
-        llm_arguments: for `vllm.LLM`.
-        device: wanted device type, None for whatever vLLM finds.
-        replica: 0-based number of this replica.
-        replicas: how many there are.
-        log: where the standard streams go, None to leave them on the terminal.
-    """
-
-    llm_arguments: dict[str, Any]
-    device: str | None
-    replica: int
-    replicas: int
-    log: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One completion to draw; `schema` is JSON text."""
-
-    index: int
-    prompt_ids: tuple[int, ...]
-    seed: int
-    schema: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class GenerateCall:
-    """Draw completions."""
-
-    jobs: tuple[Job, ...]
-    temperature: float
-    top_p: float
-    max_tokens: int
-    stop_token_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreJob:
-    """One completion to score."""
-
-    index: int
-    prompt_ids: tuple[int, ...]
-    completion_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreCall:
-    """Score completions, with the `top_k` most likely tokens at each position."""
-
-    jobs: tuple[ScoreJob, ...]
-    top_k: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """The model is loaded."""
-
-    context_length: int
-    version: str
-    options: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """One completion is drawn."""
-
-    index: int
-    token_ids: tuple[int, ...]
-    finish_reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """One completion is scored; rows as in `TokenScores`."""
-
-    index: int
-    logprobs: list[float]
-    top_ids: list[list[int]]
-    top_logprobs: list[list[float]]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A call is over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """Loading or a call failed; `dead` when the replica can't go on."""
-
-    message: str
-    dead: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """Give up the running call, if any, and answer `Stopped`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """What follows belongs to later calls."""
-
-
-def end_session() -> None:
-    """Kill every process of this session at once, this one last.
-
-    All but multiprocessing's resource tracker: it ends by itself when the others are gone and then gives back
-    the shared memory they leave behind. (vLLM's own shutdown does the same, but takes five seconds or more.)
-    """
-    own, session = os.getpid(), os.getsid(0)
-    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)
-    if not PROCESSES.is_dir():
-        os.killpg(0, signal.SIGKILL)
-    for pid in session_members(session):
-        if pid not in (own, tracker):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    os._exit(0)
-
-
-def session_members(session: int) -> list[int]:
-    """Ids of the processes in a session."""
-    members = []
-    for entry in PROCESSES.iterdir():
-        if entry.name.isdigit():
-            with suppress(ProcessLookupError):
-                if os.getsid(int(entry.name)) == session:
-                    members.append(int(entry.name))
-    return members
 
 
 class Outbox:

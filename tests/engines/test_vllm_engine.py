@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from engine_requests import GREEDY, NUCLEUS, SAMPLED, by_key, contents, make_req
 
 from harness.engines import EngineConfig, Generation, SamplingParams, ScoreRequest, open_engine
 from harness.engines.vllm_engine import VllmEngine, root_cause
-from harness.engines.vllm_worker import session_members
+from harness.engines.vllm_replica import Replica
+from harness.engines.vllm_session import session_members
 from harness.errors import DataError, EngineUnavailableError, HarnessError, IncompleteError
 
 pytest.importorskip("vllm")
@@ -199,6 +201,35 @@ def command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return b""
+
+
+@ON_LINUX
+def test_closing_while_another_thread_loads(tiny_qwen3: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = open_vllm(tiny_qwen3)
+    waiting = threading.Event()
+    receive = Replica.receive
+
+    def watched(replica: Replica) -> Any:
+        waiting.set()
+        return receive(replica)
+
+    monkeypatch.setattr(Replica, "receive", watched)
+    errors: list[BaseException] = []
+
+    def start() -> None:
+        try:
+            engine.start()
+        except EngineUnavailableError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    waiting.wait()
+    leader = engine._replicas[0].process.pid
+    engine.close()
+    thread.join()
+    assert len(errors) == 1
+    wait_for_end_of_session(leader)
 
 
 @ON_LINUX
