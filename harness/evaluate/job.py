@@ -21,6 +21,7 @@ from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_wav
 from harness.evaluate.plan import Prompt, plan_requests
 from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.judge.metrics import merge_rubric_metrics
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES
 from harness.runs.manifest import (
@@ -123,6 +124,7 @@ class _Evaluation:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 metrics = summarise_run(self.directory.path, self.config.seed)
                 self.directory.write_metrics(metrics)
+                merge_rubric_metrics(self.directory)
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise IncompleteError(
@@ -331,6 +333,6 @@ def _default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
         source = config.engine.served_model or "server"
     decides = config.model_dump_json(exclude={"out", "limit"})
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
-    name = Path(str(source)).name.replace("/", "-")
+    name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]
     return Path("runs") / "-".join(part for part in parts if part)

@@ -14,6 +14,7 @@ from harness.contract import FAILURE_CODES, Contract, ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.evaluate.progress import OnProgress, Progress, ignore
+from harness.judge.metrics import merge_rubric_metrics
 from harness.metrics import (
     NO_CODE,
     TIERS,
@@ -29,7 +30,7 @@ from harness.runs.directory import SAMPLES, read_manifest, read_tasks
 from harness.stats import Estimate
 
 Scores = dict[str, float | None]
-_ELSEWHERE = ("cliff.", "rubric.", "judge.")
+_CLIFF = "cliff."
 
 
 class TaskScorer:
@@ -86,21 +87,22 @@ def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:
     """
     manifest = read_manifest(path)
     with RunDirectory(path) as directory:
-        elsewhere = _measured_elsewhere(path)
+        cliff = _measured_by_cliff(path)
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in read_tasks(path)}
         directory.replace_samples(_scored_anew(path, scorers, manifest.planned, on_progress))
-        directory.write_metrics(summarise_run(path, manifest.sampling["seed"]) | elsewhere)
+        directory.write_metrics(summarise_run(path, manifest.sampling["seed"]) | cliff)
+        merge_rubric_metrics(directory)
     return load(path)
 
 
-def _measured_elsewhere(path: Path) -> dict[str, Estimate]:
-    """Metrics of other jobs (`cliff.…`, `rubric.…`, `judge.…`), which parsing again leaves as they are."""
+def _measured_by_cliff(path: Path) -> dict[str, Estimate]:
+    """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are."""
     try:
         metrics = load(path).metrics
     except DataError:
-        # An unreadable metrics.json is what rescoring replaces; those jobs keep their own files beside it.
+        # An unreadable metrics.json is what rescoring replaces; the cliff job keeps its own file beside it.
         return {}
-    return {name: value for name, value in metrics.items() if name.startswith(_ELSEWHERE)}
+    return {name: value for name, value in metrics.items() if name.startswith(_CLIFF)}
 
 
 def _scored_anew(

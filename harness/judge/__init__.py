@@ -3,8 +3,8 @@
 from harness.judge.config import JudgeConfig, JudgeProgress
 from harness.judge.findings import Finding, findings, pairwise_others
 from harness.judge.forecast import Forecast
-from harness.judge.job import JudgeResult, forecast_judging, judge, merge_metrics
-from harness.judge.metrics import METRIC_PREFIXES, rubric_metrics
+from harness.judge.job import JudgeResult, forecast_judging, judge
+from harness.judge.metrics import METRIC_PREFIXES, merge_rubric_metrics, rubric_metrics
 from harness.judge.rubric import Rubric
 from harness.judge.rubric_file import check_rubric, load_rubric
 
@@ -21,7 +21,7 @@ __all__ = [
     "forecast_judging",
     "judge",
     "load_rubric",
-    "merge_metrics",
+    "merge_rubric_metrics",
     "pairwise_others",
     "rubric_metrics",
 ]

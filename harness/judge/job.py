@@ -16,7 +16,7 @@ from harness.judge.cost import Budget, Price, price_of
 from harness.judge.forecast import Forecast, forecast
 from harness.judge.key import KEY_VARIABLES, ApiKey, key_from_environment
 from harness.judge.labels import read_labels
-from harness.judge.metrics import METRIC_PREFIXES, rubric_metrics
+from harness.judge.metrics import merge_rubric_metrics
 from harness.judge.plan import Ask, Plan, sample_keys
 from harness.judge.recording import Recorder
 from harness.judge.records import HumanLabel, JudgeLog, Record, RubricUse, read_records
@@ -72,7 +72,7 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
         finally:
             # After an error too: what was paid for counts.
             on_progress(replace(judging.progress("computing metrics"), resumed=judging.done))
-            merge_metrics(directory)
+            merge_rubric_metrics(directory)
         if stopped is not None:
             raise IncompleteError(f"{judging.done} of {len(plan.units)} judgements; {stopped}")
         spent, price = store.spent(job), _price(config)
@@ -109,17 +109,6 @@ def forecast_judging(config: JudgeConfig) -> Forecast:
             raise HarnessError(
                 f"{error.detail}; without a key the forecast goes by a rule of thumb"
             ) from None
-
-
-def merge_metrics(directory: RunDirectory) -> None:
-    """Put the numbers of judging, computed anew, into the run's metrics.
-
-    Args:
-        directory: of the run, entered.
-    """
-    run = load(directory.path)
-    kept = {name: value for name, value in run.metrics.items() if not name.startswith(METRIC_PREFIXES)}
-    directory.write_metrics(kept | rubric_metrics(run))
 
 
 class _Judging:

@@ -30,7 +30,7 @@ from harness.judge.records import (
 )
 from harness.judge.rubric import Rubric
 from harness.judge.unscored import unscored_rates
-from harness.runs import Run
+from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson
 
 METRIC_PREFIXES = ("rubric.", "judge.", "pairwise.")
@@ -99,6 +99,22 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
             task_of = {key: sample.task for key, sample in samples.items()}
             metrics |= pair_metrics(name, pairs, task_of, seed)
     return metrics
+
+
+def merge_rubric_metrics(directory: RunDirectory) -> None:
+    """Put the numbers of judging, computed anew, into the run's metrics; does nothing for others.
+
+    Args:
+        directory: of the run, entered; its `metrics.json` can be read.
+
+    Raises:
+        DataError: a file of the run can't be read.
+    """
+    run = load(directory.path)
+    kept = {name: value for name, value in run.metrics.items() if not name.startswith(METRIC_PREFIXES)}
+    metrics = kept | rubric_metrics(run)
+    if metrics != run.metrics:
+        directory.write_metrics(metrics)
 
 
 def _read(run: Run) -> tuple[dict[str, _Judged], dict[str, dict[str, float]]]:

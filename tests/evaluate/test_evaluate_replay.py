@@ -111,12 +111,20 @@ def test_rescore_uses_the_text_not_the_stored_scores(run: Run) -> None:
 
 def test_rescore_keeps_what_other_jobs_measured(run: Run) -> None:
     path = run.path / "metrics.json"
-    judged = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rubric.relevance": judged}))
+    side = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cliff.lambda_star": side}))
     before = load(run.path).metrics
     assert rescore(run.path).metrics == before
     path.write_text("{")
-    assert "rubric.relevance" not in rescore(run.path).metrics
+    assert "cliff.lambda_star" not in rescore(run.path).metrics
+
+
+def test_rescore_drops_rubric_scores_that_no_judgement_backs(run: Run) -> None:
+    path = run.path / "metrics.json"
+    before = load(run.path).metrics
+    judged = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"rubric.relevance": judged}))
+    assert rescore(run.path).metrics == before
 
 
 def test_the_same_command_again_changes_nothing(run: Run, data: Path, recorded: Path) -> None:
