@@ -68,13 +68,17 @@ def commands(arguments: argparse.Namespace, settings: Path) -> dict[str, list[st
     return found
 
 
-def texts_of(name: str, work: Path, out: Path) -> list[str]:
+def answers_of(name: str, work: Path, out: Path) -> list[object]:
+    """Texts, but of the harness token ids: vLLM's own text leaves out bytes that end no character."""
     if name != "harness":
-        found: list[str] = json.loads((work / "texts.json").read_text())
+        found: list[object] = json.loads((work / "texts.json").read_text())
         return found
     from harness.runs import load
 
-    return list(load(out).samples["text"])
+    run = load(out)
+    # Samples stand in the order in which they finished.
+    by_task = {sample.task_id: list(sample.token_ids) for sample in run.iter_samples()}
+    return [by_task[task.task_id] for task in run.tasks()]
 
 
 def main() -> None:
@@ -93,7 +97,7 @@ def main() -> None:
         work = Path(folder)
         contenders = commands(arguments, prepare(arguments, work))
         for round_number in range(arguments.rounds):
-            texts = {}
+            bare: dict[str, list[object]] = {}
             for name, command in contenders.items():
                 out = work / f"run-{round_number}"
                 extra = ["--out", str(out)] if name == "harness" else []
@@ -104,11 +108,14 @@ def main() -> None:
                 seconds.setdefault(name, []).append(time.monotonic() - began)
                 if done.returncode:
                     sys.exit(f"{name} failed:\n{done.stderr[-4000:]}")
-                texts[name] = texts_of(name, work, out)
-                same = sum(a == b for a, b in zip(texts[name], texts["bare"], strict=True))
+                answers = answers_of(name, work, out)
+                if name == "bare":
+                    bare = {"texts": answers, "token ids": json.loads((work / "ids.json").read_text())}
+                kind = "token ids" if name == "harness" else "texts"
+                same = sum(a == b for a, b in zip(answers, bare[kind], strict=True))
                 print(
                     f"round {round_number} {name:8} {seconds[name][-1]:6.1f} s  "
-                    f"{same}/{len(texts[name])} texts as bare",
+                    f"{same}/{len(answers)} {kind} as bare",
                     flush=True,
                 )
     for name, times in seconds.items():

@@ -13,6 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+POLL = 0.01
+# Share of the undisturbed time, after a session's first sample; small, so that the kills come before the end.
+LATEST = 0.08
+
 
 def command(arguments: argparse.Namespace, out: Path) -> list[str]:
     made = [sys.executable, "-m", "harness", "eval", "--ckpt", arguments.ckpt, "--engine", arguments.engine]
@@ -53,15 +57,19 @@ def main() -> None:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
-            # Early enough that all kills usually come before the end, late enough to be past the start-up.
-            delay = rng.uniform(0.05, 0.18) * whole
+            before = lines(killed)
+            while process.poll() is None and lines(killed) == before:
+                time.sleep(POLL)  # loading the model; a kill then would test little
+            delay = rng.uniform(0.0, LATEST) * whole
             try:
                 process.wait(timeout=delay)
                 print(f"kill {number + 1}: it had ended after {lines(killed)} samples")
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-                print(f"kill {number + 1}: SIGKILL after {delay:5.1f} s, {lines(killed)} lines on disk")
+                print(
+                    f"kill {number + 1}: SIGKILL {delay:4.1f} s after its first sample, {lines(killed)} lines"
+                )
         subprocess.run(command(arguments, killed), check=True, capture_output=True)
         same_metrics = (calm / "metrics.json").read_bytes() == (killed / "metrics.json").read_bytes()
         same_samples = sorted((calm / "samples.jsonl").read_bytes().splitlines()) == sorted(

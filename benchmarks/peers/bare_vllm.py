@@ -16,7 +16,11 @@ def main() -> None:
     llm = LLM(model=settings["ckpt"], **settings["llm"])
     params = SamplingParams(temperature=0, max_tokens=settings["max_tokens"])
     outputs = llm.generate([{"prompt_token_ids": ids} for ids in settings["prompts"]], params, use_tqdm=False)
-    Path(settings["out"]).write_text(json.dumps([output.outputs[0].text for output in outputs]))
+    answers = [output.outputs[0] for output in outputs]
+    Path(settings["out"]).write_text(json.dumps([answer.text for answer in answers]))
+    Path(settings["out"]).with_name("ids.json").write_text(
+        json.dumps([list(answer.token_ids) for answer in answers])
+    )
 
 
 if __name__ == "__main__":
