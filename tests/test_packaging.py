@@ -48,3 +48,14 @@ def test_wheel_reads_its_own_dataset(installed: Path) -> None:
     path, count = run_outside(installed, "-c", code).split()
     assert path.startswith(str(installed))
     assert int(count) > 0
+
+
+def test_wheel_carries_the_zoo(installed: Path) -> None:
+    code = (
+        "from harness.engines.checkpoint import find_checkpoint as find; "
+        "from harness.engines.zoo import zoo_names as names; "
+        "print(*(find('zoo:' + name).path for name in names()))"
+    )
+    folders = run_outside(installed, "-c", code).split()
+    assert {"base", "large", "listopd", "teacher"} <= {Path(folder).name for folder in folders}
+    assert all(folder.startswith(str(installed)) for folder in folders)

@@ -28,7 +28,12 @@ _COMMANDS = {
     "cliff": _Entry("harness.cli.cliff", "cliff", "Estimate λ* and say on which side of it a run sits."),
     "judge": _Entry("harness.cli.judge", "judge_command", "Grade parsed rankings by a rubric with Gemini."),
     "gate": _Entry("harness.cli.gate", "gate", "Pass or fail a checkpoint against a policy, for CI."),
+    "report": _Entry("harness.cli.report", "report", "Compare runs in one self-contained HTML file."),
     "data": _Entry("harness.cli.data", "data", "List, check, prepare and generate datasets."),
+    "train": _Entry("harness.cli.train", "train", "Train: warm start (sft), on-policy distillation (opd)."),
+    "sweep": _Entry("harness.cli.sweep", "sweep", "Train and evaluate a λ grid × seeds; where is the onset?"),
+    "prereg": _Entry("harness.cli.prereg", "prereg", "Lock a prediction before a sweep; hit or miss after."),
+    "demo": _Entry("harness.cli.demo", "demo", "Evaluate, gate and report the bundled checkpoints."),
     "doctor": _Entry("harness.cli.doctor", "doctor", "Say what this machine can run, and what is missing."),
 }
 

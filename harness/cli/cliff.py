@@ -56,6 +56,7 @@ def cliff(as_machine: bool, **options: Any) -> None:
     with listening(console) as on_progress:
         report = measure_cliff(config, on_progress)
     if as_machine:
-        click.echo(json.dumps({"run": str(report.path)} | report.to_dict(), indent=1, allow_nan=False))
+        document = {"run": str(report.path)} | report.to_dict() | {"costs": report.costs()}
+        click.echo(json.dumps(document, indent=1, allow_nan=False))
     else:
         print_cliff(report, Console())

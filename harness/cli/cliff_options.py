@@ -21,7 +21,7 @@ _CALIBRATIONS = ("role", "position", "sequence")
 _OPTIONS = (
     click.option("--teacher", help="Checkpoint of the teacher, folder or hub id."),
     click.option("--base", help="Checkpoint of the base: the warm start the student began from."),
-    click.option("--lambda", "lam", type=float, help="λ of the run."),
+    click.option("--lambda", "lam", type=float, help="λ of the run; an OPD run in --clip-from says its own."),
     click.option("--clip", type=float, help="Clip strength c of the run, above 1."),
     click.option(
         "--clip-from",
@@ -92,7 +92,10 @@ def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig
     from pydantic import ValidationError
 
     from harness.evaluate.cliff_job import CliffConfig
+    from harness.evaluate.cliff_job.clip_source import read_lambda
 
+    if options.get("lam") is None and options.get("clip_from") is not None:
+        options = options | {"lam": read_lambda(options["clip_from"])}
     for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lam", "--lambda")):
         if options.get(name) is None:
             raise HarnessError(f"the cliff needs {flag}; give --teacher, --base and --lambda")

@@ -23,17 +23,22 @@ _SIDE_STYLE = {"left": "green", "right": "red", "on_cliff": "yellow", "out_of_sc
 def print_cliff(report: CliffReport, console: Console) -> None:
     """Everything a user decides from, the verdict last, where the eye stays."""
     result = report.result
-    console.print(_headline(report), highlight=False)
-    console.print(_role_table(result, result.estimate.under(result.calibration)))
-    console.print(_calibration_table(result))
-    console.print(_precondition_table(result))
-    console.print(_strip(report.strip, result.lam))
-    console.print(_verdict(result), highlight=False)
-    console.print(_cost(report), highlight=False)
+    parts = (
+        _headline(report),
+        _role_table(result, result.estimate.under(result.calibration)),
+        _calibration_table(result),
+        _precondition_table(result),
+        _strip(report.strip, result.lam),
+        _verdict(result),
+        _cost(report),
+    )
+    for part in parts:
+        console.print(part, highlight=False)
+        console.print()
 
 
 def _headline(report: CliffReport) -> Text:
-    names = ", ".join(f"{model.role} {model.checkpoint}" for model in report.models)
+    names = ", ".join(f"{' and '.join(model.roles)} {model.checkpoint}" for model in report.models)
     estimate = report.result.estimate
     exact = "exact" if estimate.exact else "bounds from top-k logprobs"
     return Text(
@@ -52,8 +57,9 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
     confidence = f"{result.estimate.confidence:.0%}"
     table = _table(f"λ* by {measured.calibration} at c = {_clip(result)}, {confidence} intervals")
     table.add_column("", no_wrap=True)
-    for heading in ("n", "p", "b", "λ* at b", "λ* at ½", "tail", "1 − q"):
+    for heading in ("n", "p", "b", "λ* at b", "λ* at ½", "tail", "1−q"):
         table.add_column(heading, justify="right", no_wrap=True)
+    bounded = result.clip.saturated
     unreached = []
     for role in measured.roles:
         if role.n_positions == 0:
@@ -65,13 +71,17 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
             str(role.n_positions),
             _mass(role.p.estimate, role.teacher_tail),
             _mass(role.b.estimate, role.base_tail),
-            _with_interval(role.lambda_star),
-            _with_interval(role.lambda_star_half),
-            f"{role.teacher_tail_share:.0%}",
+            _with_interval(role.lambda_star, bounded),
+            _with_interval(role.lambda_star_half, bounded),
+            _share(role.teacher_tail_share),
             "–" if role.clip_margin is None else f"{_number(role.clip_margin.estimate)}×",
             style="bold" if binding else None,
         )
-    notes = ["tail: share of the teacher's tail mass; 1 − q: the student's tail against (1 − p)/c"]
+    notes = ["tail: share of the teacher's tail mass"]
+    if any(role.clip_margin is not None for role in measured.roles):
+        notes.append(
+            "1−q: the student's tail mass in units of (1 − p)/c, below 1× it has left the safe region"
+        )
     if measured.binding is not None:
         notes.insert(0, "▸ binding: the smallest λ* where p > b")
     if unreached:
@@ -90,8 +100,8 @@ def _calibration_table(result: CliffResult) -> Table:
         table.add_row(
             f"{'▸ ' if name == result.calibration else '  '}{name}",
             "none" if measured.binding is None else _place(measured.binding),
-            _with_interval(measured.lambda_star, " "),
-            "–" if half is None else _with_interval(half, " "),
+            _with_interval(measured.lambda_star, result.clip.saturated, "  "),
+            "–" if half is None else _with_interval(half, result.clip.saturated, "  "),
         )
     return table
 
@@ -109,14 +119,17 @@ def _precondition_table(result: CliffResult) -> Table:
 
 def _strip(tokens: tuple[StripToken, ...], lam: float) -> Text:
     """The example, each token coloured by how its own λ* compares with the run's λ."""
-    strip = Text("One example by λ* of each token: ")
-    for style, meaning in (
-        ("white on red", "≤ λ"),
-        ("black on yellow", "≤ 2λ − 1"),
-        ("black on green", "above"),
-    ):
+    strip = Text("One example, each token coloured by the λ* of its own position\n")
+    edge = max(lam, _next_band(lam))
+    bands = [("white on red", f"at most {lam:g}"), ("black on green", f"above {edge:g}")]
+    if edge > lam:
+        bands.insert(1, ("black on yellow", f"at most {edge:g}"))
+    for style, meaning in bands:
         strip.append(f" {meaning} ", style=style)
         strip.append(" ")
+    strip.append("no λ*", style="dim")
+    strip.append(" ")
+    strip.append("breaks the contract", style="strike")
     strip.append("\n")
     for token in tokens:
         strip.append(_visible(token.text), style=_token_style(token, lam))
@@ -128,10 +141,14 @@ def _token_style(token: StripToken, lam: float) -> str:
         return "strike"
     if token.lambda_star is None:
         return "dim"
-    # λ − 1 is how far the run extrapolates: twice as far is the next band.
     if token.lambda_star <= lam:
         return "white on red"
-    return "black on yellow" if token.lambda_star <= 2 * lam - 1 else "black on green"
+    return "black on yellow" if token.lambda_star <= _next_band(lam) else "black on green"
+
+
+def _next_band(lam: float) -> float:
+    """λ − 1 is how far the run extrapolates; the next band is twice as far."""
+    return 2.0 * lam - 1.0
 
 
 def _visible(text: str) -> str:
@@ -142,8 +159,8 @@ def _visible(text: str) -> str:
 
 
 def _verdict(result: CliffResult) -> Text:
-    text = Text("\n")
-    text.append("predicted: ").append(result.verdict, style=f"bold {_SIDE_STYLE[result.verdict]}")
+    text = Text("predicted: ")
+    text.append(result.verdict, style=f"bold {_SIDE_STYLE[result.verdict]}")
     observed = result.observed
     text.append("   observed: ")
     if observed is None:
@@ -156,17 +173,21 @@ def _verdict(result: CliffResult) -> Text:
     if result.clip_demand is not None:
         demand = result.clip_demand
         text.append(
-            f"\nOn {demand.n} tokens that left the contract the teacher asks for ratios of median "
-            f"{demand.median:.3g}, 95th percentile {demand.p95:.3g}; {demand.share_beyond:.0%} exceed "
-            f"c = {demand.clip:g}."
+            f"\nOn the {demand.n} tokens with which rollouts left the contract, the teacher's probability is "
+            f"{demand.median:.3g} times that of the model that drew them (median; 95th percentile "
+            f"{demand.p95:.3g}); {demand.share_beyond:.0%} of these ratios exceed c = {demand.clip:g}."
         )
     return text
 
 
 def _cost(report: CliffReport) -> Text:
     costs = [
-        f"{model.role}: {model.positions} positions, {model.tokens_read} tokens read, loading "
-        f"{model.load_seconds:.1f} s, scoring {model.score_seconds:.1f} s"
+        f"{' and '.join(model.roles)}: {model.positions} positions, {model.tokens_read} tokens read, "
+        + (
+            f"loading {model.load_seconds:.1f} s, scoring {model.score_seconds:.1f} s"
+            if model.scored_now
+            else "scored before"
+        )
         + ("" if model.exact else f", top-k up to {model.largest_top_k}")
         for model in report.models
     ]
@@ -174,7 +195,11 @@ def _cost(report: CliffReport) -> Text:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    # Narrow gaps: a role's row must fit a terminal of 80 columns.
+    padding = (0, 1, 0, 0)
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=padding
+    )
 
 
 def _place(role: RoleEstimate) -> str:
@@ -185,14 +210,23 @@ def _mass(value: float | None, tail: float | None) -> str:
     if value is None:
         return "–"
     # Near 1 the digits that matter are those of the tail.
-    return f"1 − {tail:.2g}" if tail is not None and 0 < tail < 1e-3 else f"{value:.4f}"
+    if tail is None or not 0 < tail < 1e-3:
+        return f"{value:.4f}"
+    digits, _, exponent = f"{tail:.1e}".partition("e")
+    return f"1−{digits}e{int(exponent)}"
 
 
-def _with_interval(star: LambdaStarEstimate, between: str = "\n") -> str:
+def _with_interval(star: LambdaStarEstimate, bounded: bool, between: str = "\n") -> str:
+    """λ* and its interval; not `bounded` above where only a lower bound of c is known."""
     value = _NO_STAR.get(star.status, "–") if star.value is None else f"{star.value:.4g}"
     if star.low is None:
         return value
-    return f"{value}{between}{star.low:.4g}–{'∞' if star.high is None else f'{star.high:.4g}'}"
+    high = star.high if bounded else None
+    return f"{value}{between}{star.low:.4g}–{'∞' if high is None else f'{high:.4g}'}"
+
+
+def _share(share: float) -> str:
+    return "<1%" if 0 < share < 0.005 else f"{share:.0%}"
 
 
 def _number(value: float | None) -> str:

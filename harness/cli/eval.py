@@ -37,7 +37,7 @@ def eval_command(as_machine: bool, **options: Any) -> None:
     from harness.cli.listening import error_console, listening
     from harness.cli.summary import as_json, print_run
     from harness.evaluate import evaluate
-    from harness.evaluate.cliff_job import cliff_of_run
+    from harness.evaluate.cliff_job import evaluate_with_cliff
     from harness.runs import load
 
     console = error_console()
@@ -49,11 +49,13 @@ def eval_command(as_machine: bool, **options: Any) -> None:
         config = settle_engine(config, console)
     cliff = cliff_for_evaluation(config, cliff_options)
     with listening(console) as on_progress:
-        run = evaluate(config, on_progress)
-        report = None if cliff is None else cliff_of_run(cliff, run, on_progress)
+        if cliff is None:
+            run, report = evaluate(config, on_progress), None
+        else:
+            run, report = evaluate_with_cliff(cliff, on_progress)
     judged = None if judging is None else judge_evaluated(judging, run.path, console)
     if as_machine:
-        click.echo(as_json(load(run.path)))
+        click.echo(as_json(load(run.path), None if report is None else report.to_dict()))
         return
     print_run(run, Console())
     if report is not None:

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_ZOO = "zoo:"
 _ENGINES = ("auto", "vllm", "hf", "openai", "replay")
 
 _OPTIONS = (
     click.option(
         "--ckpt",
-        help="Checkpoint folder or hub id, or zoo:base (embedded); for openai, the tokenizer.",
+        help="Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, the tokenizer.",
     ),
     click.option(
         "--data", default="fashion-mini", show_default=True, help="Bundled dataset, .jsonl file or folder."
@@ -124,8 +123,6 @@ def eval_config(options: dict[str, Any]) -> EvalConfig:
         "extra_keys": given.pop("extra_keys"),
     }
     engine = {name: given.pop(name) for name in EngineConfig.model_fields if name in given}
-    if str(engine.get("ckpt", "")).startswith(_ZOO):
-        engine["ckpt"] = _zoo_checkpoint(engine["ckpt"])
     try:
         return EvalConfig(engine=EngineConfig(**engine), contract=Contract(**contract), **given)
     except ValidationError as error:
@@ -133,17 +130,6 @@ def eval_config(options: dict[str, Any]) -> EvalConfig:
         where = ".".join(str(part) for part in first["loc"])
         reason = first["msg"].removeprefix("Value error, ")
         raise HarnessError(f"{where}: {reason}" if where else reason) from error
-
-
-def _zoo_checkpoint(name: str) -> str:
-    """Folder of a checkpoint that comes with the project, trained on this machine the first time."""
-    from harness.cli.listening import error_console, listening
-    from harness.opd.embedded import ensure_embedded_checkpoint
-
-    if name != f"{_ZOO}base":
-        raise HarnessError(f"the zoo has no {name.removeprefix(_ZOO)}; it has: base")
-    with listening(error_console()) as on_progress:
-        return str(ensure_embedded_checkpoint(on_progress))
 
 
 def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:

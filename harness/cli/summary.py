@@ -25,8 +25,13 @@ _RANKING = (
 )
 
 
-def as_json(run: Run) -> str:
-    """The run for machines: where it lies, its status, every metric, tokens and time."""
+def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
+    """The run for machines: where it lies, its status, every metric, tokens and time.
+
+    Args:
+        run: a stored run.
+        cliff: the content of `cliff.json`, where λ* was estimated with it.
+    """
     manifest = run.manifest
     document: dict[str, Any] = {
         "run": str(run.path),
@@ -38,6 +43,8 @@ def as_json(run: Run) -> str:
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
         "sessions": [session.model_dump() for session in manifest.sessions],
     }
+    if cliff is not None:
+        document["cliff"] = cliff
     return json.dumps(document, indent=1, allow_nan=False)
 
 

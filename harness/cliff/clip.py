@@ -169,17 +169,18 @@ def clip_demand(log_ratios: npt.ArrayLike, c: float) -> ClipDemand:
     """Summarise teacher-to-student log-ratios on off-class tokens against the clip.
 
     Args:
-        log_ratios: [N] log π_T − log π_S at tokens outside the class.
+        log_ratios: [N] log π_T − log π_S at tokens outside the class; −inf where the teacher excludes one.
         c: clip strength, > 1.
 
     Raises:
-        CliffDomainError: no tokens, NaN, or c ≤ 1.
+        CliffDomainError: no tokens, NaN, ratios beyond the range of floats, or c ≤ 1.
     """
     values = np.asarray(log_ratios, dtype=np.float64)
     require(values.ndim == 1 and values.size > 0, "no off-class tokens to take ratios of")
-    require(np.abs(values) < _LARGEST_LOG, "log-ratios must be finite, and their ratios too")
+    require(values < _LARGEST_LOG, "log-ratios must be numbers, and their ratios finite")
     require(np.isfinite(c) and c > 1, "the clip strength c must be finite and above 1")
-    median, p95 = np.exp(np.quantile(values, [0.5, 0.95]))
+    # Of the ratios and not of their logs, where two infinite neighbours would give no number.
+    median, p95 = np.quantile(np.exp(values), [0.5, 0.95])
     return ClipDemand(
         n=values.size,
         median=float(median),

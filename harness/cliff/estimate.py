@@ -267,9 +267,11 @@ def _estimate(
     tasks: int,
 ) -> Estimate:
     low = high = None
-    if tasks >= MIN_TASKS:
-        low, high = (_finite(scale(end[group])) for end in readings.interval())
-    return Estimate(count, _finite(scale(readings.point[group])), low, high, METHOD)
+    # An end beyond the range of floats is no end.
+    with np.errstate(over="ignore"):
+        if tasks >= MIN_TASKS:
+            low, high = (_finite(scale(end[group])) for end in readings.interval())
+        return Estimate(count, _finite(scale(readings.point[group])), low, high, METHOD)
 
 
 def _finite(x: float | FloatArray) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.cliff.domain import FloatArray
-from harness.cliff.masses import IntArray, MassBounds, PositionRecords
+from harness.cliff.masses import ClassMass, IntArray, MassBounds, PositionRecords
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +72,20 @@ def by_index(records: PositionRecords) -> Events:
 
 
 def by_rollout(records: PositionRecords) -> Events:
-    """One group; an event is a rollout, its mass the product of its class masses."""
+    """One group; an event is a rollout, its mass the product of its class masses.
+
+    A rollout that left the contract says nothing of the positions it never came to. Taken as it is, it would
+    count as an easy one: with a base that breaks half of its answers early, b of the whole answer would come
+    out far too large. So it goes on as the rollouts that did get there (`_unwalked`).
+    """
     rollout, task = records.rollout_of
     count = task.size
 
     def product(bounds: MassBounds) -> MassBounds:
-        low = bounds.low.product(rollout, count)
-        return (
-            MassBounds.exact(low) if bounds.is_exact else MassBounds(low, bounds.high.product(rollout, count))
-        )
+        low = bounds.low.product(rollout, count, _unwalked(records, rollout, bounds.low))
+        if bounds.is_exact:
+            return MassBounds.exact(low)
+        return MassBounds(low, bounds.high.product(rollout, count, _unwalked(records, rollout, bounds.high)))
 
     return Events(
         rows=("sequence",),
@@ -93,6 +98,28 @@ def by_rollout(records: PositionRecords) -> Events:
         student=None if records.student is None else product(records.student),
         shares=(np.ones(1), np.ones(1)),
     )
+
+
+def _unwalked(records: PositionRecords, rollout: IntArray, mass: ClassMass) -> FloatArray | None:
+    """[R] log of the class mass of the positions that a cut rollout never came to; 0 for whole ones.
+
+    By step: the mean tail over all rollouts that get that far, or are through already, is what is lost there
+    (the product-limit estimator of Kaplan and Meier, 1958, with tails in the place of counted failures).
+    It enters the intervals as if it were known.
+    """
+    if records.step is None or records.cut is None:
+        return None
+    steps, count = int(records.step.max()) + 1, int(rollout.max()) + 1
+    length = np.bincount(rollout, minlength=count)
+    cut = np.zeros(count, dtype=bool)
+    cut[rollout] = records.cut
+    through = np.cumsum(np.bincount(length[~cut], minlength=steps + 1))[:steps]
+    there = np.bincount(records.step, minlength=steps)
+    lost = np.bincount(records.step, np.exp(mass.log_tail), minlength=steps) / (there + through)
+    with np.errstate(divide="ignore"):
+        kept = np.log1p(-np.minimum(lost, 1.0))
+    rest = np.append(np.cumsum(kept[::-1])[::-1], 0.0)
+    return np.asarray(np.where(cut, rest[np.minimum(length, steps)], 0.0))
 
 
 def _tail_shares(records: PositionRecords, bounds: MassBounds) -> FloatArray:

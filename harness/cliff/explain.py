@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from harness.cliff.clip import ClipEstimate
@@ -27,11 +28,14 @@ _DISAGREE = {
     "the clip never binds; longer training may still collapse",
 }
 _NO_VALUE = {
-    "teacher_deterministic": "the teacher's tail mass is 0 in floating point",
-    "base_degenerate": "the base's class mass is 0 or 1 in floating point",
-    "too_few_tasks": f"fewer than {MIN_TASKS} tasks reach it",
-    "not_reached": "no rollout reaches it",
+    "teacher_deterministic": "At {roles} there is no λ*: the teacher's tail mass is 0 in floating point.",
+    "base_degenerate": "At {roles} there is no λ*: the base's class mass is 0 or 1 in floating point.",
+    "too_few_tasks": f"At {{roles}} there is no interval of λ*: fewer than {MIN_TASKS} tasks get there.",
+    "not_reached": "No rollout reaches {roles}.",
 }
+# With no role where p > b these say the same again.
+_FOLLOW_FROM_NO_BINDING = ("teacher_near_deterministic", "enough_rollouts")
+_DIGITS = 4
 
 
 def explain(
@@ -46,28 +50,42 @@ def explain(
 ) -> str:
     """One paragraph: the prediction, what it rests on, the observation, and whether the two disagree."""
     parts = [_PREDICTED[verdict].format(lam=lam)]
-    parts += [f"Not met: {p.detail}." for p in preconditions if not p.met]
-    parts.append(_threshold(verdict, star, binding, clip))
-    parts += [
-        f"At {place(role)} there is no λ*: {_NO_VALUE[role.lambda_star.status]}."
-        for role in roles
-        if role.lambda_star.status in _NO_VALUE
-    ]
+    unmet = [p for p in preconditions if not p.met]
+    if binding is None:
+        unmet = [p for p in unmet if p.name not in _FOLLOW_FROM_NO_BINDING]
+    parts += [f"Not met: {p.detail}." for p in unmet]
+    if binding is not None:
+        parts.append(_threshold(verdict, star, binding, clip))
+    parts += _without_value(roles)
     if observed is not None and binding is not None and binding.clip_margin is not None:
         margin = binding.clip_margin.estimate
-        parts.append(f"{_OBSERVED[observed]}: its tail mass there is {margin:.3g} times (1 − p)/c.")
+        times = "far more than" if margin is None else f"{margin:.3g} times"
+        parts.append(f"{_OBSERVED[observed]}: its tail mass there is {times} (1 − p)/c.")
     if observed is not None and (verdict, observed) in _DISAGREE:
         parts.append(f"Prediction and observation disagree: {_DISAGREE[verdict, observed]}.")
     return " ".join(parts)
 
 
-def _threshold(
-    verdict: str, star: LambdaStarEstimate, binding: RoleEstimate | None, clip: ClipEstimate
-) -> str:
-    if binding is None or star.value is None:
-        return (
-            "λ* has no finite value: no role with enough tasks has the teacher's class mass above the base's."
-        )
+def _without_value(roles: Sequence[RoleEstimate]) -> list[str]:
+    """One sentence for each reason why roles have no λ*."""
+    sentences = []
+    for status, reason in _NO_VALUE.items():
+        names = [place(role) for role in roles if role.lambda_star.status == status]
+        if names:
+            listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+            sentences.append(reason.format(roles=listed))
+    return sentences
+
+
+def _rounded_down(x: float) -> str:
+    """A few digits that are never above the number itself: a λ read off here must be safe too."""
+    step = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(x)))
+    return f"{math.floor(x * step) / step:.{_DIGITS}g}"
+
+
+def _threshold(verdict: str, star: LambdaStarEstimate, binding: RoleEstimate, clip: ClipEstimate) -> str:
+    if star.value is None:
+        return f"λ* has no finite value at {place(binding)}."
     strength = f"c = {clip.effective:g}"
     if not clip.saturated:
         strength = f"c ≥ {clip.effective:g}, which is a lower bound only"
@@ -79,4 +97,4 @@ def _threshold(
         return f"{text}; there is no interval."
     end = "has no upper end" if star.high is None else f"ends at {star.high:.4g}"
     text = f"{text}; its interval starts at {star.low:.4g} and {end}."
-    return text if verdict == "out_of_scope" else f"{text} λ up to {star.low:.4g} is called safe."
+    return text if verdict == "out_of_scope" else f"{text} λ below {_rounded_down(star.low)} is called safe."

@@ -62,17 +62,19 @@ class ClassMass:
         """From log-odds."""
         return cls(log_mass=log_mass_of(logit), log_tail=log_tail_of(logit))
 
-    def product(self, group: IntArray, groups: int) -> ClassMass:
+    def product(self, group: IntArray, groups: int, further: FloatArray | None = None) -> ClassMass:
         """Mass of all events of a group happening: the product of their masses.
 
         Args:
             group: [N] group of each entry, 0 … groups − 1.
             groups: number of groups.
+            further: [groups] log of what the product is to be multiplied by.
         """
         # log(1 − tail) where the mass is near 1, else a sum of many roundings would pose as a tail.
         with np.errstate(divide="ignore"):
             exact = np.where(self.log_tail < np.log(0.5), np.log1p(-np.exp(self.log_tail)), self.log_mass)
-        return ClassMass.from_log_mass(np.bincount(group, weights=exact, minlength=groups))
+        whole = np.bincount(group, weights=exact, minlength=groups)
+        return ClassMass.from_log_mass(whole if further is None else whole + further)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,10 @@ class PositionRecords:
         teacher: class mass under π_T.
         base: class mass under π_B.
         student: class mass under π_S, None without a student.
+        step: [N] how many positions the rollout had before, of any role; None together with `cut`, where
+            every rollout counts as walked to its end.
+        cut: [N] whether the position's rollout stops short of the end of an answer: it left the contract, or
+            its tokens ran out.
     """
 
     roles: tuple[str, ...]
@@ -167,6 +173,8 @@ class PositionRecords:
     teacher: MassBounds
     base: MassBounds
     student: MassBounds | None = None
+    step: IntArray | None = None
+    cut: BoolArray | None = None
 
     def __post_init__(self) -> None:
         """Check that all columns fit together.
@@ -174,9 +182,13 @@ class PositionRecords:
         Raises:
             CliffDomainError: no positions, columns of different length, or indices out of range.
         """
-        columns = (self.task, self.rollout, self.role, self.index)
+        columns = [self.task, self.rollout, self.role, self.index]
         size = self.task.size
         require(size > 0, "no rollout reaches a structural position: check the prompts and the contract")
+        require((self.step is None) == (self.cut is None), "step and cut are given together or not at all")
+        if self.step is not None and self.cut is not None:
+            require(self.cut.dtype == np.bool_ and self.cut.size == size, "cut must hold one bool a position")
+            columns.append(self.step)
         lengths = [c.size for c in columns] + [m.low.log_mass.size for m in self.models]
         require(all(n == size for n in lengths), f"columns of one length are needed, not of {lengths}")
         for column in columns:

@@ -130,7 +130,9 @@ def place(role: RoleEstimate) -> str:
 
 def _teacher_above_base(binding: RoleEstimate | None) -> Precondition:
     if binding is None:
-        detail = "no role with enough tasks has p above b, so no λ leaves the clip-safe region"
+        detail = (
+            "no role with enough tasks has p above b, so no λ is known to leave the clip-safe region"
+        )
         return Precondition("teacher_above_base", False, None, 0.0, detail)
     gap = (binding.p.estimate or 0.0) - (binding.b.estimate or 0.0)
     detail = f"at {place(binding)} the teacher's class mass exceeds the base's by {gap:.3g}"
@@ -172,6 +174,8 @@ def _headroom(estimate: CliffEstimate, limit: float, validity: float | None) -> 
 
 def _precision(estimate: CliffEstimate, measured: CalibrationEstimate, grid: float) -> Precondition:
     width = measured.lambda_star.width
+    if measured.binding is None:
+        return Precondition("enough_rollouts", False, None, grid, "there is no λ* to measure")
     if width is None:
         detail = "λ* has no interval with two ends; more tasks are needed"
         return Precondition("enough_rollouts", False, None, grid, detail)

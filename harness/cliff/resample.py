@@ -1,9 +1,11 @@
 """Studentized bootstrap by task, for statistics of class masses averaged over positions.
 
 Tail masses are heavy-tailed: a few positions carry most of the mean, and mean and standard error grow
-together. Percentile and BCa intervals then miss too often; the bootstrap of |t| (Efron and Tibshirani, An
-Introduction to the Bootstrap, chapter 12) with a delete-one-task jackknife standard error held its level
-best in `benchmarks/cliff_oracles.py`.
+together. Percentile and BCa intervals then miss too often; the bootstrap of t (Efron and Tibshirani, An
+Introduction to the Bootstrap, chapter 12) with a delete-one-task jackknife standard error held its level in
+`benchmarks/cliff_oracles.py`. The upper end is equal-tailed. The lower one is the farther of the ends by t
+and by |t|. By |t| on both sides would hold its level too, but where a single task carries most of a role's
+tail it moves the upper end as far as the resamples without that task move the lower one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from harness.cliff.masses import ClassMass, IntArray
 MIN_TASKS = 8
 """With fewer tasks a bootstrap by task has too little to resample."""
 
-METHOD = "bootstrap-|t|, jackknife se, by task"
+METHOD = "bootstrap-t, jackknife se, by task"
 
 _CHUNK = 4_000_000
 _NO_SPREAD = 1e-12
@@ -128,17 +130,18 @@ class Studentized:
         return cls(point=point, error=np.zeros(point.shape), t=np.zeros((resamples, *point.shape)))
 
     def interval(self, confidence: float) -> tuple[FloatArray, FloatArray]:
-        """[G] lower and upper ends, each group on its own."""
-        reach = self._reach(np.abs(self.t), confidence)
-        return self.point - reach, self.point + reach
+        """[G] lower and upper ends, each group on its own, equal-tailed; they hold the point."""
+        upper = 0.5 * (1.0 + confidence)
+        return self._ends(1.0 - upper, upper)
 
     def interval_of_largest(self, members: BoolArray, confidence: float) -> tuple[float, float]:
         """Ends of an interval for the largest value among some groups.
 
         The largest of several estimates is too large on average when groups are close. Every group whose
-        interval reaches the highest lower end is a contender; the lower end allows for the largest of all
-        contenders' errors at once, the upper end is the highest of their own upper ends. With one
-        contender this is its own interval; with several it errs towards a larger value (a smaller λ*).
+        interval reaches the highest lower end is a contender; the lower end allows for the errors of all
+        contenders at once, at the same level for each (Beran, J. Amer. Statist. Assoc. 83, 1988), the upper
+        end is the highest of their own upper ends. With one contender this is its own interval; with several
+        it errs towards a larger value (a smaller λ*).
 
         Args:
             members: [G] which groups take part, at least one.
@@ -148,14 +151,28 @@ class Studentized:
         contender = high >= low.max()
         t, point, error = (x[..., members][..., contender] for x in (self.t, self.point, self.error))
         together = Studentized(point=point, error=error, t=t)
-        joint = np.abs(t).max(axis=1, keepdims=True)
-        return float((point - together._reach(joint, confidence)).max()), float(high[contender].max())
+        # As ranks, groups with a wild and with a calm t count alike; the wild would set the bar for all.
+        ranks = np.argsort(np.argsort(t, axis=0), axis=0)
+        level = float(np.quantile(ranks.max(axis=1), 0.5 * (1.0 + confidence))) / (len(t) - 1)
+        return float(together._ends(0.0, level)[0].max()), float(high[contender].max())
 
-    def _reach(self, size: FloatArray, confidence: float) -> FloatArray:
-        critical = np.nanquantile(size, confidence, axis=0, method="higher")
+    def _ends(self, low: float, high: float) -> tuple[FloatArray, FloatArray]:
+        """[G] ends at these quantiles of t: the lower end at the high one, the upper end at the low one."""
+        far = np.maximum(
+            np.nanquantile(self.t, high, axis=0, method="higher"),
+            # Where the two tails of t are alike, those of |t| say the same; where t leans downwards, a tail
+            # that few tasks carry may be larger than was seen, and this end must not trust it.
+            np.nanquantile(np.abs(self.t), max(0.0, 2.0 * high - 1.0), axis=0, method="higher"),
+        )
+        # Where resamples lean upwards altogether, the point itself is the end.
+        near = np.minimum(np.nanquantile(self.t, low, axis=0, method="lower"), 0.0)
+        return self.point - self._reach(far), self.point + self._reach(-near)
+
+    def _reach(self, critical: FloatArray) -> FloatArray:
         still = self.error <= _NO_SPREAD * np.maximum(1.0, np.abs(self.point))
         with np.errstate(invalid="ignore"):
-            return np.where(still, 0.0, critical * self.error)
+            unbounded = np.where(np.isinf(self.error), np.inf, critical * self.error)
+        return np.where(still, 0.0, unbounded)
 
 
 def studentize(

@@ -30,8 +30,8 @@ class CliffResult:
         observed: the side by the student's own tail mass at the binding role; None without a student or
             where it can't be told.
         agree: whether the two are the same; None unless both are `left` or `right`.
-        largest_safe_lambda: lower end of the interval of λ*: the largest λ called safe. None without one, or
-            out of scope.
+        largest_safe_lambda: lower end of the interval of λ*: every λ below it is called safe. None without
+            one, or out of scope.
         calibration: the calibration the verdict uses.
         lambda_star: λ* under it, at the measured b. Where only a lower bound of c is known, λ* has no upper
             end.
@@ -173,7 +173,11 @@ def assess(
     limits = limits or Limits()
     measured = estimate.under(calibration)
     preconditions = check_preconditions(estimate, measured, limits, base_parse_validity)
-    star = measured.lambda_star if estimate.clip.saturated else _without_upper_end(measured.lambda_star)
+    star, half = measured.lambda_star, None
+    if measured.binding is not None:
+        half = measured.binding.lambda_star_half
+    if not estimate.clip.saturated:
+        star, half = _without_upper_end(star), None if half is None else _without_upper_end(half)
     verdict = decide(lam, (star.low, star.high), preconditions)
     observed = observed_side(measured.binding, estimate.clip)
     told = verdict in ("left", "right") and observed in ("left", "right")
@@ -185,7 +189,7 @@ def assess(
         largest_safe_lambda=None if verdict == "out_of_scope" else star.low,
         calibration=calibration,
         lambda_star=star,
-        lambda_star_half=None if measured.binding is None else measured.binding.lambda_star_half,
+        lambda_star_half=half,
         binding=measured.binding,
         clip=estimate.clip,
         clip_demand=clip_demand,

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError
 
 HASH_CHUNK_BYTES = 1 << 22
@@ -68,7 +69,7 @@ def _one_line(error: BaseException) -> str:
 
 def is_adapter(ckpt: str | None) -> bool:
     """Whether `ckpt` is a local folder that holds a peft adapter rather than a whole model."""
-    return ckpt is not None and (Path(ckpt).expanduser() / "adapter_config.json").is_file()
+    return ckpt is not None and (resolved(ckpt) / "adapter_config.json").is_file()
 
 
 class Checkpoint:
@@ -247,12 +248,13 @@ def _tensor_sizes(file: Path) -> Iterator[int]:
 
 
 def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
-    """The checkpoint in the folder `name`, or of the Hugging Face hub id `name` (downloaded if need be).
+    """The checkpoint in the folder `name`, of `zoo:NAME`, or of the hub id `name` (downloaded if need be).
 
     Raises:
+        HarnessError: `zoo:NAME` of which there is none.
         EngineUnavailableError: missing, not a checkpoint, gated, or a hub id that can't be reached.
     """
-    path = Path(name).expanduser()
+    path = resolved(name)
     if path.is_dir():
         return Checkpoint(name, path)
     if path.exists():
@@ -266,12 +268,13 @@ def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
 
 
 def find_tokenizer(name: str) -> Path:
-    """The folder of a tokenizer that is named by folder or hub id.
+    """The folder of a tokenizer that is named by folder, `zoo:NAME` or hub id.
 
     Raises:
+        HarnessError: `zoo:NAME` of which there is none.
         EngineUnavailableError: it can't be found.
     """
-    folder = Path(name).expanduser()
+    folder = resolved(name)
     if folder.is_dir():
         return folder
     if not HUB_ID.fullmatch(name):

@@ -66,7 +66,9 @@ def _split(logits: Any, tokens: Any, classes: Sequence[IdArray]) -> tuple[Any, A
     logits = logits.sub_(logits.max(dim=-1, keepdim=True).values)
     own = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     inside = torch.full_like(own, -torch.inf)
-    for rows, ids in _grouped(classes):
+    for rows, members in _grouped(classes):
+        # A tokenizer may hold ids beyond the output layer: nothing can put mass on them.
+        ids = members[members < logits.shape[-1]]
         if not ids.size:
             continue
         at = torch.as_tensor(rows, device=logits.device).unsqueeze(-1)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.engines.base import ScoreRequest, TokenScores
+from harness.engines.hf_batches import batches
 from harness.engines.hf_classes import class_scores
 from harness.errors import DataError, EngineUnavailableError
 
@@ -73,9 +74,8 @@ def score(model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: 
         if not request.prompt_ids:
             raise DataError(f"{request.key} has no prompt token to predict its first token from")
     output = OutputLayer(model)
-    ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
-    for start in range(0, len(ordered), batch_size):
-        yield from _score_batch(model, output, ordered[start : start + batch_size], top_k)
+    for batch in batches(requests, batch_size):
+        yield from _score_batch(model, output, batch, top_k)
 
 
 def _score_batch(

@@ -30,6 +30,7 @@ from harness.engines.http_fleet import CONNECT_SECONDS, Fleet, RetryPolicy
 from harness.engines.limits import answer_limit, check_prompts
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
 from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
+from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 
 PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
@@ -70,7 +71,7 @@ class OpenAIEngine:
         """Where the tokenizer is on this machine."""
         if self._config.tokenizer is not None:
             return find_tokenizer(self._config.tokenizer)
-        folder = Path(self._config.ckpt or "").expanduser()
+        folder = resolved(self._config.ckpt or "")
         named = self._config.ckpt is not None and (folder / "tokenizer_config.json").is_file()
         return folder if named else None
 
@@ -82,7 +83,7 @@ class OpenAIEngine:
     @cached_property
     def _checkpoint(self) -> Checkpoint | None:
         """The checkpoint the user says is served, where it lies on this machine."""
-        folder = Path(self._config.ckpt or "").expanduser()
+        folder = resolved(self._config.ckpt or "")
         if self._config.ckpt is None or not has_weights(folder):
             return None
         return Checkpoint(self._config.ckpt, folder)

@@ -34,7 +34,10 @@ class Vocabulary:
         pieces: how the tokenizer itself writes each id, special ones too; None for gaps.
         end_ids: ids that end an answer, ascending.
         sha256: hash over the pieces; equal hashes mean that every id is the same token.
-        tokenizer_sha256: hash of the tokenizer's file, which also decides how text is cut into tokens.
+        tokenizer_sha256: hash of the tokenizer's file.
+        cutting_sha256: hash over what decides how text is cut into them (normaliser, pre-tokeniser, merges);
+            None where the tokenizer doesn't say. A tokenizer saved again by another library version keeps it,
+            though its file changes.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Vocabulary:
     end_ids: tuple[int, ...]
     sha256: str
     tokenizer_sha256: str
+    cutting_sha256: str | None = None
 
 
 def read_vocabulary(config: EngineConfig) -> Vocabulary:
@@ -61,16 +65,26 @@ def read_vocabulary(config: EngineConfig) -> Vocabulary:
         end_ids=tuple(tokenizer.stop_token_ids(ends)),
         sha256=hashlib.sha256(json.dumps(pieces).encode()).hexdigest(),
         tokenizer_sha256=tokenizer.sha256,
+        cutting_sha256=_cutting_sha256(tokenizer.tokenizer),
     )
 
 
 def require_same_vocabulary(first: Vocabulary, second: Vocabulary) -> None:
-    """Refuse two models that would read the same token ids as different tokens.
+    """Refuse two models that would read the same token ids as different tokens, or cut text differently.
+
+    Where only the cut differs the ids still mean the same text, but one model would be asked about tokens in
+    an order it never saw, and its masses would say nothing of how it writes.
 
     Raises:
         EngineUnavailableError: naming both, and the first id that differs.
     """
     if first.sha256 == second.sha256:
+        cuts = (first.cutting_sha256, second.cutting_sha256)
+        if None not in cuts and cuts[0] != cuts[1]:
+            raise EngineUnavailableError(
+                f"{first.name} and {second.name} have the same vocabulary but cut text into it differently "
+                "(normaliser, pre-tokeniser or merges); teacher, base and student must share one tokenizer"
+            )
         return
     pairs = zip(first.pieces, second.pieces, strict=False)
     differing = next((index for index, (one, other) in enumerate(pairs) if one != other), None)
@@ -84,6 +98,16 @@ def require_same_vocabulary(first: Vocabulary, second: Vocabulary) -> None:
         f"{first.sha256[:12]} and {second.sha256[:12]}), so the same token ids mean different text; "
         "teacher, base and student must share one tokenizer"
     )
+
+
+def _cutting_sha256(tokenizer: Any) -> str | None:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return None
+    parts = json.loads(backend.to_str())
+    model = {name: part for name, part in (parts["model"] or {}).items() if name != "vocab"}
+    decides = [parts["normalizer"], parts["pre_tokenizer"], model]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def token_pieces(tokenizer: Any) -> tuple[str | None, ...]:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,7 +40,11 @@ _TOKENS_PER_ID = 8
 
 
 def evaluate(
-    config: EvalConfig, on_progress: OnProgress = ignore, *, early_stop: EarlyStop | None = None
+    config: EvalConfig,
+    on_progress: OnProgress = ignore,
+    *,
+    early_stop: EarlyStop | None = None,
+    engine: Engine | None = None,
 ) -> Run:
     """Evaluate a checkpoint, or go on where a killed evaluation stopped.
 
@@ -48,6 +52,7 @@ def evaluate(
         config: what to evaluate and how.
         on_progress: told where the job stands, from this thread.
         early_stop: draws tasks in its own order and may end the evaluation before all are drawn.
+        engine: the caller's engine for `config.engine`, which stays open; None opens and closes one.
 
     Returns:
         The finished run; with `early_stop` an incomplete one where not everything was drawn.
@@ -59,8 +64,9 @@ def evaluate(
     dataset = load_tasks(config.data, config.split, limit=config.limit, skip_bad_rows=config.skip_bad_rows)
     _require_k(dataset, config.k)
     folder = config.out or _default_out(config, dataset)
-    with closing(open_engine(config.engine)) as engine, RunDirectory(folder) as directory:
-        return _Evaluation(config, dataset, engine, directory, on_progress, early_stop).run()
+    opened = closing(open_engine(config.engine)) if engine is None else nullcontext(engine)
+    with opened as answering, RunDirectory(folder) as directory:
+        return _Evaluation(config, dataset, answering, directory, on_progress, early_stop).run()
 
 
 @dataclass

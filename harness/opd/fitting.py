@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from harness.engines.checkpoint import Checkpoint
@@ -76,12 +78,9 @@ def fit_checkpoint(
         EngineUnavailableError: transformers can't load the checkpoint.
         HarnessError: the loss stopped being finite.
     """
-    device = _device(placement.device)
-    precision = placement.precision
-    if precision == "auto":
-        precision = "float32" if device.type == "cpu" else "mixed"
-    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    model = _load(checkpoint, placement, dtype).to(device).train()
+    device = choose_device(placement.device)
+    dtype, autocast = numerics(placement, device)
+    model = load_model(checkpoint, placement, dtype).to(device).train()
     last: list[TrainingStep] = []
     with (
         (folder / LOG).open("w", encoding="utf-8") as log,
@@ -96,18 +95,35 @@ def fit_checkpoint(
             note = f"loss {step.loss:.3f}"
             on_progress(Progress(stage, step.step, optimisation.steps, note=note))
 
-        train(model, examples, optimisation, autocast=precision == "mixed", on_step=on_step)
-    _save(model, checkpoint, folder)
+        train(model, examples, optimisation, autocast=autocast, on_step=on_step)
+    save_model(model, checkpoint, folder)
     return last[0]
 
 
-def _device(wanted: str) -> torch.device:
+def choose_device(wanted: str) -> torch.device:
+    """The torch device that `Placement.device` means."""
     if wanted != "auto":
         return torch.device(wanted)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _load(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype) -> Any:
+def numerics(placement: Placement, device: torch.device) -> tuple[torch.dtype, bool]:
+    """The dtype of the weights, and whether to compute in bfloat16 on them all the same."""
+    precision = placement.precision
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "mixed"
+    return (torch.bfloat16 if precision == "bfloat16" else torch.float32), precision == "mixed"
+
+
+def load_model(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype) -> Any:
+    """The causal model of a checkpoint, on the CPU.
+
+    Raises:
+        EngineUnavailableError: transformers can't load it.
+    """
+    if not os.environ.get("HARNESS_DEBUG"):
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             str(checkpoint.path),
@@ -125,12 +141,30 @@ def _load(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype) -> A
     return model
 
 
-def _save(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
+def save_model(
+    model: Any, checkpoint: Checkpoint, folder: Path, state: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a trained model as a checkpoint like the one it began from.
+
+    Args:
+        model: of transformers; left in the checkpoint's dtype.
+        checkpoint: gives dtype, tokenizer and chat template.
+        folder: exists.
+        state: the weights, where they are not in `model` (as when several processes share them).
+    """
     # In the dtype it came in: a bfloat16 checkpoint trained in float32 would double in size.
     dtype = getattr(torch, checkpoint.dtype or "float32", torch.float32)
     # Some published generation configs don't pass transformers' own check on saving; theirs is copied below.
     model.generation_config = GenerationConfig()
-    model.to(dtype).save_pretrained(folder)
+    if state is None:
+        model.to(dtype).save_pretrained(folder)
+    else:
+        model.save_pretrained(folder, state_dict={name: one.to(dtype) for name, one in state.items()})
+    carry_over(checkpoint, folder)
+
+
+def carry_over(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy tokenizer, chat template and generation settings beside trained weights."""
     for pattern in CARRIED:
         for file in sorted(checkpoint.path.glob(pattern)):
             shutil.copyfile(file, folder / file.name)

@@ -1,9 +1,7 @@
-"""How the tiny checkpoints are made from nothing: tokenizer, random weights, matching, warm start."""
+"""How a tiny checkpoint is made from nothing: tokenizer, random weights, matching, warm start."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +11,12 @@ from harness.contract import DEFAULT
 from harness.data.fashion_mini import generate_tasks
 from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
-from harness.data.writing import write_tasks
 from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.optimisation import Optimisation, Placement
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-RECIPE = "recipe.json"
 TOKENIZER_TASKS = 1000
 TOKENIZER_SEED = 1
 PLACEMENT = Placement(device="cpu", precision="float32")
@@ -52,56 +48,42 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
 
     Args:
         recipe: how.
-        out: checkpoint folder to write; must not exist yet.
+        out: checkpoint folder to write; must not exist yet. A line a step of fine-tuning is in `train.jsonl`.
         on_progress: told after every step of training.
 
     Returns:
         `out`.
 
     Raises:
-        HarnessError: unknown size, or `out` exists.
+        HarnessError: unknown size, or the loss stopped being finite.
     """
     from harness.engines.checkpoint import find_checkpoint
     from harness.engines.tokenizer import ChatTokenizer
+    from harness.opd.examples import sft_examples
     from harness.opd.fitting import fit_checkpoint, unfinished_folder
     from harness.opd.matching import matching_examples
-    from harness.opd.sft import SFTConfig, train_sft
     from harness.opd.tiny import write_untrained_checkpoint
+
+    def tasks(phase: Optimisation, seed: int) -> tuple[RankingTask, ...]:
+        return generate_tasks("train", phase.steps * phase.batch_size, seed=seed, k=recipe.k)
 
     parts = out.with_name(out.name + ".parts")
     shutil.rmtree(parts, ignore_errors=True)
     try:
-        tokenizer = family_tokenizer()
-        untrained = write_untrained_checkpoint(parts / "untrained", recipe.size, tokenizer, recipe.seed)
-        with unfinished_folder(parts / "matched") as folder:
-            tasks = generate_tasks("train", _tasks_of(recipe.matching), seed=2 * recipe.seed, k=recipe.k)
+        untrained = write_untrained_checkpoint(
+            parts / "untrained", recipe.size, family_tokenizer(), recipe.seed
+        )
+        tokenizer = ChatTokenizer(untrained)
+        matched = parts / "matched"
+        matched.mkdir()
+        examples = matching_examples(tasks(recipe.matching, 2 * recipe.seed), tokenizer)
+        start = find_checkpoint(str(untrained))
+        fit_checkpoint(start, examples, recipe.matching, PLACEMENT, matched, on_progress, "learning to match")
+        examples = sft_examples(tasks(recipe.sft, 2 * recipe.seed + 1), tokenizer, DEFAULT)
+        with unfinished_folder(out) as folder:
             fit_checkpoint(
-                find_checkpoint(str(untrained)),
-                matching_examples(tasks, ChatTokenizer(untrained)),
-                recipe.matching,
-                PLACEMENT,
-                folder,
-                on_progress,
-                "learning to match",
+                find_checkpoint(str(matched)), examples, recipe.sft, PLACEMENT, folder, on_progress
             )
-        rows = parts / "sft.jsonl"
-        write_tasks(
-            rows, generate_tasks("train", _tasks_of(recipe.sft), seed=2 * recipe.seed + 1, k=recipe.k)
-        )
-        trained = train_sft(
-            SFTConfig(
-                checkpoint=str(parts / "matched"),
-                out=parts / "trained",
-                optimisation=recipe.sft,
-                data=str(rows),
-                split=None,
-                placement=PLACEMENT,
-            ),
-            on_progress,
-        )
-        record = json.dumps(dataclasses.asdict(recipe), indent=2)
-        (trained / RECIPE).write_text(record + "\n", encoding="utf-8")
-        trained.rename(out)
     finally:
         shutil.rmtree(parts, ignore_errors=True)
     return out
@@ -112,20 +94,11 @@ def family_tokenizer() -> Tokenizer:
     from harness.opd.examples import answer_text, ideal_ranking
     from harness.opd.tiny import build_tokenizer
 
-    tasks = family_tasks()
+    tasks = (
+        *generate_tasks("train", TOKENIZER_TASKS, seed=TOKENIZER_SEED),
+        *generate_tasks("train", TOKENIZER_TASKS, seed=TOKENIZER_SEED, k=(3, 12)),
+    )
     return build_tokenizer(
         [render_prompt(task, DEFAULT) for task in tasks],
         [answer_text(ideal_ranking(task.relevance), DEFAULT) for task in tasks],
     )
-
-
-def family_tasks(n: int = TOKENIZER_TASKS) -> tuple[RankingTask, ...]:
-    """Training tasks of every K that fashion-mini has, n of them with K = 8."""
-    return (
-        *generate_tasks("train", n, seed=TOKENIZER_SEED),
-        *generate_tasks("train", n, seed=TOKENIZER_SEED, k=(3, 12)),
-    )
-
-
-def _tasks_of(optimisation: Optimisation) -> int:
-    return optimisation.steps * optimisation.batch_size

@@ -74,9 +74,8 @@ class TinySize:
 
 
 SIZES = {
-    "base": TinySize(hidden_size=128, layers=3, heads=4, kv_heads=4, intermediate_size=256),
-    "teacher": TinySize(hidden_size=192, layers=4, heads=4, kv_heads=4, intermediate_size=384),
-    "large": TinySize(hidden_size=192, layers=6, heads=4, kv_heads=4, intermediate_size=512),
+    "small": TinySize(hidden_size=96, layers=3, heads=4, kv_heads=2, intermediate_size=128),
+    "medium": TinySize(hidden_size=128, layers=3, heads=4, kv_heads=4, intermediate_size=256),
 }
 
 

@@ -49,7 +49,7 @@ def train(
         HarnessError: the loss is no longer a finite number.
     """
     device = next(model.parameters()).device
-    optimizer = _adamw(model, optimisation, device)
+    optimizer = adamw(model, optimisation, device)
     order = BatchOrder(
         [len(example.token_ids) for example in examples], optimisation.batch_size, optimisation.seed
     )
@@ -109,7 +109,8 @@ def _to_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def _adamw(model: Any, optimisation: Optimisation, device: torch.device) -> torch.optim.AdamW:
+def adamw(model: Any, optimisation: Optimisation, device: torch.device) -> torch.optim.AdamW:
+    """The optimizer of all weights that want a gradient."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim >= 2], "weight_decay": optimisation.weight_decay},

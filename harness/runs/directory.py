@@ -23,6 +23,7 @@ MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
 TASKS = "tasks.jsonl"
+CLIFF = "cliff.json"
 LOCK = "run.lock"
 _OWN_FILES = frozenset(
     [LOCK] + [name + end for name in (MANIFEST, SAMPLES, METRICS, TASKS) for end in ("", ".new")]
@@ -94,15 +95,16 @@ class RunDirectory:
         _replace(self.path / METRICS, json.dumps(rows, indent=1, allow_nan=False).encode() + b"\n")
 
     def drop_metrics(self) -> None:
-        """Remove `metrics.json`: the samples are about to change under it."""
-        (self.path / METRICS).unlink(missing_ok=True)
+        """Remove `metrics.json` and `cliff.json`: the samples are about to change under them."""
+        for name in (METRICS, CLIFF):
+            (self.path / name).unlink(missing_ok=True)
 
     def open_samples(self) -> set[str]:
         """Open `samples.jsonl` for appending, drop a torn last line, and return the keys it holds."""
         path = self.path / SAMPLES
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             self._samples = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._samples, _end_of_last_line(path))
+            os.ftruncate(self._samples, end_of_last_line(path))
         return {sample.key for sample in read_samples(path)}
 
     def append(self, sample: Sample) -> None:
@@ -113,14 +115,14 @@ class RunDirectory:
         """
         assert self._samples is not None, "open_samples comes first"
         line = sample.to_line()
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             if os.write(self._samples, line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def replace_samples(self, samples: Iterable[Sample]) -> None:
         """Write all samples anew, streaming, and swap the file in one step."""
         draft = self.path / f"{SAMPLES}.new"
-        with _disk_errors(self.path):
+        with disk_errors(self.path):
             try:
                 with draft.open("wb") as out:
                     for sample in samples:
@@ -164,7 +166,8 @@ def read_tasks(path: Path) -> Iterator[RankingTask]:
 
 
 @contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full or vanished disk into `IncompleteError`, one line that names `path`."""
     try:
         yield
     except OSError as error:
@@ -179,7 +182,7 @@ def _holds_other_files(path: Path) -> bool:
 
 def _replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f"{path.name}.new")
-    with _disk_errors(path.parent):
+    with disk_errors(path.parent):
         try:
             with draft.open("wb") as out:
                 out.write(content)
@@ -190,8 +193,8 @@ def _replace(path: Path, content: bytes) -> None:
             draft.unlink(missing_ok=True)
 
 
-def _end_of_last_line(path: Path, block: int = 1 << 16) -> int:
-    """Offset after the last newline: what follows it was torn by a crash."""
+def end_of_last_line(path: Path, block: int = 1 << 16) -> int:
+    """Offset after the last newline of a file: what follows it was torn by a crash."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:

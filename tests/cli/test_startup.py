@@ -23,7 +23,7 @@ def test_no_heavy_module_is_loaded(code: str) -> None:
     assert not loaded_by(code) & set(FORBIDDEN)
 
 
-@pytest.mark.parametrize("command", ["eval", "rescore", "cliff", "judge", "gate", "data", "doctor"])
+@pytest.mark.parametrize("command", ["eval", "rescore", "cliff", "judge", "gate", "report", "data", "doctor"])
 def test_every_help_ends_with_an_example(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", command, "--help"], capture_output=True, text=True, check=True

@@ -147,7 +147,10 @@ def test_demand_on_the_clip():
     assert demand.median == pytest.approx(2.0)
     assert demand.largest == pytest.approx(8.0)
     assert demand.share_beyond == 0.2
+    excluded = clip_demand([-math.inf, -math.inf, math.log(2.0)], 5.0)
+    assert (excluded.median, excluded.largest, excluded.share_beyond) == (0.0, pytest.approx(2.0), 0.0)
     with pytest.raises(CliffDomainError, match="no off-class"):
         clip_demand([], 5.0)
-    with pytest.raises(CliffDomainError, match="finite"):
-        clip_demand([math.nan], 5.0)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(CliffDomainError, match="finite"):
+            clip_demand([bad], 5.0)

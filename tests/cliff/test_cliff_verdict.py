@@ -26,6 +26,7 @@ from harness.cliff import (
     estimate_clip,
     known_clip,
 )
+from harness.cliff.explain import _rounded_down
 from harness.cliff.preconditions import Precondition
 from harness.errors import DataError
 
@@ -152,12 +153,14 @@ def test_a_lower_bound_of_the_clip_never_says_right():
 
 
 def test_teacher_below_base_is_out_of_scope_and_says_so():
-    estimate = estimate_cliff(draw(teacher=(0.2, 0.2), base=(0.01, 0.01)), known_clip(5.0))
+    estimate = estimate_cliff(draw(teacher=(0.2, 0.2), base=(0.05, 0.05)), known_clip(5.0))
     result = assess(estimate, 1.2)
     assert result.verdict == "out_of_scope"
     assert (result.binding, result.largest_safe_lambda) == (None, None)
     assert not named(result, "teacher_above_base").met
-    assert "no finite value" in result.explanation
+    assert "no role with enough tasks has p above b" in result.explanation
+    # The conditions that only follow from it aren't told again.
+    assert result.explanation.count("Not met") == 1
 
 
 def test_each_precondition_has_its_number():
@@ -245,6 +248,51 @@ def test_a_role_without_lambda_star_is_mentioned():
     assert certain.binding.role == "separator"
     assert "fewer than" in few.explanation
     assert few.verdict == "out_of_scope"
+
+
+def test_roles_without_lambda_star_share_one_sentence_a_reason():
+    reached = draw()
+    roles = ("open", "separator", "list_close", "close", "end")
+    parts = (reached.task, reached.rollout, reached.role, reached.index, reached.teacher, reached.base)
+    text = assess(estimate_cliff(PositionRecords(roles, *parts), known_clip(5.0)), 1.1).explanation
+    assert text.count("No rollout reaches") == 1
+    assert "No rollout reaches `list_close`, `close` and `end`." in text
+
+
+@given(st.floats(1.0001, 50.0))
+def test_a_lambda_read_off_the_text_is_never_above_the_safe_one(low):
+    shown = _rounded_down(low)
+    assert float(shown) <= low
+    assert low - float(shown) < 10 ** -(3 - math.floor(math.log10(low)))
+
+
+def test_the_text_calls_safe_only_what_the_verdict_calls_left():
+    estimate = estimate_cliff(draw(), known_clip(5.0))
+    text = assess(estimate, 1.01).explanation
+    told = float(text.split("λ below ")[1].split()[0])
+    assert assess(estimate, told - 1e-9).verdict == "left"
+
+
+def test_a_lower_bound_of_the_clip_leaves_both_markers_open_above():
+    bound = estimate_clip(np.exp(np.random.default_rng(1).standard_normal(500) * 0.4))
+    result = assess(estimate_cliff(draw(), bound), 1.01)
+    for star in (result.lambda_star, result.lambda_star_half):
+        assert star.low is not None
+        assert (star.high, star.identified_high) == (None, None)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_student_tail_seen_only_once_has_no_upper_end_and_warns_of_nothing():
+    tails = np.where(np.arange(40) == 7, 0.3, 1e-300)
+    task = np.arange(40)
+    zero = np.zeros(40, dtype=np.int64)
+    teacher, base, student = (
+        MassBounds.exact(ClassMass.from_log_tail(np.log(x))) for x in (np.full(40, 1e-300), tails, tails)
+    )
+    data = PositionRecords(("open",), task, zero, zero, zero, teacher, base, student)
+    result = assess(estimate_cliff(data, known_clip(5.0)), 1.1)
+    assert result.binding.clip_margin.high is None
+    json.dumps(result.to_dict(), allow_nan=False)
 
 
 def test_reading_anything_else_is_one_line():

@@ -156,6 +156,21 @@ def test_a_class_is_needed_for_every_token(tiny_qwen3: Path) -> None:
     engine.close()
 
 
+@pytest.mark.model
+def test_ids_beyond_the_output_layer_have_no_mass(tiny_qwen3: Path) -> None:
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu"))
+    engine.start()
+    classes = [(np.array([3, 9]),), (np.array([3, 9, 384, 10**6]),), (np.array([10**6]),)]
+    requests = [ScoreRequest("r", (5,), (6,), members) for members in classes]
+    within, beyond, only = (next(engine.score([request], 5)).class_masses for request in requests)
+    engine.close()
+    assert within is not None
+    assert beyond is not None
+    assert only is not None
+    assert beyond.log_mass == within.log_mass
+    assert only.log_mass == -np.inf
+
+
 class TopK:
     """Not an engine under test: a known distribution seen through a top-k, as a server shows it."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,3 +167,22 @@ def test_differing_vocabularies_are_refused_by_name(tiny_qwen3: Path) -> None:
     second: Vocabulary = replace(first, name="other", pieces=swapped, sha256="0" * 64)
     with pytest.raises(EngineUnavailableError, match=r"tiny-qwen3 and other .*\(id 7 is"):
         require_same_vocabulary(first, second)
+
+
+def test_the_same_vocabulary_cut_differently_is_refused(tiny_qwen3: Path, tmp_path: Path) -> None:
+    def read(name: str, merges: int) -> Vocabulary:
+        folder = shutil.copytree(tiny_qwen3, tmp_path / name)
+        content = json.loads((folder / "tokenizer.json").read_text())
+        content["model"]["merges"] = content["model"]["merges"][merges:]
+        # Another layout of the same file changes its hash and nothing else.
+        (folder / "tokenizer.json").write_text(json.dumps(content, indent=3))
+        return read_vocabulary(EngineConfig(engine="hf", ckpt=str(folder)))
+
+    own = read_vocabulary(EngineConfig(engine="hf", ckpt=str(tiny_qwen3)))
+    again = read("again", 0)
+    assert again.tokenizer_sha256 != own.tokenizer_sha256
+    require_same_vocabulary(own, again)
+    fewer = read("fewer", 1)
+    assert fewer.sha256 == own.sha256
+    with pytest.raises(EngineUnavailableError, match=r"tiny-qwen3 and .*fewer .*cut text into it"):
+        require_same_vocabulary(own, fewer)

@@ -106,7 +106,7 @@ def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) 
 def test_what_the_file_holds(measured: Path) -> None:
     document = json.loads((measured / "cliff.json").read_bytes())
     # The student is the base's checkpoint here, which is scored once.
-    assert [model["role"] for model in document["models"]] == ["teacher", "base"]
+    assert [model["roles"] for model in document["models"]] == [["teacher"], ["base", "student"]]
     assert all(model["exact"] for model in document["models"])
     assert document["rollouts"]["drawn"] == 2 * TASKS
     assert document["observed"] in ("left", "right", "on_cliff")
@@ -207,6 +207,25 @@ def test_bad_options(
     assert not (tmp_path / "run").exists()
 
 
+def test_ratios_that_never_exceed_one_are_refused_before_anything_runs(planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "ratios.jsonl").write_text('{"ratio": 1.0}\n' * 50)
+    given = arguments(
+        planted, tmp_path / "run", "--lambda", "1.1", "--ratios", str(tmp_path / "ratios.jsonl")
+    )
+    with pytest.raises(HarnessError, match="exceeds 1, so nothing is known of c"):
+        run_cliff(given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_lambda_and_clip_come_from_an_opd_run(measured: Path, planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": 1.04, "clip": 3.0}))
+    more = ("--student", str(planted / "base"), "--clip-from", str(tmp_path), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more))
+    document = json.loads((measured / "cliff.json").read_bytes())
+    assert (document["lam"], document["clip"]["value"]) == (1.04, 3.0)
+    assert document["clip"]["source"] == "config"
+
+
 def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -> None:
     """A base that never opens the object: the report says which roles nothing is known of."""
     never = write_planted(tmp_path / "never", TEACHER.__class__(*[1e-9] * 11))
@@ -217,13 +236,14 @@ def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -
     status = {role.role: role.lambda_star.status for role in result.estimate.role.roles}
     assert status["separator"] == "not_reached"
     assert status["open"] != "not_reached"
-    assert "no rollout reaches it" in result.explanation
+    assert "No rollout reaches `key`, `colon`," in result.explanation
+    assert result.explanation.count("o rollout reaches") == 1
 
 
 def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Path) -> None:
     from harness.contract import Contract
     from harness.contract.tokens import TokenClasses
-    from harness.engines import EngineConfig
+    from harness.engines import EngineConfig, open_engine
     from harness.evaluate.cliff_job.positions import read_rollouts
     from harness.runs import Run
 
@@ -235,7 +255,7 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
 
     run = load(measured)
     emptied = Emptied(run.path, run.manifest, run.metrics)
-    engine = EngineConfig(engine="hf", ckpt=str(planted / "base"))
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted / "base")))
     with pytest.raises(DataError, match="every completion is empty"):
         read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
 
@@ -250,8 +270,10 @@ def test_harness_eval_writes_the_same_file(
     assert "exactly one of --clip" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     assert main([*given, "--clip", "5", "--out", str(tmp_path / "run"), "--json"]) == 0
-    assert "cliff.lambda_star" in json.loads(capsys.readouterr().out)["metrics"]
+    told = json.loads(capsys.readouterr().out)
+    assert "cliff.lambda_star" in told["metrics"]
     document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    assert told["cliff"] == document
     # Drawn at T = 1 already, so its own samples are the rollouts.
-    assert document["rollouts"]["run"] == str(tmp_path / "run")
+    assert document["rollouts"]["run"] == "."
     assert document["rollouts"]["from"] == "student"

@@ -12,10 +12,12 @@ import yaml
 
 from harness.cliff import estimate_clip
 from harness.errors import DataError
-from harness.evaluate.cliff_job.clip_source import read_clip, read_ratios
+from harness.evaluate.cliff_job.clip_source import read_clip, read_lambda, read_ratios
 
 CONFIGS: list[tuple[str, dict[str, Any], float, str]] = [
-    ("own manifest", {"config": {"loss": {"clip": 5.0, "lam": 1.2}}}, 5.0, "config.loss.clip"),
+    ("nested", {"config": {"loss": {"clip": 5.0, "lam": 1.2}}}, 5.0, "config.loss.clip"),
+    # An OPD run's own clip, whatever other numbers of that name its settings hold.
+    ("own manifest", {"kind": "opd", "clip": 5, "lambda": 1.2, "optimisation": {"clip": 1.0}}, 5.0, "clip"),
     ("TRL", {"epsilon": 0.2, "epsilon_high": None, "delta": None, "beta": 0.0}, 1.2, "epsilon"),
     ("TRL, wide above", {"epsilon": 0.2, "epsilon_high": 0.28}, 1.25, "epsilon"),
     ("TRL, two-sided", {"epsilon": 0.9, "delta": 1.5}, 1.5, "delta"),
@@ -44,6 +46,15 @@ def test_a_key_may_be_chosen_and_the_others_are_told(tmp_path: Path) -> None:
     assert read_clip(tmp_path, "actor.clip_ratio_c")[0].key == "actor.clip_ratio_c"
 
 
+def test_the_manifest_of_an_opd_run_names_its_lambda(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": 1.25, "clip": 5.0}))
+    assert read_lambda(tmp_path) == 1.25
+    other = tmp_path / "other.yaml"
+    for content in ("lambda: 1.25", "kind: opd\nlambda: high", "kind: opd", "just text"):
+        other.write_text(content)
+        assert read_lambda(other) is None
+
+
 @pytest.mark.parametrize(
     ("content", "key", "message"),
     [
@@ -55,6 +66,8 @@ def test_a_key_may_be_chosen_and_the_others_are_told(tmp_path: Path) -> None:
         ("x: {c: 2}\ny: {c: 3}", "c", "2 keys named c"),
         ("x: 1", "c", "no number named c"),
         ("just text", None, "names no clip"),
+        ("kind: opd\nclip: null\nepsilon: 0.2", None, "trained without a clip"),
+        ("kind: opd\nclip: five", None, "is no number"),
     ],
 )
 def test_bad_configs(tmp_path: Path, content: str, key: str | None, message: str) -> None:

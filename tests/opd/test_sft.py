@@ -29,7 +29,9 @@ FEW_STEPS = Optimisation(steps=3, batch_size=4, learning_rate=1e-3, warmup_steps
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_untrained_checkpoint(tmp_path_factory.mktemp("sft") / "start", "base", family_tokenizer(), 0)
+    return write_untrained_checkpoint(
+        tmp_path_factory.mktemp("sft") / "start", "small", family_tokenizer(), 0
+    )
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def tokenizer() -> Any:
 
 @pytest.fixture(scope="module")
 def folder(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_untrained_checkpoint(tmp_path_factory.mktemp("tiny") / "base", "base", tokenizer, seed=3)
+    return write_untrained_checkpoint(tmp_path_factory.mktemp("tiny") / "small", "small", tokenizer, seed=3)
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_checkpoint_loads_and_gives_finite_logits(folder: Path) -> None:
 
 
 def test_weights_depend_on_the_seed_alone(tokenizer: Any, folder: Path, tmp_path: Path) -> None:
-    same = write_untrained_checkpoint(tmp_path / "same", "base", tokenizer, seed=3)
-    other = write_untrained_checkpoint(tmp_path / "other", "base", tokenizer, seed=4)
+    same = write_untrained_checkpoint(tmp_path / "same", "small", tokenizer, seed=3)
+    other = write_untrained_checkpoint(tmp_path / "other", "small", tokenizer, seed=4)
     weights = (folder / "model.safetensors").read_bytes()
     assert (same / "model.safetensors").read_bytes() == weights
     assert (other / "model.safetensors").read_bytes() != weights

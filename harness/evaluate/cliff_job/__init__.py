@@ -1,8 +1,15 @@
 """The job behind `harness cliff`: rollouts → class masses under teacher, base, student → λ* and verdict."""
 
 from harness.evaluate.cliff_job.config import CliffConfig
-from harness.evaluate.cliff_job.job import check_cliff, cliff_of_run, measure_cliff, settle_engine
-from harness.evaluate.cliff_job.report import CLIFF, CliffReport, ModelCost, StripToken
+from harness.evaluate.cliff_job.job import (
+    check_cliff,
+    cliff_of_run,
+    evaluate_with_cliff,
+    measure_cliff,
+    settle_engine,
+)
+from harness.evaluate.cliff_job.report import CliffReport, ModelCost, StripToken
+from harness.runs.directory import CLIFF
 
 __all__ = [
     "CLIFF",
@@ -12,6 +19,7 @@ __all__ = [
     "StripToken",
     "check_cliff",
     "cliff_of_run",
+    "evaluate_with_cliff",
     "measure_cliff",
     "settle_engine",
 ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.evaluate.cliff_job.config import CliffConfig
 
 MANIFEST = "manifest.json"
+OPD_KIND = "opd"
 # The ratio itself: the OPD loop's manifest, verl's dual clip.
 RATIO_KEYS = ("clip", "clip_strength", "clip_ratio_c")
 # Half-widths of a band [1 − low, 1 + high], as (both, low, high): TRL's GRPOConfig, verl's actor.
@@ -65,13 +66,17 @@ def read_clip(path: Path, key: str | None = None) -> tuple[FoundClip, tuple[Foun
 
     Args:
         path: a YAML or JSON file, or a folder with `manifest.json`.
-        key: dotted key, or its end, of the number to take as c; None looks for the names of this package's
-            OPD loop, of TRL and of verl, and takes the smallest c of all that clip.
+        key: dotted key, or its end, of the number to take as c; None takes `clip` of a manifest of this
+            package's OPD loop, and looks for the names of TRL and of verl in anything else, of which it takes
+            the smallest c.
 
     Raises:
-        DataError: the file can't be read, or doesn't say.
+        DataError: the file can't be read, doesn't say, or says that nothing was clipped.
     """
-    leaves = dict(_leaves(_read_config(path)))
+    content = _read_config(path)
+    if key is None and _is_opd(content):
+        return _own_clip(path, content), ()
+    leaves = dict(_leaves(content))
     if key is not None:
         named = {name: x for name, x in leaves.items() if name == key or name.endswith(f".{key}")}
         if len(named) != 1:
@@ -84,6 +89,17 @@ def read_clip(path: Path, key: str | None = None) -> tuple[FoundClip, tuple[Foun
         names = ", ".join((*RATIO_KEYS, *(keys[0] for keys in BAND_KEYS)))
         raise DataError(f"{path} names no clip (looked for {names}); give --clip-key or --clip")
     return found[0], tuple(found[1:])
+
+
+def read_lambda(path: Path) -> float | None:
+    """λ of an OPD run's manifest; None where the file is something else.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    content = _read_config(path)
+    value = content.get("lambda") if _is_opd(content) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.floating[Any]], str]:
@@ -118,6 +134,19 @@ def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.f
             "drop masked tokens first"
         )
     return values, known[0]
+
+
+def _is_opd(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("kind") == OPD_KIND
+
+
+def _own_clip(path: Path, content: dict[str, Any]) -> FoundClip:
+    value = content.get("clip")
+    if value is None:
+        raise DataError(f"{path} was trained without a clip, and without one there is no λ*")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise DataError(f"{path} holds clip = {value!r}, which is no number")
+    return FoundClip("clip", float(value))
 
 
 def _known(leaves: dict[str, float]) -> Iterator[FoundClip]:

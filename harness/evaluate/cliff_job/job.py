@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,17 +17,19 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.contract.tokens import TokenClasses
-from harness.engines.config import EngineConfig, choose_engine
+from harness.engines import Engine
+from harness.engines.config import EngineConfig, choose_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
 from harness.evaluate.cliff_job.clip_source import find_clip
 from harness.evaluate.cliff_job.config import CliffConfig, ModelRole
 from harness.evaluate.cliff_job.positions import Rollout, read_rollouts
 from harness.evaluate.cliff_job.report import CliffReport, token_strip
-from harness.evaluate.cliff_job.scoring import ModelScores, position_records, score_model
+from harness.evaluate.cliff_job.score_log import ScoreLog
+from harness.evaluate.cliff_job.scoring import ModelScores, Scoring, position_records
 from harness.evaluate.job import evaluate
 from harness.evaluate.progress import OnProgress, Progress, ignore
-from harness.runs import Run
+from harness.runs import Run, RunDirectory
 
 ROLLOUTS = "rollouts"
 
@@ -53,13 +57,29 @@ def measure_cliff(config: CliffConfig, on_progress: OnProgress = ignore) -> Clif
 
     Raises:
         HarnessError: nothing was run, or a model can't be used; the message says why.
-        IncompleteError: it stopped half-way; the same call goes on with the rollouts there are.
+        IncompleteError: it stopped half-way; the same call goes on with the rollouts and scores there are.
     """
-    clip, source, vocabulary = _prepare(config)
-    run = evaluate(config.rollout_evaluation(), on_progress)
-    report = _measure(config, run, run, clip, source, vocabulary, on_progress)
-    report.write(run)
-    return report
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        run = evaluate(config.rollout_evaluation(), on_progress, engine=engine)
+        return _measure(given, run, run, engine, on_progress)
+
+
+def evaluate_with_cliff(config: CliffConfig, on_progress: OnProgress = ignore) -> tuple[Run, CliffReport]:
+    """Evaluate the student, then place it: `evaluate` and `cliff_of_run` with one start of its engine.
+
+    Args:
+        config: its student is the checkpoint of its evaluation.
+        on_progress: told where the job stands.
+
+    Raises:
+        HarnessError: as `evaluate` and `measure_cliff`.
+        IncompleteError: as `evaluate` and `measure_cliff`.
+    """
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        run = evaluate(config.evaluation, on_progress, engine=engine)
+        return run, _of_run(given, run, engine, on_progress)
 
 
 def cliff_of_run(config: CliffConfig, run: Run, on_progress: OnProgress = ignore) -> CliffReport:
@@ -77,14 +97,9 @@ def cliff_of_run(config: CliffConfig, run: Run, on_progress: OnProgress = ignore
         HarnessError: as `measure_cliff`.
         IncompleteError: as `measure_cliff`.
     """
-    clip, source, vocabulary = _prepare(config)
-    rollouts = run
-    if not _is_rollout(run.manifest.sampling):
-        evaluation = config.rollout_evaluation().model_copy(update={"out": run.path / ROLLOUTS})
-        rollouts = evaluate(evaluation, on_progress)
-    report = _measure(config, run, rollouts, clip, source, vocabulary, on_progress)
-    report.write(run)
-    return report
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        return _of_run(given, run, engine, on_progress)
 
 
 def check_cliff(config: CliffConfig) -> None:
@@ -96,10 +111,27 @@ def check_cliff(config: CliffConfig) -> None:
     _prepare(config)
 
 
-def _prepare(config: CliffConfig) -> tuple[ClipEstimate, str, Vocabulary]:
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A configuration that passed every check, and what the checks found."""
+
+    config: CliffConfig
+    clip: ClipEstimate
+    clip_source: str
+    vocabulary: Vocabulary
+
+    @property
+    def drawer(self) -> EngineConfig:
+        """The model that draws the rollouts."""
+        return self.config.models()[self.config.rollout_role]
+
+
+def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
         raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
     clip, source = find_clip(config)
+    if clip.effective <= 1:
+        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give --clip")
     models = config.models()
     for role, engine in models.items():
         if engine.engine == "replay":
@@ -111,23 +143,39 @@ def _prepare(config: CliffConfig) -> tuple[ClipEstimate, str, Vocabulary]:
     for role, vocabulary in vocabularies.items():
         if role != config.rollout_role:
             require_same_vocabulary(vocabulary, own)
-    return clip, source, own
+    return _Prepared(config, clip, source, own)
+
+
+def _of_run(given: _Prepared, run: Run, engine: Engine, on_progress: OnProgress) -> CliffReport:
+    if run.manifest.status != "complete":
+        raise HarnessError(f"{run.path} isn't complete, and λ* of a part of it would not be the run's")
+    rollouts = run
+    if not _is_rollout(run.manifest.sampling):
+        evaluation = given.config.rollout_evaluation().model_copy(update={"out": run.path / ROLLOUTS})
+        rollouts = evaluate(evaluation, on_progress, engine=engine)
+    return _measure(given, run, rollouts, engine, on_progress)
 
 
 def _measure(
-    config: CliffConfig,
-    run: Run,
-    rollout_run: Run,
-    clip: ClipEstimate,
-    clip_source: str,
-    vocabulary: Vocabulary,
-    on_progress: OnProgress,
+    given: _Prepared, run: Run, rollout_run: Run, engine: Engine, on_progress: OnProgress
 ) -> CliffReport:
+    """Score, estimate, judge, write; `engine` is of the model that drew the rollouts, and is closed."""
+    config, vocabulary = given.config, given.vocabulary
     contract = rollout_run.manifest.contract
     classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
     on_progress(Progress("finding classes"))
-    rollouts = read_rollouts(rollout_run, config.models()[config.rollout_role], classes)
-    scores = _scores(config, rollouts, on_progress)
+    rollouts = read_rollouts(rollout_run, engine, classes)
+    # The lock keeps a second process out for as long as scores are added.
+    with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
+        scoring = Scoring(
+            rollouts=rollouts,
+            classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.model_dump_json()}",
+            top_k=config.top_k,
+            max_top_k=config.max_top_k,
+            log=log,
+            on_progress=on_progress,
+        )
+        scores = _scores(config, scoring, engine)
     student = scores.get("student")
     records = position_records(
         rollouts,
@@ -138,7 +186,7 @@ def _measure(
     on_progress(Progress("estimating λ*"))
     estimate = estimate_cliff(
         records,
-        clip,
+        given.clip,
         confidence=config.confidence,
         resamples=config.resamples,
         seed=config.evaluation.seed,
@@ -150,34 +198,40 @@ def _measure(
         calibration=config.calibration,
         limits=Limits(grid=config.grid),
         base_parse_validity=strict if config.rollout_role == "base" else None,
-        clip_demand=_demand(rollouts, scores["teacher"], scores[config.rollout_role], clip),
+        clip_demand=_demand(rollouts, scores["teacher"], scores[config.rollout_role], given.clip),
     )
-    return CliffReport(
+    report = CliffReport(
         path=run.path,
         rollouts=rollout_run.path,
         rollouts_from=config.rollout_role,
         drawn=len(rollouts),
         strict=strict,
-        clip_source=clip_source,
+        clip_source=given.clip_source,
         result=result,
         models=tuple(dict.fromkeys(one.cost for one in scores.values())),
-        strip=token_strip(rollouts, records, clip.effective, vocabulary.contents),
+        strip=token_strip(rollouts, records, given.clip.effective, vocabulary.contents),
     )
+    report.write(run)
+    return report
 
 
-def _scores(
-    config: CliffConfig, rollouts: list[Rollout], on_progress: OnProgress
-) -> dict[ModelRole, ModelScores]:
-    """Scores of each model, one after the other; a checkpoint with two parts is scored once."""
-    scored: list[tuple[EngineConfig, ModelScores]] = []
+def _scores(config: CliffConfig, scoring: Scoring, drawer: Engine) -> dict[ModelRole, ModelScores]:
+    """Scores of each model, one in memory at a time; a checkpoint with several parts is scored once.
+
+    The model that drew the rollouts comes first: it is in memory already.
+    """
+    parts: dict[ModelRole, list[ModelRole]] = {}
+    models = config.models()
+    for role, settings in models.items():
+        first = next(other for other, known in models.items() if known == settings)
+        parts.setdefault(first, []).append(role)
     found: dict[ModelRole, ModelScores] = {}
-    for role, engine in config.models().items():
-        known = next((scores for other, scores in scored if other == engine), None)
-        if known is None:
-            known = score_model(role, engine, rollouts, config.top_k, config.max_top_k, on_progress)
-            scored.append((engine, known))
-        found[role] = known
-    return found
+    for first, roles in sorted(parts.items(), key=lambda part: config.rollout_role not in part[1]):
+        own = config.rollout_role in roles
+        with closing(drawer if own else open_engine(models[first])) as engine:
+            scores = scoring.run(roles, engine)
+        found |= dict.fromkeys(roles, scores)
+    return {role: found[role] for role in models}
 
 
 def _demand(
@@ -185,7 +239,7 @@ def _demand(
 ) -> ClipDemand | None:
     """Teacher-to-student ratios on the tokens that left the contract, None where no token did."""
     members = np.array([member for rollout in rollouts for member in rollout.walk.members])
-    if members.all() or clip.effective <= 1:
+    if members.all():
         return None
     return clip_demand((teacher.logprobs - student.logprobs)[~members], clip.effective)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,8 +12,7 @@ import numpy.typing as npt
 from harness.contract.automaton import Role
 from harness.contract.tokens import TokenClasses
 from harness.data.prompt import render_prompt
-from harness.engines import ScoreRequest
-from harness.engines.config import EngineConfig, open_engine
+from harness.engines import Engine, ScoreRequest
 from harness.errors import DataError
 from harness.evaluate.plan import Prompt
 from harness.runs import Run, Sample
@@ -37,6 +35,11 @@ class Walk:
     indices: tuple[int, ...]
     classes: tuple[IdArray, ...]
     members: tuple[bool, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it goes through to the end of an answer that keeps the contract."""
+        return self.members[-1] and self.roles[-1] == "end"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,12 +98,12 @@ class Walker:
         return Walk(tuple(roles), tuple(indices), tuple(classes), tuple(members))
 
 
-def read_rollouts(run: Run, engine: EngineConfig, classes: TokenClasses) -> list[Rollout]:
+def read_rollouts(run: Run, engine: Engine, classes: TokenClasses) -> list[Rollout]:
     """The rollouts of a run, in the order of its tasks.
 
     Args:
         run: drawn at T = 1, top_p = 1.
-        engine: how the model that drew them is loaded; only its tokenizer is used.
+        engine: of the model that drew them; only its tokenizer is used.
         classes: of that model's vocabulary.
 
     Raises:
@@ -108,8 +111,7 @@ def read_rollouts(run: Run, engine: EngineConfig, classes: TokenClasses) -> list
     """
     tasks = {task.task_id: (position, task) for position, task in enumerate(run.tasks())}
     texts = [render_prompt(task, run.manifest.contract) for _, task in tasks.values()]
-    with closing(open_engine(engine)) as opened:
-        encoded = opened.encode(texts)
+    encoded = engine.encode(texts)
     prompts = {
         task_id: Prompt(task, text, ids)
         for (task_id, (_, task)), text, ids in zip(tasks.items(), texts, encoded, strict=True)

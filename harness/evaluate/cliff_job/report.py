@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,9 +13,11 @@ import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
 from harness.evaluate.cliff_job.positions import Rollout
-from harness.runs import Run, RunDirectory
+from harness.runs import Run, RunDirectory, load
+from harness.runs.directory import CLIFF
 
-CLIFF = "cliff.json"
+METRICS = "cliff."
+_OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class ModelCost:
     """A model that scored the rollouts, and what that took.
 
     Attributes:
-        role: `teacher`, `base` or `student`.
+        roles: `teacher`, `base`, `student`; several where one checkpoint has several parts.
         checkpoint: as the user named it.
         weights_sha256: None where the weights can't be seen.
         engine: its name.
@@ -32,11 +35,12 @@ class ModelCost:
         largest_top_k: most tokens a position that bounds rest on, 0 where exact.
         tokens_read: prompt and completion tokens that went through the model.
         positions: structural positions scored.
-        load_seconds: until the model was ready.
+        scored_now: rollouts scored by this process; the others' scores were there.
+        load_seconds: until the model was ready; 0 where it was already.
         score_seconds: after that.
     """
 
-    role: str
+    roles: tuple[str, ...]
     checkpoint: str
     weights_sha256: str | None
     engine: str
@@ -46,6 +50,7 @@ class ModelCost:
     largest_top_k: int
     tokens_read: int
     positions: int
+    scored_now: int
     load_seconds: float
     score_seconds: float
 
@@ -98,23 +103,38 @@ class CliffReport:
     strip: tuple[StripToken, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of `cliff.json`: that of `CliffResult`, and what it was made from."""
+        """The content of `cliff.json`: that of `CliffResult`, and what it was made from.
+
+        What differs from one process to the next (times) is left out: a job that was killed and went on
+        writes the same file as one that wasn't.
+        """
         return self.result.to_dict() | {
             "clip_source": self.clip_source,
             "rollouts": {
-                "run": str(self.rollouts),
+                "run": os.path.relpath(self.rollouts, self.path),
                 "from": self.rollouts_from,
                 "drawn": self.drawn,
                 "strict": self.strict,
             },
-            "models": [asdict(model) for model in self.models],
+            "models": [
+                {name: value for name, value in asdict(model).items() if name not in _OF_THIS_PROCESS}
+                for model in self.models
+            ],
             "strip": [asdict(token) for token in self.strip],
         }
 
+    def costs(self) -> list[dict[str, Any]]:
+        """What this process spent on each model."""
+        kept = ("roles", *_OF_THIS_PROCESS)
+        return [{name: getattr(model, name) for name in kept} for model in self.models]
+
     def write(self, run: Run) -> Run:
         """Put `cliff.json` and the `cliff.…` metrics into the run at `path`; returns it with them."""
-        metrics = run.metrics | self.result.metrics()
         with RunDirectory(self.path) as directory:
+            # Read under the lock, and without what an earlier estimate (of another λ or c) left.
+            known = load(self.path).metrics
+            metrics = {name: one for name, one in known.items() if not name.startswith(METRICS)}
+            metrics |= self.result.metrics()
             draft = self.path / f"{CLIFF}.new"
             draft.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
             draft.replace(self.path / CLIFF)

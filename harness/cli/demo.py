@@ -1,0 +1,108 @@
+"""`harness demo`: the whole thing once, on bundled checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.opd.demo import Demo
+    from harness.stats import Estimate
+
+_NAMES = {
+    "base": "SFT base, the student's warm start",
+    "large": "larger SFT baseline",
+    "listopd": "distilled student, λ below λ*",
+}
+_GATE_STYLE = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
+
+
+@click.command(name="demo", epilog="Example: harness demo --out demo")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Folder for the runs and the report.",
+)
+@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+def demo(out: Path, as_machine: bool) -> None:
+    """Evaluate three bundled checkpoints, estimate λ* of their teacher and base, gate, and write a report.
+
+    Needs no download and no GPU; a minute or two on two cores. Run again, it goes on with what is there.
+    """
+    import json
+
+    from rich.console import Console
+
+    from harness.cli.listening import error_console, listening
+    from harness.opd.demo import run_demo
+
+    with listening(error_console()) as on_progress:
+        made = run_demo(out, on_progress)
+    if as_machine:
+        click.echo(json.dumps(made.to_dict(), indent=1, allow_nan=False))
+    else:
+        _print(made, Console())
+
+
+def _print(made: Demo, console: Console) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    first = made.shown[0].run.manifest
+    table = Table(
+        title=f"{first.dataset.name} ({first.dataset.split}), {first.tasks} tasks, greedy, 95 % intervals",
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    table.add_column("checkpoint", no_wrap=True)
+    for heading in ("strict validity", "NDCG@1 parsed", "NDCG@1 all", "gate"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in made.shown:
+        metrics = one.run.metrics
+        table.add_row(
+            f"zoo:{one.name}",
+            _cell(metrics["parse_validity.strict"], percent=True),
+            _cell(metrics["ndcg_at_1.parsed"]),
+            _cell(metrics["ndcg_at_1.all"]),
+            Text(one.gate.verdict, style=_GATE_STYLE[one.gate.verdict]),
+        )
+    chance = made.shown[0].run.metrics.get("ndcg_at_1.chance")
+    lines = [f"zoo:{name} is the {words}" for name, words in _NAMES.items()]
+    if chance is not None and chance.estimate is not None:
+        lines.append(f"chance: NDCG@1 {chance.estimate:.2f}; gate: parse_validity.strict >= 0.95")
+    table.caption, table.caption_justify = "\n".join(lines), "left"
+    console.print(table)
+    console.print(_cliff_line(made), highlight=False)
+    console.print(f"report: {made.report}", highlight=False, soft_wrap=True)
+
+
+def _cliff_line(made: Demo) -> str:
+    result = made.cliff.result
+    star, binding = result.lambda_star, result.binding
+    where = "no finite λ*" if star.value is None else f"λ* = {star.value:.3f}"
+    if star.low is not None:
+        where += f" [{star.low:.3f}, {'∞' if star.high is None else f'{star.high:.3f}'}]"
+    if binding is not None and binding.p.estimate is not None and binding.b.estimate is not None:
+        where += f" at {binding.role} (p = {binding.p.estimate:.4f}, b = {binding.b.estimate:.4f})"
+    return (
+        f"\nThe extrapolation cliff at c = {made.clip:g}: {where}; "
+        f"zoo:listopd was trained with λ = {made.lam:g}: {result.verdict}"
+    )
+
+
+def _cell(estimate: Estimate, *, percent: bool = False) -> str:
+    if estimate.estimate is None:
+        return "–"
+    scale, digits, sign = (100, 0, " %") if percent else (1, 2, "")
+    value = f"{scale * estimate.estimate:.{digits}f}{sign}"
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} ({scale * estimate.low:.{digits}f}–{scale * estimate.high:.{digits}f})"

@@ -1,0 +1,107 @@
+"""`harness prereg`: predict the onset before a sweep, and be held to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.group(epilog="Example: harness prereg lock plan.yaml --out runs/sweep")
+def prereg() -> None:
+    """Lock a prediction of the onset before a sweep, and compare it with what the sweep finds."""
+
+
+@prereg.command(
+    name="lock",
+    epilog="Example: harness prereg lock plan.yaml --out runs/sweep --note 'timed with seeds 900, 901'",
+)
+@click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the sweep to come.")
+@click.option(
+    "--prompts",
+    type=click.IntRange(min=8),
+    default=256,
+    show_default=True,
+    help="Training prompts whose base rollouts p and b are measured on.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of those rollouts.")
+@click.option(
+    "--band-share",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of the teacher's tail mass that a role needs to widen the band.",
+)
+@click.option(
+    "--ratio-factor",
+    type=click.FloatRange(min=1, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Windows of ratios reach from prediction / factor to prediction × factor.",
+)
+@click.option("--note", default="", help="What was known before: pilot runs and their seeds.")
+@click.option("--json", "as_machine", is_flag=True, help="Print the lock as JSON.")
+def lock_command(
+    plan_file: Path,
+    out: Path,
+    prompts: int,
+    seed: int | None,
+    band_share: float,
+    ratio_factor: float,
+    note: str,
+    as_machine: bool,
+) -> None:
+    """Measure teacher and base, and write the windows into OUT/prereg.json before the first run.
+
+    Put that file under version control: its commit is the evidence of when it was written.
+    """
+    from rich.console import Console
+
+    from harness.cli.listening import error_console, listening
+    from harness.cli.sweep_tables import print_lock
+    from harness.opd.prereg_lock import LockSettings, lock
+    from harness.opd.sweep_plan import read_plan
+
+    settings = LockSettings(
+        prompts=prompts,
+        seed=LockSettings().seed if seed is None else seed,
+        band_share=band_share,
+        ratio_factor=ratio_factor,
+        note=note,
+    )
+    with listening(error_console()) as on_progress:
+        locked = lock(read_plan(plan_file), out, settings, on_progress)
+    if as_machine:
+        click.echo(locked.model_dump_json(indent=1))
+    else:
+        print_lock(locked, Console())
+        click.echo(f"lock: {out / 'prereg.json'}; run: harness sweep {plan_file} --out {out}")
+
+
+@prereg.command(name="check", epilog="Example: harness prereg check runs/sweep")
+@click.argument("sweep", type=click.Path(path_type=Path))
+@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+def check_command(sweep: Path, as_machine: bool) -> int:
+    """Say for each locked test whether the sweep hit its window; a miss is a result.
+
+    Refused (exit code 2) where the sweep began before its lock, or plan, checkpoints or code are not the
+    locked ones. Exit code 3 while runs are missing, 0 otherwise, hit or miss.
+    """
+    import json
+
+    from rich.console import Console
+
+    from harness.cli.sweep_tables import print_report
+    from harness.errors import IncompleteError
+    from harness.opd.prereg_check import check
+    from harness.opd.sweep_folder import SweepFolder
+
+    report = check(SweepFolder(sweep))
+    if as_machine:
+        click.echo(json.dumps(report.to_dict(), indent=1, allow_nan=False))
+    else:
+        print_report(report, Console())
+        if not report.complete:
+            click.echo(f"{report.analysis.finished} of {report.analysis.planned} runs are there; not final")
+    return 0 if report.complete else IncompleteError.exit_code

@@ -1,0 +1,122 @@
+"""`harness sweep`: where along λ do runs collapse?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+_EPILOG = """\b
+Example: harness sweep plan.yaml --out runs/sweep --jobs 4
+         harness sweep --teacher zoo:teacher --base zoo:base --lambda 1 --lambda 1.2 --lambda 1.5 \\
+                       --clip 1.5 --seeds 4 --steps 60 --out runs/small
+
+\b
+A plan is YAML; every field but the first four has a default:
+  teacher: zoo:teacher
+  base: zoo:base
+  seeds: [0, 1, 2, 3]
+  arms:
+    - {name: small-clip, clip: 1.5, lambdas: [1, 1.1, 1.2, 1.4]}
+    - {name: paper-clip, clip: 5, lambdas: [1, 1.2, 1.5, 2, 3], learning_rate: 0.0005, steps: 120}
+  training: {data: fashion-mini, split: train, batch_size: 64, rollout_batch: 1024}
+  evaluation: {split: validation, limit: 128, temperature: 0}
+  analysis: {collapse_fraction: 0.5, ndcg_margin: 0.05}
+"""
+
+
+@click.command(name="sweep", epilog=_EPILOG)
+@click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the sweep.")
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
+@click.option("--only", metavar="RUN", help="Make one run, named ARM/lambda-L/seed-S.")
+@click.option("--print-commands", is_flag=True, help="Print one command a missing run, for a scheduler.")
+@click.option("--teacher", help="Without PLAN: checkpoint of the teacher.")
+@click.option("--base", help="Without PLAN: checkpoint of the base.")
+@click.option("--lambda", "lambdas", type=float, multiple=True, help="Without PLAN: a λ of the grid; repeat.")
+@click.option("--clip", "clips", type=float, multiple=True, help="Without PLAN: c; repeat for more arms.")
+@click.option("--learning-rate", "rates", type=float, multiple=True, help="Without PLAN: repeat likewise.")
+@click.option("--seeds", type=click.IntRange(min=1), help="Without PLAN: seeds 0 … N−1.")
+@click.option("--steps", type=click.IntRange(min=1), help="Without PLAN: optimizer steps.")
+@click.option("--staleness", type=click.Choice(["fixed", "fresh"]), help="Without PLAN: of the rollouts.")
+@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+def sweep(
+    plan_file: Path | None,
+    out: Path,
+    jobs: int,
+    only: str | None,
+    print_commands: bool,
+    as_machine: bool,
+    **options: Any,
+) -> None:
+    """Train and evaluate a student at every λ and seed of a plan, and estimate where they collapse.
+
+    Runs that are done are never made again: the same command goes on after a kill. With fixed rollouts all
+    runs of a seed share one set of them. The base's evaluation, results.csv, analysis.json and sweep.svg are
+    written into the folder. A lock in it (harness prereg lock) is held to.
+    """
+    import json
+
+    from rich.console import Console
+
+    from harness.cli.listening import error_console, listening
+    from harness.cli.sweep_tables import print_analysis
+    from harness.errors import HarnessError
+    from harness.opd.sweep import commands, run_sweep
+    from harness.opd.sweep_folder import SweepFolder, write_atomically
+    from harness.opd.sweep_plan import read_plan
+    from harness.opd.sweep_plot import draw_sweep
+
+    if plan_file is None:
+        plan = _plan_of(options)
+    elif given := [name for name, value in options.items() if value not in (None, ())]:
+        raise HarnessError(f"--{given[0].rstrip('s')} goes without a plan file; write it into {plan_file}")
+    else:
+        plan = read_plan(plan_file)
+    if print_commands:
+        if plan_file is None:
+            raise HarnessError("--print-commands needs a plan file, which the commands name")
+        for command in commands(plan, plan_file, out):
+            click.echo(command)
+        return
+    with listening(error_console()) as on_progress:
+        analysis = run_sweep(plan, out, jobs=jobs, only=only, on_progress=on_progress)
+    if analysis is None:
+        folder = SweepFolder(out)
+        done, total = folder.finished(plan), sum(1 for _ in plan.runs())
+        click.echo(
+            json.dumps({"done": done, "runs": total}) if as_machine else f"{done} of {total} runs done"
+        )
+        return
+    write_atomically(out / "sweep.svg", draw_sweep(analysis))
+    if as_machine:
+        click.echo(json.dumps({"sweep": str(out)} | analysis.to_dict(), indent=1, allow_nan=False))
+    else:
+        print_analysis(analysis, Console())
+        click.echo(f"sweep: {out}, picture: {out / 'sweep.svg'}")
+
+
+def _plan_of(options: dict[str, Any]) -> Any:
+    """A plan from options: one arm for each pair of c and learning rate."""
+    from harness.errors import HarnessError
+    from harness.opd.sweep_plan import parse_plan
+
+    for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lambdas", "--lambda")):
+        if not options[name]:
+            raise HarnessError(f"a sweep needs a plan file, or {flag}; see harness sweep --help")
+    shared = {name: options[name] for name in ("steps", "staleness") if options[name] is not None}
+    arms = [
+        {
+            "name": f"c{clip:g}" + (f"-lr{rate:g}" if rate else ""),
+            "clip": clip,
+            "lambdas": sorted(options["lambdas"]),
+            **({"learning_rate": rate} if rate else {}),
+            **shared,
+        }
+        for clip in options["clips"] or (5.0,)
+        for rate in options["rates"] or (None,)
+    ]
+    seeds = list(range(options["seeds"] or 4))
+    plan = {"teacher": options["teacher"], "base": options["base"], "seeds": seeds, "arms": arms}
+    return parse_plan(plan, "options")

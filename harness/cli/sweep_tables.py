@@ -1,0 +1,152 @@
+"""The tables of `harness sweep` and `harness prereg`."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.opd.prereg_check import PreregReport
+from harness.opd.prereg_model import ClipPrediction, PreregLock, Window
+from harness.opd.sweep_analysis import ArmAnalysis, LambdaRow, SweepAnalysis
+from harness.stats.estimate import Estimate
+from harness.stats.onset import OnsetEstimate
+
+_OUTCOME_STYLE = {"hit": "green", "miss": "red", "open": "yellow", "not_run": "dim"}
+
+
+def print_analysis(analysis: SweepAnalysis, console: Console) -> None:
+    """One table an arm, then where its onset lies."""
+    console.print(
+        Text(
+            f"{analysis.finished} of {analysis.planned} runs; a run has collapsed below "
+            f"{analysis.threshold:.1%} strict validity (base: {analysis.base_strict:.1%})"
+        )
+    )
+    for arm in analysis.arms:
+        console.print(_arm_table(arm))
+
+
+def print_lock(lock: PreregLock, console: Console) -> None:
+    """What is predicted, and from what."""
+    console.print(
+        Text(
+            f"locked {lock.locked} from {lock.rollouts} rollouts of the base; strict validity of the base "
+            f"{lock.base_strict:.1%}, of the teacher {lock.teacher_strict:.1%}; collapsed below "
+            f"{lock.threshold:.1%}"
+        )
+    )
+    for prediction in lock.predictions:
+        console.print(_prediction_table(prediction))
+    table = _table("Tests")
+    for heading in ("test", "arm", "window", "question"):
+        table.add_column(heading, no_wrap=heading in ("test", "window"))
+    for test in lock.tests:
+        table.add_row(test.name, test.arm, _window(test.window), test.question)
+    console.print(table)
+
+
+def print_report(report: PreregReport, console: Console) -> None:
+    """Results, then hit or miss per test; a miss is a result like any other."""
+    print_analysis(report.analysis, console)
+    table = _table(f"Locked {report.lock.locked}, first run {report.first_run or 'none yet'}")
+    for heading in ("test", "arm", "window", "measured", "outcome"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("question")
+    for outcome in report.outcomes:
+        test = outcome.test
+        table.add_row(
+            test.name,
+            test.arm if test.against is None else f"{test.arm} / {test.against}",
+            _window(test.window),
+            "–" if outcome.measured is None else onset_text(outcome.measured),
+            Text(outcome.outcome.replace("_", " "), style=_OUTCOME_STYLE[outcome.outcome]),
+            test.question,
+        )
+    console.print(table)
+
+
+def onset_text(onset: OnsetEstimate) -> str:
+    """Point and interval; what the grid leaves open stays open."""
+    if onset.value is not None:
+        point = f"{onset.value:.3g}"
+    else:
+        point = f"> {onset.least:.3g}" if onset.most is None else f"≤ {onset.most:.3g}"
+    return f"{point} [{onset.low:.3g}, {'∞' if onset.high is None else f'{onset.high:.3g}'}]"
+
+
+def _arm_table(arm: ArmAnalysis) -> Table:
+    clip = "none" if arm.clip is None else f"{arm.clip:g}"
+    table = _table(
+        f"{arm.arm}: c = {clip}, learning rate {arm.learning_rate:g}, {arm.steps} steps, "
+        f"{arm.staleness} rollouts"
+    )
+    for heading in ("λ", "runs", "P(collapse)", "strict", "NDCG@1 parsed", "its change"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in arm.rows:
+        table.add_row(*_cells(row))
+    lines = []
+    if arm.onset is not None and arm.change_point is not None:
+        lines = [
+            f"onset (half collapse): {onset_text(arm.onset)}, {arm.onset.method}",
+            f"onset (validity steps down): {onset_text(arm.change_point)}, {arm.change_point.method}",
+        ]
+    lines.append(f"NDCG@1 on parsed outputs over λ: {arm.flatness.replace('_', ' ')}")
+    table.caption, table.caption_justify = "\n".join(lines), "left"
+    return table
+
+
+def _cells(row: LambdaRow) -> tuple[str, ...]:
+    change = "" if row.flatness is None else row.flatness.replace("_", " ")
+    if row.ndcg_change is not None and row.ndcg_change.estimate is not None:
+        change = f"{row.ndcg_change.estimate:+.3f} {change}"
+    runs = str(row.runs) + (f", {row.diverged} NaN" if row.diverged else "")
+    return (
+        f"{row.lam:g}",
+        runs,
+        _interval(row.collapse),
+        _interval(row.strict),
+        _interval(row.ndcg_parsed),
+        change,
+    )
+
+
+def _prediction_table(prediction: ClipPrediction) -> Table:
+    table = _table(
+        f"c = {prediction.clip:g}: binding {prediction.binding} {_window(prediction.binding_window)}, "
+        f"band {_window(prediction.band)}"
+    )
+    for heading in ("role", "n", "p", "b", "λ*", "tail"):
+        table.add_column(heading, justify="left" if heading == "role" else "right", no_wrap=True)
+    for role in prediction.roles:
+        star = role.status if role.lambda_star is None else f"{role.lambda_star:.3f}"
+        if role.low is not None:
+            star += f" {_window(Window(low=role.low, high=role.high))}"
+        table.add_row(
+            role.role,
+            str(role.positions),
+            "–" if role.p is None else f"{role.p:.5f}",
+            "–" if role.b is None else f"{role.b:.5f}",
+            star,
+            f"{role.teacher_tail_share:.0%}",
+        )
+    if prediction.unmet:
+        table.caption = "\n".join(f"precondition not met: {detail}" for detail in prediction.unmet)
+        table.caption_justify = "left"
+    return table
+
+
+def _window(window: Window) -> str:
+    return f"[{window.low:.3f}, {'∞' if window.high is None else f'{window.high:.3f}'}]"
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.estimate is None:
+        return "–"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.estimate:.2f}"
+    return f"{estimate.estimate:.2f} {estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)

@@ -1,0 +1,257 @@
+"""A callback for trainers of TRL and transformers: logs p, b and λ* as training goes on, and may stop it.
+
+    trainer.add_callback(cliff_callback(teacher="./8b", base="./sft", lam=1.15, clip=5.0, stop=True))
+
+It draws rollouts of its own from the model in training, so it works with any trainer, on policy or not. λ and
+c must be told: trainers name them differently, if they have them at all (TRL's own distillation is λ = 1
+without a clip).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.contract import DEFAULT, Contract
+from harness.errors import EngineUnavailableError, HarnessError
+
+if TYPE_CHECKING:
+    from harness.opd.guard import LambdaGuard, RoleReading
+    from harness.opd.rollout import Drawer
+
+READINGS = "cliff.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class CliffSettings:
+    """What the callback reads, and when.
+
+    Attributes:
+        teacher: checkpoint of π_T: folder, `zoo:NAME` or hub id.
+        base: checkpoint of π_B, the warm start.
+        lam: λ of the run, > 0.
+        clip: clip strength c of the run, > 1.
+        every: steps between readings; there is one before the first step too.
+        stop: end training once λ lies above the limit.
+        epsilon: the limit is (1 − ε) times the lower bound of λ*.
+        confidence: two-sided level of the interval that bound belongs to.
+        data: tasks to draw rollouts for.
+        split: of a named dataset or folder.
+        limit: how many of its tasks, at least 8: λ*'s interval is bootstrapped by task.
+        contract: the output format asked for.
+        max_tokens: most completion tokens; None is 64 + 8 K of the largest K.
+        seed: of the rollouts.
+    """
+
+    teacher: str
+    base: str
+    lam: float
+    clip: float
+    every: int = 50
+    stop: bool = False
+    epsilon: float = 0.05
+    confidence: float = 0.95
+    data: str = "fashion-mini"
+    split: str | None = "train"
+    limit: int = 64
+    contract: Contract = DEFAULT
+    max_tokens: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant.
+
+        Raises:
+            HarnessError: λ ≤ 0, c ≤ 1, ε outside [0, 1), or no steps between readings.
+        """
+        if not (self.lam > 0 and self.clip > 1):
+            raise HarnessError(f"λ must be above 0 and c above 1, not {self.lam} and {self.clip}")
+        if not (0 <= self.epsilon < 1 and self.every >= 1):
+            raise HarnessError("epsilon must lie in [0, 1) and every must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class CliffReading:
+    """What one look at the model found; the keys of `cliff.jsonl` and of the trainer's log history.
+
+    Attributes:
+        step: optimizer steps done.
+        parse_validity: strict, of the rollouts.
+        role: binding role, None where no role has a finite λ*.
+        p: teacher's class mass there.
+        b: base's.
+        q: the student's.
+        lambda_star: λ* there.
+        limit: (1 − ε) times the lower bound of λ*, None where nothing bounds it.
+        exceeded: whether λ lies above the limit.
+        roles: p, b, q and λ* of every role.
+    """
+
+    step: int
+    parse_validity: float
+    role: str | None
+    p: float | None
+    b: float | None
+    q: float | None
+    lambda_star: float | None
+    limit: float | None
+    exceeded: bool
+    roles: dict[str, RoleReading]
+
+
+class CliffWatch:
+    """Teacher and base, loaded once; `read` looks at a model in training."""
+
+    def __init__(self, settings: CliffSettings, model: Any) -> None:
+        """Load teacher and base beside `model`, in its dtype and on its device.
+
+        Raises:
+            EngineUnavailableError: they can't be loaded, or their vocabularies differ from each other.
+            DataError: tasks that can't be read or don't fit.
+        """
+        from harness.contract.tokens import TokenClasses
+        from harness.data.loading import load_tasks
+        from harness.engines.vocabulary import require_same_vocabulary
+        from harness.evaluate.cliff_job.positions import Walker
+        from harness.opd.fitting import load_model
+        from harness.opd.guard import LambdaGuard
+        from harness.opd.optimisation import Placement
+        from harness.opd.policies import find_whole, vocabulary_of
+        from harness.opd.policy import Policy
+        from harness.opd.rollout import open_drawer
+
+        self._settings = settings
+        vocabulary = vocabulary_of(settings.base)
+        require_same_vocabulary(vocabulary_of(settings.teacher), vocabulary)
+        teacher, base = find_whole(settings.teacher), find_whole(settings.base)
+        tasks = load_tasks(settings.data, settings.split, limit=settings.limit).tasks
+        self._drawer: Drawer = open_drawer(
+            base, (teacher,), tasks, settings.contract, max_tokens=settings.max_tokens
+        )
+        self._walker = Walker(TokenClasses(vocabulary.contents, vocabulary.end_ids, settings.contract))
+        self._teacher, self._base = (
+            Policy(load_model(one, Placement(), model.dtype).to(model.device).eval())
+            for one in (teacher, base)
+        )
+        self._guard: LambdaGuard = LambdaGuard(
+            "warn", settings.lam, settings.clip, settings.epsilon, settings.confidence, settings.seed
+        )
+
+    def read(self, model: Any, step: int) -> CliffReading:
+        """Draw rollouts from `model`, read them under all three, estimate λ*.
+
+        Args:
+            model: a transformers causal model; ends up in the mode it was in.
+            step: optimizer steps done; each draws other rollouts.
+        """
+        from harness.opd.guard import binding_role, read_roles
+        from harness.opd.policy import Policy
+        from harness.opd.rollout import round_orders
+        from harness.opd.scoring import Layout, Positions, score
+
+        tasks = len(self._drawer.tasks)
+        rollouts = self._drawer.with_model(model, round_orders(tasks, tasks, 1, step, self._settings.seed))
+        layout, positions = Layout(rollouts, tasks, False), Positions.find(rollouts, self._walker)
+        training = model.training
+        model.eval()
+        try:
+            teacher, base, student = (
+                score(policy, layout, layout.passes(0, tasks), positions).masses
+                for policy in (self._teacher, self._base, Policy(model))
+            )
+        finally:
+            model.train(training)
+        records = positions.records(teacher, base)
+        roles = read_roles(records, self._settings.clip, student)
+        held = self._guard.hold(records)
+        name = binding_role(roles)
+        found = None if name is None else roles[name]
+        return CliffReading(
+            step=step,
+            parse_validity=sum(one.strict for one in rollouts) / tasks,
+            role=name,
+            p=None if found is None else found.p,
+            b=None if found is None else found.b,
+            q=None if found is None else found.q,
+            lambda_star=None if found is None else found.lambda_star,
+            limit=held.limit,
+            exceeded=held.exceeded,
+            roles=roles,
+        )
+
+
+def cliff_callback(**settings: Any) -> Any:
+    """A `transformers.TrainerCallback` with these `CliffSettings`.
+
+    Readings go to `cliff.jsonl` in the trainer's output directory, to its `state.log_history`, and to the
+    callback's `readings`. With several processes each reads the same and comes to the same end; a model
+    shared out by FSDP or DeepSpeed ZeRO-3 can't be drawn from here.
+
+    Raises:
+        EngineUnavailableError: transformers isn't installed.
+        HarnessError: as `CliffSettings`.
+    """
+    try:
+        from transformers import TrainerCallback
+    except ImportError as error:
+        raise EngineUnavailableError(
+            "the callback needs transformers; run: pip install 'format-safety-harness[hf]'"
+        ) from error
+
+    wanted = CliffSettings(**settings)
+
+    class CliffCallback(TrainerCallback):  # type: ignore[misc]
+        """See `cliff_callback`."""
+
+        def __init__(self) -> None:
+            self.readings: list[CliffReading] = []
+            self._watch: CliffWatch | None = None
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Load teacher and base, and look once before anything is trained."""
+            _require_same_tokens(kwargs.get("processing_class"), wanted)
+            self._watch = CliffWatch(wanted, kwargs["model"])
+            self._look(args, state, control, kwargs["model"])
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Look at every `every`-th step."""
+            if state.global_step % wanted.every == 0:
+                self._look(args, state, control, kwargs["model"])
+
+        def _look(self, args: Any, state: Any, control: Any, model: Any) -> None:
+            assert self._watch is not None
+            reading = self._watch.read(model, state.global_step)
+            self.readings.append(reading)
+            if state.is_world_process_zero:
+                _note(Path(args.output_dir), state.log_history, reading)
+            if reading.exceeded and wanted.stop:
+                control.should_training_stop = True
+
+    return CliffCallback()
+
+
+def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) -> None:
+    row = asdict(reading)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / READINGS).open("a", encoding="utf-8") as log:
+        log.write(json.dumps(row, allow_nan=False) + "\n")
+    flat = {name: value for name, value in row.items() if name not in ("roles", "step") and value is not None}
+    history.append({f"cliff/{name}": value for name, value in flat.items()} | {"step": reading.step})
+
+
+def _require_same_tokens(tokenizer: Any, settings: CliffSettings) -> None:
+    """Refuse a trainer whose tokenizer isn't the base's."""
+    from harness.engines.vocabulary import token_pieces
+    from harness.opd.policies import vocabulary_of
+
+    if tokenizer is None:
+        return
+    pieces: Sequence[str | None] = token_pieces(getattr(tokenizer, "tokenizer", tokenizer))
+    if pieces != vocabulary_of(settings.base).pieces:
+        raise EngineUnavailableError(
+            f"the trainer's tokenizer isn't that of {settings.base}, so the same token ids mean different "
+            "text; student, teacher and base must share one"
+        )

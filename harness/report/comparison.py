@@ -1,0 +1,202 @@
+"""A run against the baseline: paired differences, tests and equivalence, all by `harness.stats`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from harness.errors import RunMismatchError
+from harness.gate.comparability import compare_manifests
+from harness.gate.measures import MEASURES
+from harness.gate.rubrics import require_same_rubric, rubric_table
+from harness.report.reading import COMPARED, FloatArray, IntArray, RunFacts
+from harness.stats import (
+    Decision,
+    PairedComparison,
+    PairedCounts,
+    compare_means,
+    compare_outcomes,
+    equivalent_means,
+    equivalent_rates,
+    holm,
+    paired_differences,
+)
+
+Word = Literal["better", "worse", "equivalent", "not settled", "no pairs"]
+
+ALPHA = 0.05
+SEED = 0
+_LOWER_IS_BETTER = frozenset({"truncation_rate"})
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Candidate − baseline in one metric.
+
+    Attributes:
+        metric: its name.
+        comparison: the difference with its interval, and the test of no difference.
+        equivalence: whether it lies within the margin either way; None without pairs.
+        p_holm: the test's p-value after Holm's correction over all tests of the page; None without pairs.
+        word: what that comes to.
+        counts: the pairs by outcome, where every task has one sample and it is a rate.
+    """
+
+    metric: str
+    comparison: PairedComparison
+    equivalence: Decision | None
+    p_holm: float | None
+    word: Word
+    counts: PairedCounts | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A run beside the baseline.
+
+    Attributes:
+        candidate: name of the run.
+        baseline: name of the baseline.
+        differences: by metric; empty where the runs can't be paired.
+        unpaired: why they can't be, None where they can.
+        cautions: what else differs between the runs beside the checkpoint.
+        pairs: samples that both have.
+    """
+
+    candidate: str
+    baseline: str
+    differences: dict[str, Difference]
+    unpaired: str | None
+    cautions: tuple[str, ...]
+    pairs: int
+
+
+def compare_runs(runs: Sequence[RunFacts], baseline: RunFacts, margin: float) -> dict[str, Comparison]:
+    """Compare every other run with the baseline, on the samples (task and index) that both have.
+
+    Runs of different datasets are not paired. Two one-sided tests at `ALPHA` give the equivalence; p-values
+    of "no difference" are corrected over all tests of all runs together.
+
+    Args:
+        runs: all runs of the report.
+        baseline: one of them.
+        margin: of the equivalence, in the metric's unit.
+    """
+    found = {facts.name: _compare(facts, baseline, margin) for facts in runs if facts is not baseline}
+    tests = [
+        (name, metric, difference.comparison.p_value)
+        for name, comparison in found.items()
+        for metric, difference in comparison.differences.items()
+        if difference.comparison.p_value is not None
+    ]
+    corrected = holm([p for _, _, p in tests]) if tests else []
+    for (name, metric, _), p_holm in zip(tests, corrected, strict=True):
+        differences = found[name].differences
+        differences[metric] = _worded(replace(differences[metric], p_holm=float(p_holm)))
+    return found
+
+
+def number_of_tests(comparisons: dict[str, Comparison]) -> int:
+    """How many tests Holm's correction goes over."""
+    return sum(
+        difference.p_holm is not None
+        for comparison in comparisons.values()
+        for difference in comparison.differences.values()
+    )
+
+
+def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparison:
+    asked = compare_manifests(candidate.run.manifest, baseline.run.manifest)
+    cautions = [*asked.differences, *asked.remarks]
+    if candidate.dataset != baseline.dataset:
+        unpaired = (
+            "the runs were evaluated on different datasets: their samples can't be paired, and a difference "
+            "of their numbers would mix the checkpoints with the data"
+        )
+        return Comparison(candidate.name, baseline.name, {}, unpaired, tuple(cautions), 0)
+    pairs = _Pairs(candidate, baseline)
+    if not len(pairs.task):
+        unpaired = "the runs have no sample in common"
+        return Comparison(candidate.name, baseline.name, {}, unpaired, tuple(cautions), 0)
+    differences = {metric: pairs.difference(metric, margin) for metric in COMPARED}
+    for name in (name for name in candidate.rubrics if name in baseline.rubrics):
+        metric = f"rubric.{name}"
+        try:
+            differences[metric] = _rubric_difference(candidate, baseline, metric, margin)
+        except RunMismatchError as error:
+            cautions.append(str(error))
+    return Comparison(candidate.name, baseline.name, differences, None, tuple(cautions), len(pairs.task))
+
+
+class _Pairs:
+    """The samples that two runs share."""
+
+    def __init__(self, candidate: RunFacts, baseline: RunFacts) -> None:
+        mine, theirs = candidate.columns, baseline.columns
+        # In an order that doesn't depend on which sample finished first.
+        shared = sorted(place for place in theirs.row if place in mine.row)
+        self._mine = np.array([mine.row[place] for place in shared], dtype=np.int64)
+        self._theirs = np.array([theirs.row[place] for place in shared], dtype=np.int64)
+        number: dict[str, int] = {}
+        self.task: IntArray = np.array(
+            [number.setdefault(task_id, len(number)) for task_id, _ in shared], dtype=np.int64
+        )
+        self._single = len(number) == len(shared)
+        self._columns = (theirs, mine)
+
+    def difference(self, metric: str, margin: float) -> Difference:
+        old = self._columns[0].values[metric][self._theirs]
+        new = self._columns[1].values[metric][self._mine]
+        if self._single and MEASURES[metric].is_rate:
+            counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
+            equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
+            return Difference(metric, compare_outcomes(counts), equivalence, None, "no pairs", counts)
+        return _mean_difference(metric, self._by_task(old, new), self._by_task(new, old), margin)
+
+    def _by_task(self, values: FloatArray, others: FloatArray) -> FloatArray:
+        """[T] mean of each task over the samples that count in both runs, NaN where there is none."""
+        if self._single:
+            return values
+        both = ~(np.isnan(values) | np.isnan(others))
+        tasks = int(self.task[-1]) + 1
+        count = np.bincount(self.task[both], minlength=tasks)
+        total = np.bincount(self.task[both], weights=values[both], minlength=tasks)
+        means: FloatArray = np.full(tasks, np.nan)
+        np.divide(total, count, out=means, where=count > 0)
+        return means
+
+
+def _rubric_difference(candidate: RunFacts, baseline: RunFacts, metric: str, margin: float) -> Difference:
+    require_same_rubric(candidate.run, baseline.run, metric)
+    new, old = (rubric_table(facts.run, metric).means() for facts in (candidate, baseline))
+    shared = sorted(new.keys() & old.keys())
+    return _mean_difference(
+        metric,
+        np.array([old[task_id] for task_id in shared], dtype=np.float64),
+        np.array([new[task_id] for task_id in shared], dtype=np.float64),
+        margin,
+    )
+
+
+def _mean_difference(metric: str, old: FloatArray, new: FloatArray, margin: float) -> Difference:
+    differences, _ = paired_differences(old, new)
+    if not len(differences):
+        nothing = compare_means([], [], seed=SEED)
+        return Difference(metric, nothing, None, None, "no pairs", None)
+    equivalence = equivalent_means(differences, margin, alpha=ALPHA)
+    return Difference(metric, compare_means(old, new, seed=SEED), equivalence, None, "no pairs", None)
+
+
+def _worded(difference: Difference) -> Difference:
+    estimate, p = difference.comparison.difference.estimate, difference.p_holm
+    if estimate is None or p is None or difference.equivalence is None:
+        return replace(difference, word="no pairs")
+    if difference.equivalence.verdict == "pass":
+        return replace(difference, word="equivalent")
+    if p > ALPHA:
+        return replace(difference, word="not settled")
+    up = (estimate > 0) != (difference.metric in _LOWER_IS_BETTER)
+    return replace(difference, word="better" if up else "worse")

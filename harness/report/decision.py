@@ -1,0 +1,188 @@
+"""One sentence per run: contract, ranking, rubric and cliff, each answered on its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from harness.errors import HarnessError, IncompleteError
+from harness.gate import GateResult, RuleResult, decide
+from harness.gate.expression import NumberRule, parse_rule
+from harness.judge import findings
+from harness.report.comparison import Comparison
+from harness.report.reading import RunFacts
+from harness.report.text import percent, signed, threshold
+
+Kind = Literal["good", "bad", "open", "known", "missing"]
+_CONTRACT = "parse_validity.strict"
+_RANKING = "ndcg_at_1.parsed"
+_KEPT: dict[str, tuple[str, Kind]] = {
+    "pass": ("keeps its contract", "good"),
+    "fail": ("breaks its contract", "bad"),
+    "inconclusive": ("contract not settled", "open"),
+}
+_RANKS: dict[str, tuple[str, Kind]] = {
+    "better": ("ranks better than", "good"),
+    "worse": ("ranks worse than", "bad"),
+    "equivalent": ("ranks as well as", "good"),
+    "not settled": ("ranking not settled against", "open"),
+    "no pairs": ("ranking can't be compared with", "missing"),
+}
+_SIDES: dict[str, tuple[str, Kind]] = {
+    "left": ("left of λ*", "good"),
+    "right": ("right of λ*", "bad"),
+    "on_cliff": ("on the cliff", "open"),
+    "out_of_scope": ("λ* out of scope", "open"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One part of the sentence.
+
+    Attributes:
+        subject: `contract`, `ranking`, `rubric` or `cliff`.
+        claim: the words that carry it.
+        kind: whether it speaks for the run or against it, leaves the question open, is a fact without a
+            verdict, or says that nothing is known.
+        detail: the numbers behind it.
+    """
+
+    subject: str
+    claim: str
+    kind: Kind
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A run's sentence.
+
+    Attributes:
+        run: its name.
+        clauses: contract, ranking, rubric, cliff, in this order.
+        gate: verdict of the stored gate, None where the run was never gated.
+        notes: what must be known beside it.
+    """
+
+    run: str
+    clauses: tuple[Clause, ...]
+    gate: str | None
+    notes: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The sentence as plain text."""
+        parts = [f"{one.claim} ({one.detail})" if one.detail else one.claim for one in self.clauses]
+        return f"{self.run}: {'; '.join(parts)}."
+
+
+def decide_run(
+    facts: RunFacts, comparison: Comparison | None, *, margin: float, is_baseline: bool
+) -> Decided:
+    """The sentence of a run.
+
+    Whether the contract is kept is what the run's gate said of `parse_validity.strict`; without such a rule
+    it is judged here by the default one.
+    """
+    clauses = (
+        _contract(facts),
+        _ranking(comparison, margin, is_baseline),
+        _rubric(facts),
+        _cliff(facts),
+    )
+    gate = None if facts.gate is None else facts.gate.result.verdict
+    return Decided(facts.name, clauses, gate, tuple(_notes(facts)))
+
+
+def _contract(facts: RunFacts) -> Clause:
+    rule = _strict_rule(None if facts.gate is None else facts.gate.result)
+    own = rule is None
+    if rule is None:
+        try:
+            rule = decide(facts.run).rules[0]
+        except IncompleteError:
+            why = f"{facts.columns.n} of {facts.run.manifest.planned} samples are there"
+            return Clause("contract", "contract not judged", "missing", why)
+        except HarnessError as error:
+            return Clause("contract", "contract not judged", "missing", str(error))
+    claim, kind = _KEPT[rule.verdict]
+    value = facts.run.metrics.get(_CONTRACT) or rule.estimate
+    shown = "" if value is None or value.estimate is None else f"strict {percent(value.estimate)}, "
+    return Clause("contract", claim, kind, f"{shown}{'default rule' if own else 'gated by'} {rule.rule}")
+
+
+def _strict_rule(gate: GateResult | None) -> RuleResult | None:
+    for rule in () if gate is None else gate.rules:
+        parsed = parse_rule(rule.rule)
+        if rule.metric == _CONTRACT and isinstance(parsed, NumberRule):
+            return rule
+    return None
+
+
+def _ranking(comparison: Comparison | None, margin: float, is_baseline: bool) -> Clause:
+    if is_baseline:
+        return Clause("ranking", "the baseline", "missing", "")
+    if comparison is None:
+        return Clause("ranking", "ranking compared with nothing", "missing", "one run only")
+    if comparison.unpaired is not None:
+        return Clause("ranking", f"ranking not compared with {comparison.baseline}", "missing", "not paired")
+    difference = comparison.differences[_RANKING]
+    claim, kind = _RANKS[difference.word]
+    estimate = difference.comparison.difference
+    if estimate.estimate is None:
+        detail = "no task parsed in both"
+    else:
+        detail = (
+            f"NDCG@1 {signed(estimate.estimate)} where both parsed, {estimate.n} tasks, margin ±{margin:g}"
+        )
+    return Clause("ranking", f"{claim} {comparison.baseline}", kind, detail)
+
+
+def _rubric(facts: RunFacts) -> Clause:
+    shown = []
+    for name in facts.rubrics:
+        score = facts.run.metrics[f"rubric.{name}"]
+        against = len(findings(facts.run.metrics, name))
+        doubt = f", {against} finding{'s' if against != 1 else ''} against the judge" if against else ""
+        value = "unscored" if score.estimate is None else f"{score.estimate:.3f}"
+        shown.append(f"{name} {value}, n {score.n}{doubt}")
+    if not shown:
+        return Clause("rubric", "not judged", "missing", "")
+    return Clause("rubric", "judged", "known", "; ".join(shown))
+
+
+def _cliff(facts: RunFacts) -> Clause:
+    cliff = facts.cliff
+    if cliff is None:
+        return Clause("cliff", "cliff not measured", "missing", "")
+    claim, kind = _SIDES[cliff.verdict]
+    star = cliff.lambda_star
+    detail = f"λ {cliff.lam:g}"
+    if star.low is not None:
+        end = "no upper end" if star.high is None else threshold(star.high)
+        detail += f", λ* {threshold(star.low)} … {end}"
+    return Clause("cliff", claim, kind, detail)
+
+
+def _notes(facts: RunFacts) -> list[str]:
+    manifest, notes = facts.run.manifest, []
+    if manifest.status != "complete":
+        notes.append(
+            f"the run is {manifest.status}: {facts.columns.n} of {manifest.planned} samples; it has "
+            + ("metrics of an earlier state" if facts.run.metrics else "no metrics yet")
+        )
+    if facts.constrained:
+        notes.append(
+            "answers were held to the schema while they were drawn: the form can't fail by construction, "
+            "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
+        )
+    if facts.columns.n and not (facts.columns.values[_CONTRACT] > 0).any():
+        notes.append("no sample parsed strictly: there is no ranking to score and nothing for a judge")
+    gate = facts.gate
+    if gate is not None and gate.result.subject.samples != facts.columns.n:
+        notes.append(
+            f"the gate judged {gate.result.subject.samples} samples, the run has {facts.columns.n} now; "
+            "gate it again"
+        )
+    return notes

@@ -1,0 +1,78 @@
+"""`report(config)`: from runs to one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.report.config import DEFAULT_ROWS, Format, ReportConfig
+from harness.report.content import Content, gather
+
+LARGEST_DATA = 2_200_000
+"""Bytes that the viewer's data may take where nobody asks for a number of rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A report, not yet written.
+
+    Attributes:
+        content: what it says.
+        document: HTML or Markdown.
+        rows: rows of the samples viewer, 0 in Markdown.
+    """
+
+    content: Content
+    document: str
+    rows: int
+
+    @property
+    def encoded(self) -> bytes:
+        """The document as it is written."""
+        return self.document.encode("utf-8")
+
+
+def report(config: ReportConfig, form: Format = "html") -> Report:
+    """Compare runs and write what comes out as one document.
+
+    Args:
+        config: which runs, and how.
+        form: a self-contained HTML page, or a short Markdown summary.
+
+    Raises:
+        HarnessError: a run can't be read, a name is unknown, or λ is asked for and not known.
+        IncompleteError: a run is still being written.
+    """
+    content = gather(config)
+    if form == "md":
+        from harness.report.markdown import render_markdown
+
+        return Report(content, render_markdown(content), 0)
+    from harness.report.page import render
+
+    if config.max_samples is None:
+        document, rows = render(content, DEFAULT_ROWS, LARGEST_DATA)
+    else:
+        document, rows = render(content, config.max_samples)
+    return Report(content, document, rows)
+
+
+def write_document(path: Path, made: Report) -> None:
+    """Write the document in one step.
+
+    Raises:
+        HarnessError: the file can't be written.
+    """
+    draft = path.with_name(f"{path.name}.new")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            draft.write_bytes(made.encoded)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise HarnessError(
+            f"{path} can't be written ({error.strerror or error}); choose another -o"
+        ) from error

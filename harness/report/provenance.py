@@ -1,0 +1,93 @@
+"""How the runs were made, field by field, and where they differ."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from harness.report.reading import RunFacts
+
+_SEPARATELY = ("sessions", "command")
+_ABSENT = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the manifests.
+
+    Attributes:
+        name: with dots.
+        values: one a run, as text.
+        differs: whether they aren't all the same.
+    """
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def differs(self) -> bool:
+        """Whether the runs have different values."""
+        return len(set(self.values)) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """How to make a run again.
+
+    Attributes:
+        run: its name.
+        command: shell command; None where the run was made from Python.
+        commit: of the code, None when unknown.
+        dirty: whether the code had changes that weren't committed.
+    """
+
+    run: str
+    command: str | None
+    commit: str | None
+    dirty: bool
+
+
+def manifest_fields(runs: Sequence[RunFacts]) -> list[Field]:
+    """Every field of the manifests and the hash of every file, in the manifests' order."""
+    columns = [_flat(facts) for facts in runs]
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [Field(name, tuple(column.get(name, _ABSENT) for column in columns)) for name in names]
+
+
+def reproduction(facts: RunFacts) -> Reproduction:
+    """The command that made a run."""
+    manifest = facts.run.manifest
+    git = manifest.git or {}
+    return Reproduction(facts.name, _command(manifest.command), git.get("sha"), bool(git.get("dirty")))
+
+
+def _command(recorded: Sequence[str]) -> str | None:
+    """The recorded command line where it was `harness`, however it was started."""
+    if not recorded:
+        return None
+    program = PurePath(recorded[0])
+    if program.name == "harness" or program.match("harness/__main__.py"):
+        return shlex.join(["harness", *recorded[1:]])
+    return None
+
+
+def _flat(facts: RunFacts) -> dict[str, str]:
+    manifest = json.loads(facts.run.manifest.model_dump_json())
+    rows: dict[str, str] = {}
+    for name, value in manifest.items():
+        if name not in _SEPARATELY:
+            _flatten(name, value, rows)
+    rows |= {f"sha256 of {file}": sha256 for file, sha256 in facts.hashes.items()}
+    return rows
+
+
+def _flatten(name: str, value: Any, rows: dict[str, str]) -> None:
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            _flatten(f"{name}.{key}", inner, rows)
+    else:
+        rows[name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,156 @@
+"""The callback in real trainers: transformers' own, and TRL's distillation where it is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import EngineUnavailableError, HarnessError
+from harness.integrations.trl import cliff_callback
+
+pytestmark = pytest.mark.model
+
+Family = dict[str, Path]
+
+
+def settings(family: Family, **changes: Any) -> dict[str, Any]:
+    return {
+        "teacher": str(family["teacher"]),
+        "base": str(family["base"]),
+        "lam": 1.05,
+        "clip": 5.0,
+        "every": 2,
+        "data": str(family["rows"]),
+        "split": None,
+        "limit": 12,
+        "max_tokens": 16,
+        **changes,
+    }
+
+
+def trainer(family: Family, out: Path, callback: Any, steps: int = 4, **changes: Any) -> Any:
+    """A language-model trainer on a handful of token sequences: any trainer has the same callbacks."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+
+    tokens = torch.arange(40) % 100
+    return Trainer(
+        model=AutoModelForCausalLM.from_pretrained(family["base"], dtype=torch.float32),
+        args=TrainingArguments(
+            output_dir=str(out),
+            max_steps=steps,
+            per_device_train_batch_size=2,
+            learning_rate=1e-4,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+        train_dataset=[{"input_ids": tokens, "labels": tokens}] * 8,
+        callbacks=[callback],
+        **({"processing_class": AutoTokenizer.from_pretrained(family["base"])} | changes),
+    )
+
+
+def test_it_logs_p_b_and_lambda_star(family: Family, tmp_path: Path) -> None:
+    callback = cliff_callback(**settings(family))
+    run = trainer(family, tmp_path / "run", callback)
+    run.train()
+    rows = [json.loads(line) for line in (tmp_path / "run" / "cliff.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [0, 2, 4] == [one.step for one in callback.readings]
+    first = rows[0]
+    assert 0 < first["p"] < 1
+    assert first["lambda_star"] > 1
+    # Nothing is trained yet: the student is the base.
+    assert first["q"] == pytest.approx(first["b"], rel=1e-5)
+    history = [row for row in run.state.log_history if "cliff/lambda_star" in row]
+    assert [row["step"] for row in history] == [0, 2, 4]
+    assert run.model.training
+
+
+def test_it_stops_a_run_above_the_limit_if_asked(family: Family, tmp_path: Path) -> None:
+    watching = trainer(family, tmp_path / "watch", cliff_callback(**settings(family, lam=50.0)))
+    watching.train()
+    assert watching.state.global_step == 4
+    stopping = trainer(family, tmp_path / "stop", cliff_callback(**settings(family, lam=50.0, stop=True)))
+    stopping.train()
+    assert stopping.state.global_step < 4
+    below = trainer(family, tmp_path / "below", cliff_callback(**settings(family, lam=0.5, stop=True)))
+    below.train()
+    assert below.state.global_step == 4
+
+
+def test_it_changes_nothing_in_training(family: Family, tmp_path: Path) -> None:
+    import torch
+
+    watched = trainer(family, tmp_path / "one", cliff_callback(**settings(family)))
+    watched.train()
+    calm = trainer(family, tmp_path / "two", cliff_callback(**settings(family, every=100)))
+    calm.train()
+    pairs = zip(watched.model.parameters(), calm.model.parameters(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_another_tokenizer_is_refused(family: Family, tmp_path: Path, tiny_qwen3: Path) -> None:
+    from transformers import AutoTokenizer
+
+    other = AutoTokenizer.from_pretrained(tiny_qwen3)
+    run = trainer(family, tmp_path / "run", cliff_callback(**settings(family)), processing_class=other)
+    with pytest.raises(EngineUnavailableError, match="must share one"):
+        run.train()
+
+
+@pytest.mark.parametrize("changes", [{"lam": 0.0}, {"clip": 1.0}, {"epsilon": 1.0}, {"every": 0}])
+def test_what_cannot_be_meant_is_refused(family: Family, changes: dict[str, Any]) -> None:
+    with pytest.raises(HarnessError):
+        cliff_callback(**settings(family, **changes))
+
+
+def test_importing_it_loads_no_library() -> None:
+    program = (
+        "import sys, harness.integrations.trl as _; "
+        "print([n for n in ('torch', 'transformers', 'trl') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_it_watches_trl_s_distillation(family: Family, tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl")
+    datasets = pytest.importorskip("datasets")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    student, teacher = (
+        AutoModelForCausalLM.from_pretrained(family[name], dtype=torch.float32)
+        for name in ("base", "teacher")
+    )
+    callback = cliff_callback(**settings(family, every=1))
+    rows = [{"prompt": [{"role": "user", "content": f"Rank {number}"}]} for number in range(4)]
+    trl.DistillationTrainer(
+        model=student,
+        teacher_model=teacher,
+        args=trl.DistillationConfig(
+            output_dir=str(tmp_path / "run"),
+            max_steps=2,
+            per_device_train_batch_size=2,
+            max_completion_length=8,
+            gradient_checkpointing=False,
+            bf16=False,
+            use_cpu=True,
+            report_to="none",
+            save_strategy="no",
+            disable_tqdm=True,
+        ),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(family["base"], padding_side="left"),
+        callbacks=[callback],
+    ).train()
+    assert [one.step for one in callback.readings] == [0, 1, 2]
+    assert all(one.lambda_star is not None for one in callback.readings)

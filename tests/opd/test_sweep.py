@@ -1,0 +1,143 @@
+"""Real sweeps of random tiny models: killed and gone on with, shared, locked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import cli
+from harness.data.fashion_mini import generate_tasks
+from harness.data.writing import write_tasks
+from harness.errors import RunMismatchError
+from harness.opd.sweep_folder import SweepFolder, read_record
+from harness.opd.sweep_results import SweepResult, read_results
+
+pytestmark = pytest.mark.model
+
+LAMBDAS, SEEDS = (1.0, 1.5), (0, 1)
+
+
+@pytest.fixture(scope="module")
+def plan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from harness.opd.recipe import family_tokenizer
+    from harness.opd.tiny import write_untrained_checkpoint
+
+    folder = tmp_path_factory.mktemp("sweep")
+    tokenizer = family_tokenizer()
+    for seed, name in enumerate(("teacher", "base")):
+        write_untrained_checkpoint(folder / name, "small", tokenizer, seed)
+    write_tasks(folder / "rows.jsonl", generate_tasks("train", 8, seed=8, k=3))
+    file = folder / "plan.yaml"
+    file.write_text(f"""
+teacher: {folder / "teacher"}
+base: {folder / "base"}
+seeds: {list(SEEDS)}
+arms:
+  - {{name: small, clip: 1.5, lambdas: {list(LAMBDAS)}, steps: 3}}
+training: {{data: {folder / "rows.jsonl"}, split: null, batch_size: 4, rollout_batch: 8, max_tokens: 8}}
+evaluation: {{data: {folder / "rows.jsonl"}, split: null, limit: 4}}
+""")
+    return file
+
+
+def sweep(plan: Path, out: Path, *more: str) -> None:
+    result = CliRunner().invoke(cli, ["sweep", str(plan), "--out", str(out), *more])
+    if result.exception is not None:
+        raise result.exception
+
+
+def what_counts(results: list[SweepResult]) -> list[SweepResult]:
+    return [replace(one, train_seconds=0.0, evaluate_seconds=0.0, started="", finished="") for one in results]
+
+
+@pytest.fixture(scope="module")
+def finished(plan_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished") / "sweep"
+    sweep(plan_file, out)
+    return out
+
+
+def test_every_run_is_made_and_kept(finished: Path) -> None:
+    results = read_results(finished)
+    assert [(one.lam, one.seed) for one in results] == [(lam, seed) for lam in LAMBDAS for seed in SEEDS]
+    assert all(one.tasks == 4 and one.strict is not None for one in results)
+    weights = {one.weights_sha256 for one in results}
+    assert len(weights) == len(results)
+    for name in ("results.csv", "analysis.json", "sweep.svg", "sweep.json"):
+        assert (finished / name).stat().st_size > 0
+
+
+def test_runs_of_a_seed_share_their_rollouts(finished: Path) -> None:
+    pools = sorted(path.name for path in (finished / "rollouts").glob("*/seed-?"))
+    assert pools == ["seed-0", "seed-1"]
+    assert not list((finished / "runs").rglob("train/rollouts"))
+
+
+def test_a_sweep_killed_outright_goes_on_to_the_same_results(
+    plan_file: Path, finished: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sweep"
+    command = [sys.executable, "-m", "harness", "sweep", str(plan_file), "--out", str(out), "--jobs", "2"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    while process.poll() is None and not list(out.glob("runs/*/*/*/train/train.jsonl")):
+        pass
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(read_results(out)) < len(LAMBDAS) * len(SEEDS)
+    sweep(plan_file, out, "--jobs", "2")
+    assert what_counts(read_results(out)) == what_counts(read_results(finished))
+
+
+def test_a_finished_sweep_is_not_run_again(plan_file: Path, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (finished / "runs").rglob("result.json")}
+    sweep(plan_file, finished)
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_commands_for_a_scheduler_are_the_missing_runs(
+    plan_file: Path, finished: Path, tmp_path: Path
+) -> None:
+    runner = CliRunner()
+    arguments = ["sweep", str(plan_file), "--print-commands", "--out"]
+    assert runner.invoke(cli, [*arguments, str(finished)]).output == ""
+    lines = runner.invoke(cli, [*arguments, str(tmp_path / "new")]).output.splitlines()
+    assert lines[0].endswith("--only small/lambda-1.0/seed-0")
+    assert len(lines) == len(LAMBDAS) * len(SEEDS)
+
+
+def test_a_single_run_by_name(plan_file: Path, finished: Path, tmp_path: Path) -> None:
+    sweep(plan_file, tmp_path / "one", "--only", "small/lambda-1.5/seed-1")
+    expected = [one for one in read_results(finished) if (one.lam, one.seed) == (1.5, 1)]
+    assert what_counts(read_results(tmp_path / "one")) == what_counts(expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [("steps: 3", "steps: 4", "plan is not the one"), ("name: small", "name: other", "plan is not the one")],
+)
+def test_another_plan_in_the_same_folder_is_refused(
+    old: str, new: str, message: str, plan_file: Path, finished: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(plan_file.read_text().replace(old, new))
+    with pytest.raises(RunMismatchError, match=message):
+        sweep(other, finished)
+
+
+def test_changed_code_is_refused(plan_file: Path, finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "sweep"
+    shutil.copytree(finished, copy)
+    folder = SweepFolder(copy)
+    record = read_record(folder)
+    changed = record.model_copy(update={"training_code": record.training_code | {"opd/loss.py": "other"}})
+    folder.record.write_text(changed.model_dump_json())
+    with pytest.raises(RunMismatchError, match=r"opd/loss\.py"):
+        sweep(plan_file, copy)

@@ -1,0 +1,118 @@
+"""Pairing: the same task and the same sample index, whatever the order, and only what both have."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import answers, make_run, tasks
+
+from harness.report.comparison import compare_runs, number_of_tests
+from harness.report.reading import read_runs
+from harness.runs import Run
+
+
+def differences(*runs: Run) -> dict[str, tuple[float | None, float | None, int]]:
+    facts = read_runs([run.path for run in runs])
+    compared = compare_runs(facts, facts[0], 0.02)[facts[1].name]
+    return {
+        name: (one.comparison.difference.estimate, one.comparison.p_value, one.comparison.difference.n)
+        for name, one in compared.differences.items()
+    }
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Run, Run]:
+    rows = tasks(80)
+    return (
+        make_run(tmp_path / "base", rows, answers(0.5), seed=1),
+        make_run(tmp_path / "run", rows, answers(0.8), seed=2),
+    )
+
+
+def lines_of(run: Run) -> list[str]:
+    return (run.path / "samples.jsonl").read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_order_of_finishing_does_not_matter(tmp_path: Path, samples: int) -> None:
+    rows = tasks(40)
+    runs = [
+        make_run(tmp_path / name, rows, answers(share), seed=seed, samples=samples, temperature=1.0)
+        for seed, (name, share) in enumerate((("base", 0.5), ("run", 0.8)))
+    ]
+    before = differences(*runs)
+    for seed, run in enumerate(runs):
+        shuffled = lines_of(run)
+        random.Random(seed).shuffle(shuffled)
+        (run.path / "samples.jsonl").write_text("".join(shuffled))
+    assert differences(*runs) == before
+
+
+def test_only_samples_of_both_are_paired(runs: tuple[Run, Run]) -> None:
+    (runs[1].path / "samples.jsonl").write_text("".join(lines_of(runs[1])[:50]))
+    (runs[0].path / "samples.jsonl").write_text("".join(lines_of(runs[0])[20:]))
+    assert differences(*runs)["parse_validity.strict"][2] == 30
+
+
+def test_difference_and_test_against_scipy(runs: tuple[Run, Run]) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    rows = [{row["task_id"]: row for row in map(json.loads, lines_of(run))} for run in runs]
+    strict = [
+        np.array([run[task_id]["parse"]["tier"] == "strict" for task_id in sorted(rows[0])]) for run in rows
+    ]
+    gained, lost = int((~strict[0] & strict[1]).sum()), int((strict[0] & ~strict[1]).sum())
+    estimate, p, n = differences(*runs)["parse_validity.strict"]
+    assert estimate == pytest.approx((gained - lost) / 80)
+    assert p == pytest.approx(stats.binomtest(gained, gained + lost).pvalue)
+    assert n == 80
+    both = [task_id for task_id in rows[0] if all(run[task_id]["parse"]["tier"] == "strict" for run in rows)]
+    values = [
+        np.array([run[task_id]["scores"]["ndcg_at_1"] for task_id in both], dtype=float) for run in rows
+    ]
+    estimate, _, n = differences(*runs)["ndcg_at_1.parsed"]
+    assert estimate == pytest.approx(float((values[1] - values[0]).mean()))
+    assert n == len(both)
+
+
+def test_a_run_beside_its_copy_is_equivalent(tmp_path: Path) -> None:
+    rows = tasks(400)
+    first = make_run(tmp_path / "a", rows, answers(0.9), seed=1)
+    second = make_run(tmp_path / "b", rows, answers(0.9), seed=1)
+    facts = read_runs([first.path, second.path])
+    compared = compare_runs(facts, facts[0], 0.02)["b"]
+    assert {one.word for one in compared.differences.values()} == {"equivalent"}
+
+
+def test_correction_goes_over_all_runs(tmp_path: Path) -> None:
+    rows = tasks(60)
+    shares = (0.5, 0.9, 0.55, 0.6)
+    made = [
+        make_run(tmp_path / name, rows, answers(share), seed=seed)
+        for seed, (name, share) in enumerate(zip("abcd", shares, strict=True))
+    ]
+    facts = read_runs([run.path for run in made])
+    compared = compare_runs(facts, facts[0], 0.02)
+    tests = number_of_tests(compared)
+    assert tests == 3 * 8
+    found = [one for comparison in compared.values() for one in comparison.differences.values()]
+    rows_of_p = sorted((one.comparison.p_value or 0.0, one.p_holm or 0.0) for one in found)
+    smallest, second = rows_of_p[:2]
+    assert smallest[1] == pytest.approx(tests * smallest[0])
+    assert second[1] == pytest.approx(max(smallest[1], (tests - 1) * second[0]))
+
+
+def test_fewer_truncations_are_better(tmp_path: Path) -> None:
+    rows = tasks(60)
+    base = make_run(tmp_path / "base", rows, answers(1.0))
+    run = make_run(tmp_path / "run", rows, answers(1.0))
+    for line_file, cut in ((base.path / "samples.jsonl", 40), (run.path / "samples.jsonl", 5)):
+        lines = [json.loads(line) for line in line_file.read_text().splitlines()]
+        for one in lines[:cut]:
+            one["finish_reason"] = "length"
+        line_file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    facts = read_runs([base.path, run.path])
+    assert compare_runs(facts, facts[0], 0.02)["run"].differences["truncation_rate"].word == "better"
