@@ -3,7 +3,7 @@
 Examples:
     python benchmarks/zoo.py                       all members, into a temporary folder
     python benchmarks/zoo.py --check               the same, compared with the cards; exit code 1 on a miss
-    python benchmarks/zoo.py teacher --out FOLDER  one; a distilled one needs teacher and base in FOLDER
+    python benchmarks/zoo.py teacher --out FOLDER  one; distilled from those in FOLDER, or else shipped
     python benchmarks/zoo.py --seed-offset 1       the same recipes with other seeds
     python benchmarks/zoo.py --install             replace harness/zoo by what was built
 """

@@ -68,6 +68,8 @@ def print_report(report: PreregReport, console: Console) -> None:
 
 def onset_text(onset: OnsetEstimate) -> str:
     """Point and interval; what the grid leaves open stays open."""
+    if onset.least == 0 and onset.most is None:
+        return "no bound"
     if onset.value is not None:
         point = f"{onset.value:.3g}"
     else:

@@ -83,6 +83,8 @@ def train() -> None:
 def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
     """Fine-tune a checkpoint to answer tasks with their ideal rankings; the loss is on the answer alone."""
     from harness.cli.listening import error_console, listening
+
+    _require_libraries()
     from harness.opd.sft import SFTConfig, train_sft
 
     with listening(error_console()) as on_progress:
@@ -187,6 +189,8 @@ def opd(as_machine: bool, **options: Any) -> None:
     student is trained on several devices.
     """
     from harness.cli.listening import error_console, listening
+
+    _require_libraries()
     from harness.opd.loop import train_opd
 
     console = error_console()
@@ -200,6 +204,18 @@ def opd(as_machine: bool, **options: Any) -> None:
         click.echo(json.dumps(asdict(run) | paths, indent=1))
     else:
         click.echo(f"trained checkpoint: {run.checkpoint} (step {run.step}, λ {run.lam:g})")
+
+
+def _require_libraries() -> None:
+    import importlib.util
+
+    from harness.errors import EngineUnavailableError
+
+    for library in ("torch", "transformers", "accelerate"):
+        if importlib.util.find_spec(library) is None:
+            raise EngineUnavailableError(
+                f"training needs {library}; run: pip install 'format-safety-harness[hf]'"
+            )
 
 
 def _opd_config(options: dict[str, Any]) -> OPDConfig:

@@ -130,9 +130,7 @@ def place(role: RoleEstimate) -> str:
 
 def _teacher_above_base(binding: RoleEstimate | None) -> Precondition:
     if binding is None:
-        detail = (
-            "no role with enough tasks has p above b, so no λ is known to leave the clip-safe region"
-        )
+        detail = "no role with enough tasks has p above b, so no λ is known to leave the clip-safe region"
         return Precondition("teacher_above_base", False, None, 0.0, detail)
     gap = (binding.p.estimate or 0.0) - (binding.b.estimate or 0.0)
     detail = f"at {place(binding)} the teacher's class mass exceeds the base's by {gap:.3g}"

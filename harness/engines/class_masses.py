@@ -16,6 +16,8 @@ from harness.engines.base import Engine, ScoreRequest, TokenScores
 
 DEFAULT_TOP_K = 20
 GROWTH = 4
+# Enough to fill the batches of a server or of vLLM.
+CHUNK = 256
 # λ* moves by about the relative error of the tail divided by the log-odds gap: 2 % is a few thousandths.
 TAIL_TOLERANCE = 0.02
 
@@ -38,7 +40,11 @@ class ClassScores:
 
 
 def score_classes(
-    engine: Engine, requests: Sequence[ScoreRequest], top_k: int = DEFAULT_TOP_K, max_top_k: int | None = None
+    engine: Engine,
+    requests: Sequence[ScoreRequest],
+    top_k: int = DEFAULT_TOP_K,
+    max_top_k: int | None = None,
+    chunk: int | None = CHUNK,
 ) -> Iterator[ClassScores]:
     """Yield the class masses of `requests`, in any order.
 
@@ -47,12 +53,23 @@ def score_classes(
         requests: each with its classes.
         top_k: tokens a position that an engine without exact masses is asked for first, ≥ 1.
         max_top_k: most it may be asked for; None stays at `top_k`.
+        chunk: how many requests are brought to their last k before others begin: were it all of them, a
+            process that dies late would leave little. None is all, for engines with exact masses, whose
+            batches it must not cut.
 
     Raises:
         IncompleteError: the engine died.
         HarnessError: it refuses a request or can't score.
     """
     largest = max(top_k, max_top_k or top_k)
+    size = chunk or max(1, len(requests))
+    for start in range(0, len(requests), size):
+        yield from _settled(engine, requests[start : start + size], top_k, largest)
+
+
+def _settled(
+    engine: Engine, requests: Sequence[ScoreRequest], top_k: int, largest: int
+) -> Iterator[ClassScores]:
     waiting, k = list(requests), top_k
     while waiting:
         by_key = {request.key: request for request in waiting}

@@ -24,6 +24,8 @@ DATA, SPLIT, TASKS = "fashion-mini", "test", 128
 SHOWN = ("base", "large", "listopd")
 """SFT base, larger SFT baseline, distilled student."""
 STUDENT, REFERENCE = "listopd", "large"
+GRID = 0.2
+"""Spacing of λ the verdict is asked for; 128 rollouts don't locate λ* more finely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ def run_demo(out: Path, on_progress: OnProgress = ignore) -> Demo:
             student=f"{PREFIX}{STUDENT}",
             lam=recipe.lam,
             clip=recipe.clip,
+            grid=GRID,
         ),
         runs[STUDENT],
         _named("λ*", on_progress),

@@ -11,7 +11,6 @@ import numpy as np
 from harness.cliff import (
     ClassMass,
     LambdaStarEstimate,
-    MassBounds,
     PositionRecords,
     ThresholdStatus,
     estimate_calibration,
@@ -19,6 +18,7 @@ from harness.cliff import (
     thresholds_from_log_tails,
 )
 from harness.opd.config import Guard
+from harness.opd.records import join_records
 
 # The last rounds that an estimate rests on; with fresh rollouts older ones come from another policy.
 WINDOW_ROUNDS = 16
@@ -144,24 +144,3 @@ def binding_role(roles: dict[str, RoleReading]) -> str | None:
     """The role with the smallest λ*, None where none has one."""
     finite = {name: one.lambda_star for name, one in roles.items() if one.lambda_star is not None}
     return min(finite, key=lambda name: finite[name]) if finite else None
-
-
-def join_records(parts: Sequence[PositionRecords]) -> PositionRecords:
-    """Positions of several sets of rollouts of the same roles and exact masses."""
-    return PositionRecords(
-        roles=parts[0].roles,
-        task=np.concatenate([one.task for one in parts]),
-        rollout=np.concatenate([one.rollout for one in parts]),
-        role=np.concatenate([one.role for one in parts]),
-        index=np.concatenate([one.index for one in parts]),
-        teacher=_join_masses([one.teacher.low for one in parts]),
-        base=_join_masses([one.base.low for one in parts]),
-    )
-
-
-def _join_masses(parts: Sequence[ClassMass]) -> MassBounds:
-    return MassBounds.exact(
-        ClassMass(
-            np.concatenate([one.log_mass for one in parts]), np.concatenate([one.log_tail for one in parts])
-        )
-    )

@@ -14,7 +14,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from harness.errors import HarnessError, IncompleteError, RunMismatchError
@@ -22,14 +21,13 @@ from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.config import OPDConfig, OPDRun
 from harness.opd.fitting import unfinished_folder
 from harness.opd.guard import GuardReading, LambdaGuard, RoleReading, read_roles
-from harness.opd.loss import Objective, TokenLogprobs, TokenTerms, token_terms, token_weights
-from harness.opd.opd_log import OPDStep, TokenColumns, role_fields, token_fields
+from harness.opd.opd_log import OPDStep, role_fields, token_fields
 from harness.opd.policies import Checkpoints
-from harness.opd.policy import Reading
+from harness.opd.records import load_window, save_window
 from harness.opd.round import Round
 from harness.opd.rounds import Rounds, load_dataset
-from harness.opd.run_folder import RunFolder, load_window, save_window
-from harness.opd.scoring import class_masses
+from harness.opd.run_folder import RunFolder
+from harness.opd.update import DivergenceError, StudentUpdates, Update
 
 STAGE = "distilling"
 
@@ -95,7 +93,7 @@ class _Training:
         self._config = config
         self._folder = folder
         self._rounds = rounds
-        self._policies = rounds.policies
+        self._student = StudentUpdates(config, rounds)
         self._accelerator = rounds.policies.accelerator
         self._guard = LambdaGuard(
             config.guard,
@@ -111,14 +109,24 @@ class _Training:
         self._warned = False
 
     def run(self, on_progress: OnProgress) -> OPDRun:
-        config, steps = self._config, self._config.optimisation.steps
         first = self._restore()
+        try:
+            self._train(first, on_progress)
+        except DivergenceError as error:
+            kept = self._write_checkpoint()
+            raise IncompleteError(
+                f"{error}; the weights from before that step are in {kept}; lower the learning rate or λ"
+            ) from error
+        return self._finish(self._config.optimisation.steps)
+
+    def _train(self, first: int, on_progress: OnProgress) -> None:
+        config, steps = self._config, self._config.optimisation.steps
         with self._folder.log.open("a", encoding="utf-8") as log:
             for step in range(first, steps):
                 began = time.monotonic()
                 if step % config.steps_per_round == 0 or self._round is None:
-                    self._begin_round(step)
-                record = self._step(step, began)
+                    self._round = self._begin_round(step)
+                record = self._record(self._student.update(step, self._round, self._held.lam), began)
                 if self._accelerator.is_main_process:
                     log.write(record.line())
                     log.flush()
@@ -127,128 +135,38 @@ class _Training:
                 every = config.checkpoint_every
                 if every and (step + 1) % every == 0 and step + 1 < steps:
                     self._save(step + 1)
-        return self._finish(steps)
 
-    def _begin_round(self, step: int) -> None:
+    def _begin_round(self, step: int) -> Round:
         """Rollouts, what teacher and base say about them, and the λ they allow."""
         number = step // self._config.steps_per_round
-        self._round = self._rounds.fixed() if self._config.staleness == "fixed" else self._rounds.draw(number)
-        self._read_round()
-        self._held = self._guard.hold(self._rounds.gathered(self._round.records))
+        drawn = self._rounds.fixed() if self._config.staleness == "fixed" else self._rounds.draw(number)
+        records = self._rounds.gathered(drawn.records)
+        self._roles = read_roles(records, self._config.clip)
+        self._held = self._guard.hold(records)
         if self._held.exceeded and not self._warned:
             self._warned = True
             self._warn(step)
+        return drawn
 
-    def _read_round(self) -> None:
+    def _record(self, update: Update, began: float) -> OPDStep:
         assert self._round is not None
-        self._roles = read_roles(self._rounds.gathered(self._round.records), self._config.clip)
-
-    def _step(self, step: int, began: float) -> OPDStep:
-        """One update on one minibatch."""
-        config, round_ = self._config, self._round
-        assert round_ is not None
-        started = time.monotonic()
-        rate = config.optimisation.rate(step)
-        for group in self._policies.optimizer.param_groups:
-            group["lr"] = rate
-        objective = Objective(self._held.lam, config.clip, config.clip_sides, config.ratio_gradient)
-        first, last = self._rounds.minibatch(step)
-        tokens, rollouts = self._rounds.step_size(first, last)
-        columns, masses = TokenColumns(), []
-        new_roles = step % config.steps_per_round == 0 or step % config.log_every == 0
-        for part in round_.layout.passes(first, last):
-            packed = round_.layout.packed(part).to(self._policies.device)
-            reading = self._policies.trained(packed)
-            logprobs = self._logprobs(round_, round_.layout.tokens(part), reading)
-            terms = token_terms(logprobs, objective)
-            lengths = [len(one.token_ids) for one in round_.rollouts[part]]
-            weights = token_weights(lengths, config.aggregation, tokens, rollouts).to(terms.loss.device)
-            # DDP and FSDP average gradients over processes; the weights of all of them add up to 1.
-            self._accelerator.backward((terms.loss * weights).sum() * self._accelerator.num_processes)
-            structural = round_.positions.structural[round_.layout.tokens(part)]
-            _collect(columns, terms, weights, logprobs, reading, structural)
-            if new_roles:
-                walks = round_.positions.walks[part]
-                with self._policies.whole_student():
-                    student = self._policies.student
-                    masses.append(
-                        class_masses(student, reading.hidden, packed.tokens, walks, np.array(lengths))
-                    )
-        norm = self._update(step, columns)
-        ended = time.monotonic()
-        if new_roles:
-            roles = read_roles(
-                self._rounds.gathered(self._rounds.records(first, last)),
-                config.clip,
-                self._rounds.gathered_masses(masses),
-            )
-        return self._record(step, rate, norm, columns, roles if new_roles else None, (began, started, ended))
-
-    def _logprobs(self, round_: Round, part: slice, reading: Reading) -> TokenLogprobs:
-        device = reading.logprobs.device
-        teacher = round_.teacher.logprobs[part].to(device)
-        base = round_.base.logprobs[part].to(device)
-        match self._config.ratio:
-            case "student/teacher":
-                reference = teacher
-            case "student/base":
-                reference = base
-            case "student/behaviour":
-                if round_.behaviour is None:
-                    reference = reading.logprobs.detach()
-                else:
-                    reference = round_.behaviour[part].to(device)
-        return TokenLogprobs(reading.logprobs, teacher, base, reference)
-
-    def _update(self, step: int, columns: TokenColumns) -> float:
-        """Move the weights; returns the gradient's norm before clipping."""
-        optimizer = self._policies.optimizer
-        limit = self._config.optimisation.max_gradient_norm
-        norm = float(self._accelerator.clip_grad_norm_(self._policies.trained.parameters(), limit))
-        # The norm is of the gradient of all processes together, so all of them stop.
-        if not math.isfinite(norm) or not all(np.isfinite(part).all() for part in columns.loss):
-            optimizer.zero_grad()
-            self._diverged(step, norm)
-        optimizer.step()
-        optimizer.zero_grad()
-        return norm
-
-    def _record(
-        self,
-        step: int,
-        rate: float,
-        norm: float,
-        columns: TokenColumns,
-        roles: dict[str, RoleReading] | None,
-        moments: tuple[float, float, float],
-    ) -> OPDStep:
-        assert self._round is not None
-        began, started, ended = moments
         tally = self._round.about.tally
-        values = token_fields(self._rounds.gathered_columns(columns.stacked()))
+        values = token_fields(self._rounds.gathered_columns(update.columns))
         return OPDStep(
-            step=step + 1,
+            step=update.step + 1,
             round=self._round.about.number + 1,
             lam=self._held.lam,
-            learning_rate=rate,
-            gradient_norm=norm,
-            roles=roles,
+            learning_rate=update.rate,
+            gradient_norm=update.norm,
+            roles=update.roles,
             guard_limit=self._held.limit,
             guard_exceeded=self._held.exceeded,
             parse_validity=tally.strict / tally.rollouts,
             truncated=tally.truncated / tally.rollouts,
             seconds=round(time.monotonic() - began, 4),
-            tokens_per_second=round(values["tokens"] / (ended - started), 1),
+            tokens_per_second=round(values["tokens"] / update.seconds, 1),
             **values,
             **role_fields(self._roles),
-        )
-
-    def _diverged(self, step: int, norm: float) -> None:
-        """Keep the weights from before the step that went wrong, and stop."""
-        kept = self._write_checkpoint()
-        raise IncompleteError(
-            f"training diverged at step {step + 1} (gradient norm {norm}, or a loss that isn't finite); the "
-            f"weights of step {step} are in {kept}; lower the learning rate or λ"
         )
 
     def _warn(self, step: int) -> None:
@@ -296,7 +214,7 @@ class _Training:
         self._accelerator.load_state(str(state / "model"))
         self._folder.rewind(step)
         if self._round is not None:
-            self._read_round()
+            self._roles = read_roles(self._rounds.gathered(self._round.records), self._config.clip)
             self._held = GuardReading(**{**position["held"], "estimate": None})
         window = load_window(state / "guard.npz", self._rounds.roles)
         self._guard.restore(window)
@@ -328,27 +246,6 @@ class _Training:
             },
         )
         return _finished(self._folder, self._config)
-
-
-def _collect(
-    columns: TokenColumns,
-    terms: TokenTerms,
-    weights: torch.Tensor,
-    logprobs: TokenLogprobs,
-    reading: Reading,
-    structural: Any,
-) -> None:
-    def plain(values: torch.Tensor) -> Any:
-        return values.detach().cpu().numpy()
-
-    columns.loss.append(plain(terms.loss))
-    columns.weight.append(plain(weights))
-    columns.advantage.append(plain(terms.advantage))
-    columns.ratio.append(plain(terms.ratio))
-    columns.clipped.append(plain(terms.clipped))
-    columns.kl.append(plain(logprobs.student - logprobs.teacher))
-    columns.entropy.append(plain(reading.entropies))
-    columns.structural.append(structural)
 
 
 def _warnings(config: OPDConfig) -> list[str]:

@@ -79,8 +79,8 @@ class Round:
         positions: their structural positions.
         teacher: scores under π_T.
         base: scores under π_B.
-        behaviour: [N] logprobs under the policy that drew them; None where that is the student at the very
-            step that uses them.
+        behaviour: [N] logprobs under the policy that drew them; None where the ratio doesn't need them, or
+            that policy is the student at the very step that uses them.
     """
 
     about: About

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords
+from harness.cliff import ClassMass, PositionRecords
 from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
@@ -21,11 +20,11 @@ from harness.evaluate.progress import OnProgress, Progress
 from harness.opd.behaviour import draw_with_student, draw_with_vllm
 from harness.opd.config import OPDConfig
 from harness.opd.fitting import unfinished_folder
-from harness.opd.guard import join_records
 from harness.opd.opd_log import Floats
 from harness.opd.packing import pack
 from harness.opd.policies import Checkpoints, Policies
 from harness.opd.policy import shares_prompts
+from harness.opd.records import join_records, select_records
 from harness.opd.rollout import Rollout, open_drawer, read_rollouts, round_orders
 from harness.opd.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.scoring import Layout, Positions, Scores, score
@@ -167,7 +166,7 @@ class Rounds:
         """Structural positions of some of this process's rollouts."""
         assert self._current is not None
         starts, tokens = self._current.layout.starts, self._current.positions.tokens
-        return _select(self._current.records, (tokens >= starts[first]) & (tokens < starts[last]))
+        return select_records(self._current.records, (tokens >= starts[first]) & (tokens < starts[last]))
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
@@ -206,21 +205,27 @@ class Rounds:
 
     def _stored(self, folder: Path) -> Round:
         """Rollouts of another run; scored again unless they were scored exactly so."""
-        about, config = read_about(folder), self._config
+        about = read_about(folder)
         checkpoints = self._checkpoints
         wanted = (checkpoints.teacher.sha256, checkpoints.base.sha256, self.layout)
         if (about.teacher_sha256, about.base_sha256, about.layout) == wanted:
             found = Round.load(folder, self._size, self._share_prompts, self._walker)
             self._check_stored(folder, found.rollouts)
+            if found.behaviour is None:
+                self._require_behaviour(folder, about.behaviour_sha256)
             return found
         rollouts = read_rollouts(folder / ROLLOUTS)
         self._check_stored(folder, rollouts)
-        if config.ratio == "student/behaviour" and about.behaviour_sha256 not in self._known_policies():
+        self._require_behaviour(folder, about.behaviour_sha256)
+        return self._read(about.number, self._mine(rollouts), about.behaviour_sha256)
+
+    def _require_behaviour(self, folder: Path, sha256: str | None) -> None:
+        known = {self._checkpoints.base.sha256, self._checkpoints.student.sha256}
+        if self._config.ratio == "student/behaviour" and sha256 not in known:
             raise DataError(
                 f"the rollouts in {folder} were drawn by neither this run's base nor its student, so there "
                 "is no behaviour policy for the ratio; choose another --ratio"
             )
-        return self._read(about.number, self._mine(rollouts), about.behaviour_sha256)
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
         tasks = self._drawer.tasks
@@ -235,9 +240,6 @@ class Rounds:
                     f"{folder}: its rollouts are of other prompts than this run's; use the same data, limit, "
                     "contract and tokenizer"
                 )
-
-    def _known_policies(self) -> dict[str | None, str]:
-        return {self._checkpoints.base.sha256: "base", self._checkpoints.student.sha256: "student"}
 
     def _read(self, number: int, rollouts: Sequence[Rollout], behaviour_sha256: str | None) -> Round:
         """Score rollouts under teacher, base and the policy that drew them."""
@@ -271,7 +273,11 @@ class Rounds:
         self, layout: Layout, passes: list[slice], base: Scores, sha256: str | None
     ) -> torch.Tensor | None:
         config = self._config
-        if config.ratio != "student/behaviour" or config.steps_per_round == 1:
+        fresh = config.staleness == "fresh"
+        if fresh and (config.ratio != "student/behaviour" or config.steps_per_round == 1):
+            return None
+        # Fixed rollouts are read all the same: they may be shared with runs of another ratio.
+        if not fresh and sha256 not in (self._checkpoints.base.sha256, self._checkpoints.student.sha256):
             return None
         if sha256 == self._checkpoints.base.sha256:
             return base.logprobs
@@ -290,18 +296,3 @@ class Rounds:
         apart, shared = (pack(pair, share).to(self.policies.device) for share in (False, True))
         with self.policies.whole_student():
             return shares_prompts(self.policies.student, apart, shared)
-
-
-def _select(records: PositionRecords, chosen: npt.NDArray[np.bool_]) -> PositionRecords:
-    def part(masses: MassBounds) -> MassBounds:
-        return MassBounds.exact(ClassMass(masses.low.log_mass[chosen], masses.low.log_tail[chosen]))
-
-    return PositionRecords(
-        roles=records.roles,
-        task=records.task[chosen],
-        rollout=records.rollout[chosen],
-        role=records.role[chosen],
-        index=records.index[chosen],
-        teacher=part(records.teacher),
-        base=part(records.base),
-    )

@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from filelock import FileLock, Timeout
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
 from harness.errors import HarnessError, IncompleteError, RunMismatchError
@@ -194,44 +192,6 @@ class RunFolder:
         self.update(status="complete", finished=now(), step=step, **fields)
         if self._is_main:
             shutil.rmtree(self.path / STATES, ignore_errors=True)
-
-
-def save_window(path: Path, window: Sequence[PositionRecords]) -> None:
-    """Write the guard's rounds."""
-    columns: dict[str, Any] = {}
-    for number, one in enumerate(window):
-        for name in ("task", "rollout", "role", "index"):
-            columns[f"{number} {name}"] = getattr(one, name)
-        for name, masses in (("teacher", one.teacher.low), ("base", one.base.low)):
-            columns[f"{number} {name} mass"], columns[f"{number} {name} tail"] = (
-                masses.log_mass,
-                masses.log_tail,
-            )
-    with path.open("wb") as stream:
-        np.savez(stream, **columns)
-
-
-def load_window(path: Path, roles: tuple[str, ...]) -> list[PositionRecords]:
-    """What `save_window` wrote."""
-    with np.load(path) as stored:
-        columns = {name: stored[name] for name in stored.files}
-    numbers = sorted({int(name.split()[0]) for name in columns})
-
-    def masses(number: int, name: str) -> MassBounds:
-        return MassBounds.exact(ClassMass(columns[f"{number} {name} mass"], columns[f"{number} {name} tail"]))
-
-    return [
-        PositionRecords(
-            roles=roles,
-            task=columns[f"{number} task"],
-            rollout=columns[f"{number} rollout"],
-            role=columns[f"{number} role"],
-            index=columns[f"{number} index"],
-            teacher=masses(number, "teacher"),
-            base=masses(number, "base"),
-        )
-        for number in numbers
-    ]
 
 
 def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:

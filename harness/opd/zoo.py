@@ -75,6 +75,25 @@ MEMBERS = {
             optimisation=opd_optimisation(steps=700, learning_rate=1e-3, final_fraction=0.02),
             placement=PLACEMENT,
             checkpoint_every=0,
+            log_every=25,
+        ),
+    ),
+    "collapsed": Member(
+        "A student past the cliff: a run of the sweep, its rollouts fixed at the base, with λ far above λ*.",
+        OPDConfig(
+            teacher=f"{PREFIX}teacher",
+            base=f"{PREFIX}base",
+            out=Path("collapsed"),
+            lam=4.2,
+            clip=5.0,
+            optimisation=opd_optimisation(steps=48, learning_rate=1e-4),
+            placement=PLACEMENT,
+            ratio_gradient="differentiated",
+            staleness="fixed",
+            rollout_batch=1024,
+            samples=8,
+            checkpoint_every=0,
+            log_every=24,
         ),
     ),
 }
@@ -82,7 +101,7 @@ MEMBERS = {
 
 
 def build_member(name: str, root: Path, on_progress: OnProgress = ignore, seed_offset: int = 0) -> Path:
-    """Make a member from its recipe; distilled ones from the teacher and base in `root`.
+    """Make a member from its recipe; distilled ones from those in `root`, or else the shipped.
 
     The same recipe gives the same weights on the same machine and with the same libraries.
 
@@ -122,10 +141,15 @@ def _distil(recipe: OPDConfig, root: Path, out: Path, on_progress: OnProgress) -
 
     work = out.with_name(out.name + ".run")
     shutil.rmtree(work, ignore_errors=True)
-    here = {name: str(root / name.removeprefix(PREFIX)) for name in (recipe.teacher, recipe.base)}
-    config = dataclasses.replace(recipe, teacher=here[recipe.teacher], base=here[recipe.base], out=work)
+    teacher, base = (_built_or_shipped(name, root) for name in (recipe.teacher, recipe.base))
+    config = dataclasses.replace(recipe, teacher=teacher, base=base, out=work)
     try:
         train_opd(config, on_progress).checkpoint.rename(out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return out
+
+
+def _built_or_shipped(name: str, root: Path) -> str:
+    built = root / name.removeprefix(PREFIX)
+    return str(built) if built.is_dir() else name

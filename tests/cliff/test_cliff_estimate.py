@@ -292,7 +292,9 @@ def one_task_carries_the_tail(tasks=107, seed=0) -> PositionRecords:
     rows = []
     for task in range(tasks):
         teacher = np.exp(rng.normal(math.log(2e-6), 1.0))
-        rows.append((task, 0, 0, 0, 3.4e-3 if task == 5 else teacher, np.exp(rng.normal(math.log(4e-4), 0.7))))
+        rows.append(
+            (task, 0, 0, 0, 3.4e-3 if task == 5 else teacher, np.exp(rng.normal(math.log(4e-4), 0.7)))
+        )
         rows.append((task, 0, 1, 0, np.exp(rng.normal(math.log(1e-5), 0.7)), np.exp(rng.normal(-6, 0.7))))
     return records(rows, roles=("list_close", "key"))
 

@@ -219,5 +219,16 @@ def test_k_is_raised_only_where_the_tail_is_uncertain() -> None:
         assert scores.top_k == asked[-1]
 
 
+def test_a_chunk_is_settled_before_the_next_begins() -> None:
+    flat = np.log(np.full((1, 100), 0.01))
+    engine = TopK(flat)
+    requests = [ScoreRequest(f"r{n}", (0,), (0,), (np.array([0]),)) for n in range(5)]
+    scores = score_classes(as_engine(engine), requests, top_k=25, max_top_k=100, chunk=2)
+    assert [next(scores).key, next(scores).key] == ["r0", "r1"]
+    assert engine.asked == [25, 100]
+    assert [one.key for one in scores] == ["r2", "r3", "r4"]
+    assert engine.asked == [25, 100] * 3
+
+
 def as_engine(one: Any) -> Engine:
     return one

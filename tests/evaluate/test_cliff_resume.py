@@ -93,6 +93,23 @@ def test_a_killed_estimate_goes_on_with_its_scores_and_writes_the_same_file(
     assert (killed / "metrics.json").read_bytes() == (calm / "metrics.json").read_bytes()
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_estimate_says_how_far_it_came(
+    planted: Path, tmp_path: Path, how: signal.Signals
+) -> None:
+    process = start(arguments(planted, tmp_path / "run"))
+    while process.poll() is None and lines(tmp_path / "run" / SCORES) < 3:
+        time.sleep(0.001)
+    process.send_signal(how)
+    process.wait()
+    assert process.stderr is not None
+    error = process.stderr.read().decode()
+    assert process.returncode == 3
+    assert f"of {TASKS} scores of the" in error
+    assert "run the same command to go on" in error
+    assert "Traceback" not in error
+
+
 def test_a_second_process_is_refused_while_scores_are_added(
     planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

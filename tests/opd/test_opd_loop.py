@@ -176,6 +176,15 @@ def test_runs_share_stored_rollouts(family: Family, tmp_path: Path) -> None:
     assert not same_weights(other.checkpoint, own.checkpoint)
 
 
+def test_rollouts_stored_for_one_ratio_serve_another(family: Family, tmp_path: Path) -> None:
+    from harness.opd.loop import prepare_rollouts
+
+    config = family_config(family, tmp_path / "own")
+    stored = prepare_rollouts(replace(config, ratio="student/base"), tmp_path / "stored")
+    shared = train(replace(config, out=tmp_path / "shared", rollouts=stored))
+    assert same_weights(shared.checkpoint, train(config).checkpoint)
+
+
 def test_stored_rollouts_cut_otherwise_are_scored_again(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "one")
     run = train(config)

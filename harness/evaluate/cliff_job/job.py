@@ -170,7 +170,8 @@ def _measure(
         scoring = Scoring(
             rollouts=rollouts,
             classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.model_dump_json()}",
-            top_k=config.top_k,
+            vocabulary=len(vocabulary.pieces),
+            top_k=min(config.top_k, len(vocabulary.pieces)),
             max_top_k=config.max_top_k,
             log=log,
             on_progress=on_progress,

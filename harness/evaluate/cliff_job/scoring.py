@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.contract.automaton import ROLES
 from harness.engines import Engine, EngineInfo, ScoreRequest
-from harness.engines.class_masses import ClassScores, score_classes
+from harness.engines.class_masses import CHUNK, ClassScores, score_classes
 from harness.engines.hf_batches import unfinished_batches
 from harness.errors import DataError, IncompleteError
 from harness.evaluate.cliff_job.config import ModelRole
@@ -49,6 +49,7 @@ class Scoring:
     Attributes:
         rollouts: what is scored, in this order.
         classes: identifies the classes: vocabulary, ids that end an answer, contract.
+        vocabulary: number of token ids, beyond which no top-k can go.
         top_k: tokens a position that engines without exact masses are asked for first.
         max_top_k: most they are asked for; None is `MAX_TOP_K` of the engine.
         log: where scores are kept.
@@ -57,6 +58,7 @@ class Scoring:
 
     rollouts: Sequence[Rollout]
     classes: str
+    vocabulary: int
     top_k: int
     max_top_k: int | None
     log: ScoreLog
@@ -129,12 +131,20 @@ class Scoring:
         resumed = len(scores)
         doing = f"scoring under the {name}"
         self.on_progress(Progress(doing, resumed, len(requests), resumed))
-        for one in score_classes(engine, wanted, self.top_k, largest):
-            if one.key in scores:
-                continue
-            self.log.append(scorer, one)
-            scores[one.key] = one
-            self.on_progress(Progress(doing, len(scores), len(requests), resumed))
+        # hf needs no second look, and its batches go over all requests.
+        chunk = None if engine.info().name == "hf" else CHUNK
+        try:
+            for one in score_classes(engine, wanted, self.top_k, largest, chunk):
+                if one.key in scores:
+                    continue
+                self.log.append(scorer, one)
+                scores[one.key] = one
+                self.on_progress(Progress(doing, len(scores), len(requests), resumed))
+        except KeyboardInterrupt:
+            raise IncompleteError(
+                f"interrupted after {len(scores)} of {len(requests)} scores of the {name}; "
+                "run the same command to go on"
+            ) from None
         if left := len(requests) - len(scores):
             raise IncompleteError(
                 f"the {name} ended without {left} of {len(requests)} scores; run the same command again"
@@ -150,7 +160,8 @@ class Scoring:
         return [request for request in requests if request.key not in done]
 
     def _largest(self, info: EngineInfo) -> int | None:
-        return self.max_top_k if self.max_top_k is not None else MAX_TOP_K.get(info.name)
+        largest = self.max_top_k if self.max_top_k is not None else MAX_TOP_K.get(info.name)
+        return None if largest is None else min(largest, self.vocabulary)
 
     def _scorer(self, info: EngineInfo) -> str:
         """Hash of all that decides a score beside the rollout itself."""
