@@ -2,12 +2,13 @@
 
 Makes everything again from the stored results of all runs; nothing is trained.
 
-Run: python benchmarks/cliff_measured.py [--sweep DIR] [--picture docs/cliff.svg] [--export DIR]
+Run: python benchmarks/cliff_measured.py [--sweep DIR …] [--picture docs/cliff.svg] [--export DIR]
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -17,49 +18,78 @@ from rich.console import Console
 from harness.cli.sweep_tables import print_analysis, print_lock, print_report
 from harness.errors import RunMismatchError
 from harness.opd.prereg_check import check
-from harness.opd.prereg_model import read_lock
-from harness.opd.sweep_analysis import analyse
+from harness.opd.prereg_model import PreregLock, read_lock
+from harness.opd.sweep_analysis import ArmAnalysis, SweepAnalysis, analyse
 from harness.opd.sweep_folder import LOCK, SWEEP, SweepFolder
 from harness.opd.sweep_plot import draw_sweep
 from harness.opd.sweep_results import TABLE, read_results, write_table
 
 STORED = Path(__file__).parent / "results" / "cliff-measured"
 WIDTH = 116
+# Lines of the picture: these arms, in this order.
+PICTURED = ("c1.5", "c5", "mask-c1.5", "mask-c5", "mask-c5-slow")
+CLIPS = {"differentiated": "PPO clip", "detached": "hard mask"}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument(
-        "--sweep", type=Path, default=STORED, help="folder of a sweep, or what --export wrote"
-    )
-    parser.add_argument("--picture", type=Path, help="SVG file to write")
-    parser.add_argument("--export", type=Path, help="folder for the compact copy: lock, record, all results")
-    parser.add_argument("--title", default="Collapse of tiny students over λ, against the λ* locked before")
-    given = parser.parse_args()
-    locked, results = read_lock(given.sweep / LOCK), read_results(given.sweep)
-    console = Console(width=WIDTH)
+def show(folder: Path, console: Console) -> tuple[PreregLock, SweepAnalysis]:
+    """Print what was locked, what came out, and what `harness prereg check` says of it."""
+    locked, results = read_lock(folder / LOCK), read_results(folder)
+    console.rule(f"{folder.name}: {CLIPS[locked.plan.training.ratio_gradient]}")
     print_lock(locked, console)
     try:
-        report = check(SweepFolder(given.sweep))
+        report = check(SweepFolder(folder))
         analysis = report.analysis
         print_report(report, console)
     except RunMismatchError as error:
         console.print(f"prereg check refuses: {error}", style="red")
         analysis = analyse(locked.plan, results, locked.base_strict)
         print_analysis(analysis, console)
-    seconds = [one.train_seconds + one.evaluate_seconds for one in results]
+    seconds = sum(one.train_seconds + one.evaluate_seconds for one in results)
     console.print(
-        f"{len(results)} runs, {sum(seconds) / 3600:.1f} process hours; note in the lock:\n{locked.note}"
+        f"{len(results)} runs, {seconds / 3600:.1f} process hours. Note in the lock:\n{locked.note}\n"
     )
+    return locked, analysis
+
+
+def export(folder: Path, target: Path) -> None:
+    """Copy what the tables and the picture are made of: lock, record, all results."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (LOCK, SWEEP):
+        shutil.copy(folder / name, target / name)
+    write_table(read_results(folder), target / TABLE)
+
+
+def picture(shown: list[tuple[PreregLock, SweepAnalysis]]) -> str:
+    """One picture of all sweeps; they share checkpoints and evaluation set, and with them the threshold."""
+    thresholds = {analysis.threshold for _, analysis in shown}
+    if len(thresholds) != 1:
+        raise SystemExit(f"sweeps with different collapse thresholds {thresholds} don't go into one picture")
+    arms: dict[str, ArmAnalysis] = {}
+    for locked, analysis in shown:
+        clip = CLIPS[locked.plan.training.ratio_gradient]
+        # The same arm in two sweeps: the later one has more runs.
+        arms |= {arm.arm: dataclasses.replace(arm, arm=clip) for arm in analysis.arms}
+    chosen = tuple(arms[name] for name in PICTURED if name in arms)
+    merged = dataclasses.replace(shown[0][1], arms=chosen)
+    return draw_sweep(merged, shown[0][0].predictions, "Collapse over λ, and λ* as it was locked before")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--sweep", type=Path, nargs="+", help="folders of sweeps, or of what --export wrote")
+    parser.add_argument("--picture", type=Path, help="SVG file to write")
+    parser.add_argument("--export", type=Path, help="folder for the compact copies, one folder a sweep")
+    given = parser.parse_args()
+    folders = given.sweep or sorted(file.parent for file in STORED.glob(f"*/{LOCK}"))
+    console = Console(width=WIDTH)
+    shown = [show(folder, console) for folder in folders]
     if given.picture is not None:
-        given.picture.write_text(draw_sweep(analysis, locked.predictions, given.title), encoding="utf-8")
+        given.picture.write_text(picture(shown), encoding="utf-8")
         console.print(f"picture: {given.picture}")
     if given.export is not None:
-        given.export.mkdir(parents=True, exist_ok=True)
-        for name in (LOCK, SWEEP):
-            shutil.copy(given.sweep / name, given.export / name)
-        write_table(results, given.export / TABLE)
-        console.print(f"compact copy: {given.export}")
+        for folder in folders:
+            export(folder, given.export / folder.name)
+        console.print(f"compact copies: {given.export}")
     return 0
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -70,6 +72,8 @@ def onset_text(onset: OnsetEstimate) -> str:
     """Point and interval; what the grid leaves open stays open."""
     if onset.least == 0 and onset.most is None:
         return "no bound"
+    if math.isinf(onset.least):
+        return "∞"
     if onset.value is not None:
         point = f"{onset.value:.3g}"
     else:

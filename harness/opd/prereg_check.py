@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,7 @@ class PreregReport:
         return self.analysis.finished == self.analysis.planned
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
+        """Plain dicts, lists and numbers; None for an end that is infinite."""
         return {
             "locked": self.lock.locked,
             "first_run": self.first_run,
@@ -47,7 +48,7 @@ class PreregReport:
                 {
                     **outcome.test.model_dump(),
                     "outcome": outcome.outcome,
-                    "measured": None if outcome.measured is None else asdict(outcome.measured),
+                    "measured": None if outcome.measured is None else _finite(asdict(outcome.measured)),
                 }
                 for outcome in self.outcomes
             ],
@@ -125,6 +126,14 @@ def _require_locked_code(results: Sequence[SweepResult], locked: PreregLock) -> 
 def _planned(result: SweepResult, locked: PreregLock) -> bool:
     arm = next((arm for arm in locked.plan.arms if arm.name == result.arm), None)
     return arm is not None and result.lam in arm.lambdas and result.seed in locked.plan.seeds
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: a ratio to an onset at λ = 1 has no finite end."""
+    return {
+        name: None if isinstance(value, float) and math.isinf(value) else value
+        for name, value in fields.items()
+    }
 
 
 def _some(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def draw_sweep(analysis: SweepAnalysis, predictions: Sequence[ClipPrediction] = 
     clips = list(dict.fromkeys(arm.clip for arm in analysis.arms))
     width = _LEFT + len(clips) * _PANEL_WIDTH + (len(clips) - 1) * _GAP_X + 16
     legend_top = _TOP + len(_PANELS) * (_PANEL_HEIGHT + _GAP_Y) + 38
-    height = legend_top + 18 * (len(analysis.arms) + (1 if predictions else 0)) + 6
+    height = legend_top + 18 * (len(analysis.arms) + (2 if predictions else 1)) + 6
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
         f'height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="12" fill="{_TEXT}">',
@@ -191,11 +191,17 @@ def _legend(analysis: SweepAnalysis, shaded: bool, top: float) -> list[str]:
             f"{arm.staleness} rollouts, {runs} runs"
         )
         parts += [_mark(shape, _LEFT + 6, y, colour), _text(_LEFT + 18, y + 4, words)]
+    y = top + 18 * len(analysis.arms) + 8
+    parts.append(
+        f'<line x1="{_LEFT}" x2="{_LEFT + 12}" y1="{y}" y2="{y}" stroke="#b91c1c" stroke-dasharray="6 3"/>'
+    )
+    words = "below: collapsed; dotted: the base; bars: 95 % intervals over seeds"
+    parts.append(_text(_LEFT + 18, y + 4, words))
     if shaded:
-        y = top + 18 * len(analysis.arms) + 8
+        y += 18
         parts.append(f'<rect x="{_LEFT}" y="{y - 6}" width="12" height="12" fill="#fde68a"/>')
         parts.append(f'<rect x="{_LEFT + 4}" y="{y - 6}" width="4" height="12" fill="#f59e0b"/>')
-        words = "λ* predicted from teacher and base: binding role (dark), band of roles (light); bars: 95 %"
+        words = "λ* predicted from teacher and base: binding role (dark), band of roles (light)"
         parts.append(_text(_LEFT + 18, y + 4, words))
     return parts
 

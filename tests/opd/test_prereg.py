@@ -208,3 +208,10 @@ def test_no_lock_or_a_torn_one_is_one_line(tmp_path):
     with pytest.raises(DataError, match=r"prereg\.json") as refusal:
         check(folder)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_report_is_json_also_where_a_ratio_is_infinite(tmp_path):
+    report = check(make_sweep(tmp_path, ALL_AT | {"fine": 1.0}))
+    shift = next(one for one in report.to_dict()["tests"] if one["name"] == "small_clip_shift")
+    assert (shift["outcome"], shift["measured"]["low"]) == ("miss", None)
+    json.dumps(report.to_dict(), allow_nan=False)
