@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.data.fashion_mini import generate_tasks
+from harness.data.writing import write_tasks
 from harness.engines.zoo import PREFIX
 from harness.errors import HarnessError
 from harness.evaluate.progress import OnProgress, ignore
@@ -16,6 +18,7 @@ from harness.opd.recipe import PLACEMENT, TinyRecipe, build_tiny
 
 # Sums in another order round otherwise, and weights drift apart: the same number of threads everywhere.
 THREADS = 1
+FIRST_TASKS_SEED = 17
 # What a member's folder holds besides its card; training logs and other by-products stay out.
 SHIPPED = (
     "config.json",
@@ -33,10 +36,15 @@ class Member:
     Attributes:
         purpose: what it stands for, in a sentence or two.
         recipe: from nothing, or by distillation; there teacher and base are `zoo:` names.
+        then: schedule of a second distillation, which the first one's student goes on with.
+        fresh_tasks: distil on generated training tasks, each seen once. A small student learns the 2000
+            bundled ones by heart within ten rounds through them.
     """
 
     purpose: str
     recipe: TinyRecipe | OPDConfig
+    then: Optimisation | None = None
+    fresh_tasks: bool = False
 
 
 def _matching(steps: int, seed: int) -> Optimisation:
@@ -72,11 +80,13 @@ MEMBERS = {
             out=Path("listopd"),
             lam=1.1,
             clip=5.0,
-            optimisation=opd_optimisation(steps=700, learning_rate=1e-3, final_fraction=0.02),
+            optimisation=opd_optimisation(steps=650, learning_rate=1e-3, final_fraction=0.02),
             placement=PLACEMENT,
             checkpoint_every=0,
             log_every=25,
         ),
+        then=opd_optimisation(steps=350, learning_rate=6e-4, warmup_steps=20, final_fraction=0.02, seed=1),
+        fresh_tasks=True,
     ),
     "collapsed": Member(
         "A student past the cliff: a run of the sweep, its rollouts fixed at the base, with λ far above λ*.",
@@ -131,22 +141,33 @@ def build_member(name: str, root: Path, on_progress: OnProgress = ignore, seed_o
     try:
         if isinstance(recipe, TinyRecipe):
             return build_tiny(recipe, out, on_progress)
-        return _distil(recipe, root, out, on_progress)
+        return _distil(MEMBERS[name], recipe, out, on_progress)
     finally:
         torch.set_num_threads(threads)
 
 
-def _distil(recipe: OPDConfig, root: Path, out: Path, on_progress: OnProgress) -> Path:
+def _distil(member: Member, recipe: OPDConfig, out: Path, on_progress: OnProgress) -> Path:
     from harness.opd.loop import train_opd
 
-    work = out.with_name(out.name + ".run")
-    shutil.rmtree(work, ignore_errors=True)
-    teacher, base = (_built_or_shipped(name, root) for name in (recipe.teacher, recipe.base))
-    config = dataclasses.replace(recipe, teacher=teacher, base=base, out=work)
-    try:
-        train_opd(config, on_progress).checkpoint.rename(out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    teacher, base = (_built_or_shipped(name, out.parent) for name in (recipe.teacher, recipe.base))
+    config = dataclasses.replace(recipe, teacher=teacher, base=base)
+    schedules = [recipe.optimisation, *([member.then] if member.then else [])]
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        for stage, schedule in enumerate(schedules):
+            here = Path(scratch) / f"stage-{stage + 1}"
+            config = dataclasses.replace(
+                config, out=here / "run", optimisation=schedule, seed=recipe.seed + stage
+            )
+            if member.fresh_tasks:
+                rows = here / "tasks.jsonl"
+                here.mkdir()
+                n = schedule.steps * schedule.batch_size // config.samples
+                write_tasks(rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 2 * recipe.seed + stage))
+                config = dataclasses.replace(config, data=str(rows), split=None)
+            student = train_opd(config, on_progress).checkpoint
+            config = dataclasses.replace(config, student=str(student))
+        student.rename(out)
     return out
 
 

@@ -77,7 +77,7 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
     return MemberRecord(
         name=name,
         command=COMMAND.format(name=name),
-        recipe=json.loads(json.dumps(dataclasses.asdict(MEMBERS[name].recipe), default=str)),
+        recipe=described_recipe(name),
         weights_sha256=weights_sha256(folder),
         parameters=parameters,
         seconds=round(seconds, 1),
@@ -90,6 +90,18 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
         greedy=evaluate_member(folder, 0.0, on_progress),
         sampled=evaluate_member(folder, 1.0, on_progress),
     )
+
+
+def described_recipe(name: str) -> dict[str, Any]:
+    """All that decides a member's weights, as JSON has it."""
+    member = MEMBERS[name]
+    fields = dataclasses.asdict(member.recipe)
+    if member.then is not None:
+        fields["then"] = dataclasses.asdict(member.then)
+    if member.fresh_tasks:
+        fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}
+    described: dict[str, Any] = json.loads(json.dumps(fields, default=str))
+    return described
 
 
 def evaluate_member(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 import subprocess
 import sys
@@ -18,6 +16,7 @@ from harness.opd.zoo import MEMBERS, SHIPPED
 from harness.opd.zoo_card import (
     COMPARED,
     MemberRecord,
+    described_recipe,
     differences,
     evaluate_member,
     read_record,
@@ -66,7 +65,7 @@ def test_a_card_says_what_lies_beside_it(name: str) -> None:
     record = read_record(folder)
     assert record.weights_sha256 == weights_sha256(folder)
     assert record.parameters == find_checkpoint(str(folder)).parameters
-    assert record.recipe == json.loads(json.dumps(dataclasses.asdict(MEMBERS[name].recipe), default=str))
+    assert record.recipe == described_recipe(name)
     card = (folder / "README.md").read_text(encoding="utf-8")
     assert card == render_card(record)
     assert record.weights_sha256 in card

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness.engines.checkpoint import Checkpoint
+from harness.engines.zoo import resolved
 from harness.errors import HarnessError
 from harness.evaluate.progress import Progress
+from harness.opd.config import OPDConfig, opd_optimisation
 from harness.opd.optimisation import Optimisation
-from harness.opd.recipe import TinyRecipe
+from harness.opd.recipe import PLACEMENT, TinyRecipe
 from harness.opd.zoo import MEMBERS, SHIPPED, Member, build_member
 from harness.opd.zoo_card import weights_sha256
 
@@ -42,6 +44,28 @@ def test_a_recipe_decides_the_weights(tmp_path: Path) -> None:
     assert {*SHIPPED} <= {file.name for file in first.iterdir()}
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["quick"]
     assert Checkpoint("quick", first).stop_token_ids
+
+
+def test_a_distilled_member_comes_from_the_shipped_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = OPDConfig(
+        teacher="zoo:teacher",
+        base="zoo:base",
+        out=Path("unused"),
+        lam=1.1,
+        clip=5.0,
+        optimisation=opd_optimisation(steps=2, batch_size=4, learning_rate=1e-3),
+        placement=PLACEMENT,
+    )
+    monkeypatch.setitem(
+        MEMBERS, "student", Member("A few steps from the base.", recipe, SHORT, fresh_tasks=True)
+    )
+    first = build_member("student", tmp_path / "a")
+    again = build_member("student", tmp_path / "b")
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["student"]
+    assert {*SHIPPED} <= {file.name for file in first.iterdir()}
+    assert weights_sha256(first) == weights_sha256(again) != weights_sha256(resolved("zoo:base"))
 
 
 @pytest.mark.usefixtures("quick")
