@@ -105,7 +105,8 @@ class _Evaluation:
             return load(self.directory.path)
         if earlier is None or earlier.tasks < manifest.tasks:
             self.directory.write_tasks(self.dataset.tasks)
-        self.directory.drop_metrics()
+        if self._wants_more(requests, done):
+            self.directory.drop_metrics()
         self.directory.write_manifest(manifest)
         self._generate(manifest, prompts, requests, done, seconds)
         return load(self.directory.path)
@@ -120,7 +121,7 @@ class _Evaluation:
     ) -> None:
         session = _SessionClock(load_seconds)
         try:
-            if not self.stopped and any(request.key not in done for request in requests):
+            if self._wants_more(requests, done):
                 if load_seconds is None:
                     self.on_progress(Progress("loading the model"))
                     session.load_seconds = self._timed_start()
@@ -144,6 +145,9 @@ class _Evaluation:
             self._finish(manifest, session, "failed")
             raise
         self._finish(manifest, session, "complete" if complete else "incomplete")
+
+    def _wants_more(self, requests: Sequence[GenerationRequest], done: set[str]) -> bool:
+        return not self.stopped and any(request.key not in done for request in requests)
 
     def _planned(self, manifest: Manifest, requests: list[GenerationRequest]) -> list[GenerationRequest]:
         """What this session is to draw: everything, or what `early_stop` plans and still wants."""

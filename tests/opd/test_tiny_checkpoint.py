@@ -111,5 +111,5 @@ def test_weights_depend_on_the_seed_alone(tokenizer: Any, folder: Path, tmp_path
 
 
 def test_unknown_size(tokenizer: Any, tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="unknown size 'huge'; choose one of base"):
+    with pytest.raises(HarnessError, match="unknown size 'huge'; choose one of small, medium"):
         write_untrained_checkpoint(tmp_path / "x", "huge", tokenizer, seed=0)
