@@ -36,14 +36,14 @@ class Member:
     Attributes:
         purpose: what it stands for, in a sentence or two.
         recipe: from nothing, or by distillation; there teacher and base are `zoo:` names.
-        then: schedule of a second distillation, which the first one's student goes on with.
+        then: schedules of further distillations, each of which goes on with the student of the one before.
         fresh_tasks: distil on generated training tasks, each seen once. A small student learns the 2000
             bundled ones by heart within ten rounds through them.
     """
 
     purpose: str
     recipe: TinyRecipe | OPDConfig
-    then: Optimisation | None = None
+    then: tuple[Optimisation, ...] = ()
     fresh_tasks: bool = False
 
 
@@ -85,7 +85,7 @@ MEMBERS = {
             checkpoint_every=0,
             log_every=25,
         ),
-        then=opd_optimisation(steps=350, learning_rate=6e-4, warmup_steps=20, final_fraction=0.02, seed=1),
+        then=(opd_optimisation(steps=350, learning_rate=6e-4, warmup_steps=20, final_fraction=0.02, seed=1),),
         fresh_tasks=True,
     ),
     "collapsed": Member(
@@ -152,7 +152,7 @@ def _distil(member: Member, recipe: OPDConfig, out: Path, on_progress: OnProgres
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher, base = (_built_or_shipped(name, out.parent) for name in (recipe.teacher, recipe.base))
     config = dataclasses.replace(recipe, teacher=teacher, base=base)
-    schedules = [recipe.optimisation, *([member.then] if member.then else [])]
+    schedules = [recipe.optimisation, *member.then]
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
         for stage, schedule in enumerate(schedules):
             here = Path(scratch) / f"stage-{stage + 1}"
@@ -163,7 +163,9 @@ def _distil(member: Member, recipe: OPDConfig, out: Path, on_progress: OnProgres
                 rows = here / "tasks.jsonl"
                 here.mkdir()
                 n = schedule.steps * schedule.batch_size // config.samples
-                write_tasks(rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 2 * recipe.seed + stage))
+                write_tasks(
+                    rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 10 * recipe.seed + stage)
+                )
                 config = dataclasses.replace(config, data=str(rows), split=None)
             student = train_opd(config, on_progress).checkpoint
             config = dataclasses.replace(config, student=str(student))

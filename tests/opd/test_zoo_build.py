@@ -59,7 +59,7 @@ def test_a_distilled_member_comes_from_the_shipped_ones(
         placement=PLACEMENT,
     )
     monkeypatch.setitem(
-        MEMBERS, "student", Member("A few steps from the base.", recipe, SHORT, fresh_tasks=True)
+        MEMBERS, "student", Member("A few steps from the base.", recipe, (SHORT,), fresh_tasks=True)
     )
     first = build_member("student", tmp_path / "a")
     again = build_member("student", tmp_path / "b")
