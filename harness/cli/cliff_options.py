@@ -91,6 +91,7 @@ def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig
     """
     from pydantic import ValidationError
 
+    from harness.cli.problems import first_problem
     from harness.evaluate.cliff_job import CliffConfig
     from harness.evaluate.cliff_job.clip_source import read_lambda
 
@@ -103,8 +104,7 @@ def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig
     try:
         return CliffConfig(evaluation=evaluation, **given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise HarnessError(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        raise first_problem(error) from error
 
 
 def eval_cliff_options(command: Command) -> Command:

@@ -59,6 +59,7 @@ def judge_for_evaluation(options: dict[str, Any]) -> JudgeConfig | None:
 
     from pydantic import ValidationError
 
+    from harness.cli.problems import first_problem
     from harness.judge import JudgeConfig, load_rubric
     from harness.judge.client import installed_clients
     from harness.judge.key import KEY_VARIABLES, key_from_environment
@@ -73,9 +74,7 @@ def judge_for_evaluation(options: dict[str, Any]) -> JudgeConfig | None:
     try:
         return JudgeConfig(run=Path(), rubric=load_rubric(options["rubric"]), **limits)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise HarnessError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise first_problem(error) from error
 
 
 def judge_evaluated(config: JudgeConfig, run: Path, console: Console) -> JudgeResult:

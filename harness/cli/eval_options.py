@@ -109,6 +109,7 @@ def eval_config(options: dict[str, Any]) -> EvalConfig:
     """
     from pydantic import ValidationError
 
+    from harness.cli.problems import first_problem
     from harness.contract import Contract
     from harness.engines.config import EngineConfig
     from harness.evaluate import EvalConfig
@@ -126,10 +127,7 @@ def eval_config(options: dict[str, Any]) -> EvalConfig:
     try:
         return EvalConfig(engine=EngineConfig(**engine), contract=Contract(**contract), **given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ")
-        raise HarnessError(f"{where}: {reason}" if where else reason) from error
+        raise first_problem(error) from error
 
 
 def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:

@@ -172,6 +172,7 @@ def _config(run: Path, options: dict[str, Any]) -> JudgeConfig:
     """
     from pydantic import ValidationError
 
+    from harness.cli.problems import first_problem
     from harness.judge import JudgeConfig, load_rubric
     from harness.judge.cost import Price
 
@@ -184,6 +185,4 @@ def _config(run: Path, options: dict[str, Any]) -> JudgeConfig:
             given["price"] = Price(*given["price"])
         return JudgeConfig(run=run, rubric=rubric, **given)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise HarnessError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from error
+        raise first_problem(error) from error
