@@ -36,14 +36,12 @@ class Member:
     Attributes:
         purpose: what it stands for, in a sentence or two.
         recipe: from nothing, or by distillation; there teacher and base are `zoo:` names.
-        then: schedules of further distillations, each of which goes on with the student of the one before.
         fresh_tasks: distil on generated training tasks, each seen once. A small student learns the 2000
             bundled ones by heart within ten rounds through them.
     """
 
     purpose: str
     recipe: TinyRecipe | OPDConfig
-    then: tuple[Optimisation, ...] = ()
     fresh_tasks: bool = False
 
 
@@ -80,12 +78,13 @@ MEMBERS = {
             out=Path("listopd"),
             lam=1.1,
             clip=5.0,
-            optimisation=opd_optimisation(steps=650, learning_rate=1e-3, final_fraction=0.02),
+            optimisation=opd_optimisation(
+                steps=1600, learning_rate=1e-3, warmup_steps=20, final_fraction=0.02
+            ),
             placement=PLACEMENT,
             checkpoint_every=0,
             log_every=25,
         ),
-        then=(opd_optimisation(steps=350, learning_rate=6e-4, warmup_steps=20, final_fraction=0.02, seed=1),),
         fresh_tasks=True,
     ),
     "collapsed": Member(
@@ -151,25 +150,14 @@ def _distil(member: Member, recipe: OPDConfig, out: Path, on_progress: OnProgres
 
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher, base = (_built_or_shipped(name, out.parent) for name in (recipe.teacher, recipe.base))
-    config = dataclasses.replace(recipe, teacher=teacher, base=base)
-    schedules = [recipe.optimisation, *member.then]
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        for stage, schedule in enumerate(schedules):
-            here = Path(scratch) / f"stage-{stage + 1}"
-            config = dataclasses.replace(
-                config, out=here / "run", optimisation=schedule, seed=recipe.seed + stage
-            )
-            if member.fresh_tasks:
-                rows = here / "tasks.jsonl"
-                here.mkdir()
-                n = schedule.steps * schedule.batch_size // config.samples
-                write_tasks(
-                    rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 10 * recipe.seed + stage)
-                )
-                config = dataclasses.replace(config, data=str(rows), split=None)
-            student = train_opd(config, on_progress).checkpoint
-            config = dataclasses.replace(config, student=str(student))
-        student.rename(out)
+        config = dataclasses.replace(recipe, teacher=teacher, base=base, out=Path(scratch) / "run")
+        if member.fresh_tasks:
+            rows = Path(scratch) / "tasks.jsonl"
+            n = recipe.optimisation.steps * recipe.optimisation.batch_size // recipe.samples
+            write_tasks(rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 10 * recipe.seed))
+            config = dataclasses.replace(config, data=str(rows), split=None)
+        train_opd(config, on_progress).checkpoint.rename(out)
     return out
 
 

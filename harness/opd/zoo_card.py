@@ -96,8 +96,6 @@ def described_recipe(name: str) -> dict[str, Any]:
     """All that decides a member's weights, as JSON has it."""
     member = MEMBERS[name]
     fields = dataclasses.asdict(member.recipe)
-    if member.then:
-        fields["then"] = [dataclasses.asdict(schedule) for schedule in member.then]
     if member.fresh_tasks:
         fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}
     described: dict[str, Any] = json.loads(json.dumps(fields, default=str))
