@@ -25,6 +25,18 @@ A plan is YAML; every field but the first four has a default:
   analysis: {collapse_fraction: 0.5, ndcg_margin: 0.05}
 """
 
+_FLAGS = {
+    "teacher": "--teacher",
+    "base": "--base",
+    "lambdas": "--lambda",
+    "clips": "--clip",
+    "rates": "--learning-rate",
+    "seeds": "--seeds",
+    "steps": "--steps",
+    "staleness": "--staleness",
+}
+"""What an option is called on the command line."""
+
 
 @click.command(name="sweep", epilog=_EPILOG)
 @click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
@@ -70,15 +82,17 @@ def sweep(
 
     if plan_file is None:
         plan = _plan_of(options)
-    elif given := [name for name, value in options.items() if value not in (None, ())]:
-        raise HarnessError(f"--{given[0].rstrip('s')} goes without a plan file; write it into {plan_file}")
+    elif given := [_FLAGS[name] for name, value in options.items() if value not in (None, ())]:
+        raise HarnessError(f"{given[0]} goes without a plan file; write it into {plan_file}")
     else:
         plan = read_plan(plan_file)
     if print_commands:
         if plan_file is None:
             raise HarnessError("--print-commands needs a plan file, which the commands name")
-        for command in commands(plan, plan_file, out):
-            click.echo(command)
+        lines = commands(plan, plan_file, out)
+        click.echo(
+            json.dumps(lines, indent=1) if as_machine else "\n".join(lines), nl=as_machine or bool(lines)
+        )
         return
     with listening(error_console()) as on_progress:
         analysis = run_sweep(plan, out, jobs=jobs, only=only, on_progress=on_progress)
@@ -102,9 +116,9 @@ def _plan_of(options: dict[str, Any]) -> Any:
     from harness.errors import HarnessError
     from harness.opd.sweep_plan import parse_plan
 
-    for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lambdas", "--lambda")):
+    for name in ("teacher", "base", "lambdas"):
         if not options[name]:
-            raise HarnessError(f"a sweep needs a plan file, or {flag}; see harness sweep --help")
+            raise HarnessError(f"a sweep needs a plan file, or {_FLAGS[name]}; see harness sweep --help")
     shared = {name: options[name] for name in ("steps", "staleness") if options[name] is not None}
     arms = [
         {

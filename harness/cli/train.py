@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +13,7 @@ import click
 
 if TYPE_CHECKING:
     from harness.contract import Contract
-    from harness.opd.config import OPDConfig
+    from harness.opd.config import LoRA, OPDConfig
     from harness.opd.optimisation import Optimisation, Placement
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -21,43 +22,59 @@ _path = click.Path(path_type=Path)
 _count = click.IntRange(min=1)
 _PRECISIONS = ("auto", "float32", "mixed", "bfloat16")
 
-_SHARED = (
-    click.option(
-        "--data", default="fashion-mini", show_default=True, help="Bundled dataset, .jsonl file or folder."
-    ),
-    click.option("--split", default="train", show_default=True, help="Split of a dataset or folder."),
-    click.option("--limit", type=_count, help="Only the first N tasks."),
-    click.option("--key", default="ranking", show_default=True, help="Name of the contract's list."),
-    click.option(
-        "--id-style", type=click.Choice(["integer", "string"]), default="integer", show_default=True
-    ),
-    click.option("--extra-keys", is_flag=True, help="Let the object hold other keys beside the list."),
-    click.option("--steps", type=_count, required=True, help="Optimizer steps."),
-    click.option("--batch-size", type=_count, default=64, show_default=True, help="Sequences a step."),
-    click.option(
-        "--micro-batch-size", type=_count, help="Sequences a forward pass; all of a step by default."
-    ),
-    click.option(
-        "--learning-rate",
-        "--lr",
-        type=click.FloatRange(min=0, min_open=True),
-        required=True,
-        help="Its peak.",
-    ),
-    click.option("--warmup-steps", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
-    click.option("--device", default="auto", show_default=True, help="torch device such as cpu or cuda:1."),
-    click.option("--precision", type=click.Choice(_PRECISIONS), default="auto", show_default=True),
-    click.option("--gradient-checkpointing", is_flag=True, help="Activations twice computed, not kept."),
-    click.option("--trust-remote-code", is_flag=True, help="Run Python code that comes with a checkpoint."),
-    click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of text."),
-)
+
+def _one_of(name: str, *choices: str, help: str | None = None) -> Callable[[Command], Command]:
+    """An option with named choices, of which the first is the default."""
+    return click.option(name, type=click.Choice(choices), default=choices[0], show_default=True, help=help)
 
 
-def _shared_options(command: Command) -> Command:
-    for option in reversed(_SHARED):
-        command = option(command)
-    return command
+def _training_options(weight_decay: float, final_fraction: float) -> Callable[[Command], Command]:
+    """The options both commands have, with the defaults they don't share."""
+    options = (
+        click.option(
+            "--data",
+            default="fashion-mini",
+            show_default=True,
+            help="Bundled dataset, .jsonl file or folder.",
+        ),
+        click.option("--split", default="train", show_default=True, help="Split of a dataset or folder."),
+        click.option("--limit", type=_count, help="Only the first N tasks."),
+        click.option("--key", default="ranking", show_default=True, help="Name of the contract's list."),
+        _one_of("--id-style", "integer", "string"),
+        click.option("--extra-keys", is_flag=True, help="Let the object hold other keys beside the list."),
+        click.option("--steps", type=_count, required=True, help="Optimizer steps."),
+        click.option("--batch-size", type=_count, default=64, show_default=True, help="Sequences a step."),
+        click.option(
+            "--micro-batch-size", type=_count, help="Sequences a forward pass; all of a step by default."
+        ),
+        click.option("--learning-rate", "--lr", type=float, required=True, help="Its peak."),
+        click.option("--warmup-steps", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option(
+            "--final-fraction",
+            type=float,
+            default=final_fraction,
+            show_default=True,
+            help="Of the peak rate, where the cosine ends.",
+        ),
+        click.option("--weight-decay", type=float, default=weight_decay, show_default=True),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+        click.option(
+            "--device", default="auto", show_default=True, help="torch device such as cpu or cuda:1."
+        ),
+        _one_of("--precision", *_PRECISIONS),
+        click.option("--gradient-checkpointing", is_flag=True, help="Activations twice computed, not kept."),
+        click.option(
+            "--trust-remote-code", is_flag=True, help="Run Python code that comes with a checkpoint."
+        ),
+        click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of text."),
+    )
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 @click.group(epilog="Example: harness train opd --help")
@@ -71,15 +88,7 @@ def train() -> None:
 )
 @click.option("--ckpt", required=True, help="Checkpoint folder, hub id or zoo:NAME to start from.")
 @click.option("--out", type=_path, required=True, help="Checkpoint folder to write; must not exist yet.")
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.01, show_default=True)
-@click.option(
-    "--final-fraction",
-    type=click.FloatRange(min=0, max=1),
-    default=0.0,
-    show_default=True,
-    help="Of the peak rate, where the cosine ends.",
-)
-@_shared_options
+@_training_options(weight_decay=0.01, final_fraction=0.0)
 def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
     """Fine-tune a checkpoint to answer tasks with their ideal rankings; the loss is on the answer alone."""
     from harness.cli.listening import error_console, listening
@@ -115,33 +124,26 @@ def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
 @click.option("--clip", type=float, help="Clip strength c > 1; without it the ratio isn't clipped.")
 @click.option("--out", type=_path, required=True, help="Run directory; must not exist unless --resume.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, to the same weights.")
-@click.option(
+@_one_of(
     "--ratio",
-    type=click.Choice(["student/behaviour", "student/base", "student/teacher"]),
-    default="student/behaviour",
-    show_default=True,
+    "student/behaviour",
+    "student/base",
+    "student/teacher",
     help="The two policies of the importance ratio.",
 )
-@click.option(
-    "--clip-sides",
-    type=click.Choice(["two", "upper"]),
-    default="two",
-    show_default=True,
-    help="Clip to [1/c, c] or [0, c].",
-)
-@click.option(
+@_one_of("--clip-sides", "two", "upper", help="Clip to [1/c, c] or [0, c].")
+@_one_of(
     "--ratio-gradient",
-    type=click.Choice(["detached", "differentiated", "truncated"]),
-    default="detached",
-    show_default=True,
+    "detached",
+    "differentiated",
+    "truncated",
     help="No gradient outside the clip region; PPO's minimum; or a clipped weight and every gradient.",
 )
-@click.option("--aggregation", type=click.Choice(["token", "sequence"]), default="token", show_default=True)
-@click.option(
+@_one_of("--aggregation", "token", "sequence", help="What is averaged: tokens, or rollouts.")
+@_one_of(
     "--staleness",
-    type=click.Choice(["fresh", "fixed"]),
-    default="fresh",
-    show_default=True,
+    "fresh",
+    "fixed",
     help="New rollouts every round, or one set drawn before the first step.",
 )
 @click.option(
@@ -150,21 +152,15 @@ def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
 @click.option("--rollout-batch", type=_count, help="Rollouts a round; the batch size by default.")
 @click.option("--samples", type=_count, default=1, show_default=True, help="Rollouts per prompt.")
 @click.option("--rollouts", type=_path, help="Stored rollouts of another run, with --staleness fixed.")
-@click.option(
-    "--behaviour-engine",
-    type=click.Choice(["hf", "vllm"]),
-    default="hf",
-    show_default=True,
-    help="What draws rollouts; vllm is started anew each round.",
-)
+@_one_of("--behaviour-engine", "hf", "vllm", help="What draws rollouts; vllm is started anew each round.")
 @click.option("--max-tokens", type=_count, help="Most completion tokens; 64 + 8 K by default.")
 @click.option("--lora-rank", type=_count, help="Train a LoRA adapter of this rank instead of all weights.")
-@click.option("--lora-alpha", type=float, default=16.0, show_default=True)
-@click.option(
+@click.option("--lora-alpha", type=float, help="The adapter is scaled by this over its rank; 16 by default.")
+@_one_of(
     "--guard",
-    type=click.Choice(["off", "warn", "enforce"]),
-    default="off",
-    show_default=True,
+    "off",
+    "warn",
+    "enforce",
     help="Watch λ against λ*'s lower bound, estimated from the rollouts.",
 )
 @click.option("--guard-epsilon", type=float, default=0.05, show_default=True, help="Its safety margin.")
@@ -172,15 +168,7 @@ def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
 @click.option(
     "--log-every", type=_count, default=10, show_default=True, help="Steps between the costly readings."
 )
-@click.option("--weight-decay", type=click.FloatRange(min=0), default=0.0, show_default=True)
-@click.option(
-    "--final-fraction",
-    type=click.FloatRange(min=0, max=1),
-    default=1.0,
-    show_default=True,
-    help="Of the peak rate, where the cosine ends.",
-)
-@_shared_options
+@_training_options(weight_decay=0.0, final_fraction=1.0)
 def opd(as_machine: bool, **options: Any) -> None:
     """Distil a teacher on the student's own rollouts, with reward extrapolation λ and clip c.
 
@@ -195,6 +183,10 @@ def opd(as_machine: bool, **options: Any) -> None:
 
     console = error_console()
     config = _opd_config(options)
+    if int(os.environ.get("RANK", "0")) > 0:
+        # Of several processes the first one speaks for all.
+        train_opd(config)
+        return
     with listening(console) as on_progress:
         run = train_opd(config, on_progress)
     for warning in run.warnings:
@@ -219,7 +211,7 @@ def _require_libraries() -> None:
 
 
 def _opd_config(options: dict[str, Any]) -> OPDConfig:
-    from harness.opd.config import LoRA, OPDConfig
+    from harness.opd.config import OPDConfig
 
     same = (
         "teacher",
@@ -248,15 +240,25 @@ def _opd_config(options: dict[str, Any]) -> OPDConfig:
         "log_every",
         "seed",
     )
-    rank = options["lora_rank"]
     return OPDConfig(
         **{name: options[name] for name in same},
         split=_split(options),
         contract=_contract(options),
         optimisation=_optimisation(options),
         placement=_placement(options),
-        lora=None if rank is None else LoRA(rank=rank, alpha=options["lora_alpha"]),
+        lora=_lora(options["lora_rank"], options["lora_alpha"]),
     )
+
+
+def _lora(rank: int | None, alpha: float | None) -> LoRA | None:
+    from harness.errors import HarnessError
+    from harness.opd.config import LoRA
+
+    if rank is None:
+        if alpha is not None:
+            raise HarnessError("--lora-alpha goes with --lora-rank, without which all weights are trained")
+        return None
+    return LoRA(rank) if alpha is None else LoRA(rank, alpha)
 
 
 def _split(options: dict[str, Any]) -> str | None:
@@ -273,7 +275,8 @@ def _contract(options: dict[str, Any]) -> Contract:
     try:
         return Contract(key=options["key"], id_style=options["id_style"], extra_keys=options["extra_keys"])
     except ValidationError as error:
-        raise HarnessError(error.errors()[0]["msg"]) from error
+        first = error.errors()[0]
+        raise HarnessError(f"contract: {' '.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _optimisation(options: dict[str, Any]) -> Optimisation:

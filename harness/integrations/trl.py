@@ -10,6 +10,7 @@ without a clip).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,12 +66,18 @@ class CliffSettings:
         """Refuse what can't be meant.
 
         Raises:
-            HarnessError: λ ≤ 0, c ≤ 1, ε outside [0, 1), or no steps between readings.
+            HarnessError: λ ≤ 0, c ≤ 1, ε or confidence out of range, no steps between readings, or too few
+                tasks for an interval.
         """
-        if not (self.lam > 0 and self.clip > 1):
-            raise HarnessError(f"λ must be above 0 and c above 1, not {self.lam} and {self.clip}")
-        if not (0 <= self.epsilon < 1 and self.every >= 1):
-            raise HarnessError("epsilon must lie in [0, 1) and every must be at least 1")
+        if not (0 < self.lam < math.inf and 1 < self.clip < math.inf):
+            raise HarnessError(
+                f"λ must be finite and above 0, c finite and above 1, not {self.lam} and {self.clip}"
+            )
+        if not (0 <= self.epsilon < 1 and 0 < self.confidence < 1 and self.every >= 1):
+            raise HarnessError(
+                "epsilon must lie in [0, 1), confidence in (0, 1), and every must be at least 1"
+            )
+        _require_tasks(self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +118,7 @@ class CliffWatch:
         Raises:
             EngineUnavailableError: they can't be loaded, or their vocabularies differ from each other.
             DataError: tasks that can't be read or don't fit.
+            HarnessError: too few of them for an interval of λ*.
         """
         from harness.contract.tokens import TokenClasses
         from harness.data.loading import load_tasks
@@ -128,6 +136,7 @@ class CliffWatch:
         require_same_vocabulary(vocabulary_of(settings.teacher), vocabulary)
         teacher, base = find_whole(settings.teacher), find_whole(settings.base)
         tasks = load_tasks(settings.data, settings.split, limit=settings.limit).tasks
+        _require_tasks(len(tasks))
         self._drawer: Drawer = open_drawer(
             base, (teacher,), tasks, settings.contract, max_tokens=settings.max_tokens
         )
@@ -187,8 +196,8 @@ def cliff_callback(**settings: Any) -> Any:
     """A `transformers.TrainerCallback` with these `CliffSettings`.
 
     Readings go to `cliff.jsonl` in the trainer's output directory, to its `state.log_history`, and to the
-    callback's `readings`. With several processes each reads the same and comes to the same end; a model
-    shared out by FSDP or DeepSpeed ZeRO-3 can't be drawn from here.
+    callback's `readings`. With several processes each reads the same and comes to the same end. A model
+    shared out by FSDP or DeepSpeed ZeRO-3 can't be drawn from here and is refused as training begins.
 
     Raises:
         EngineUnavailableError: transformers isn't installed.
@@ -212,6 +221,7 @@ def cliff_callback(**settings: Any) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             """Load teacher and base, and look once before anything is trained."""
+            _require_whole(kwargs["model"])
             _require_same_tokens(kwargs.get("processing_class"), wanted)
             self._watch = CliffWatch(wanted, kwargs["model"])
             self._look(args, state, control, kwargs["model"])
@@ -231,6 +241,34 @@ def cliff_callback(**settings: Any) -> Any:
                 control.should_training_stop = True
 
     return CliffCallback()
+
+
+def _require_tasks(tasks: int) -> None:
+    """Without an interval there is no limit, and a run that was to be stopped never would be.
+
+    Raises:
+        HarnessError: fewer tasks than an interval of λ* needs.
+    """
+    from harness.cliff.resample import MIN_TASKS
+
+    if tasks < MIN_TASKS:
+        raise HarnessError(f"λ*'s interval needs at least {MIN_TASKS} tasks, not {tasks}; raise limit")
+
+
+def _require_whole(model: Any) -> None:
+    """Refuse a model of which each process holds only a part.
+
+    Raises:
+        EngineUnavailableError: shared out by FSDP or DeepSpeed ZeRO-3.
+    """
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    shared_out = any(isinstance(part, FSDPModule | FullyShardedDataParallel) for part in model.modules())
+    if shared_out or any(hasattr(one, "ds_id") for one in model.parameters()):
+        raise EngineUnavailableError(
+            "the callback can't draw from a model shared out by FSDP or ZeRO-3; train with plain data "
+            "parallelism or ZeRO-2, or evaluate saved checkpoints with harness cliff"
+        )
 
 
 def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) -> None:

@@ -12,18 +12,19 @@ from harness.engines.base import GenerationRequest, SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.config import EngineConfig, open_engine
 from harness.errors import IncompleteError
-from harness.opd.policies import Policies
+from harness.opd.policies import Policies, save_whole
+from harness.opd.policy import Policy
 from harness.opd.rollout import Drawer, Order, Rollout
 
 
 def draw_with_student(policies: Policies, drawer: Drawer, orders: Sequence[Order]) -> list[Rollout]:
     """Draw this process's rollouts with the student's present weights."""
-    with policies.whole_student() as model:
-        return drawer.with_model(model, orders)
+    with policies.whole_student() as student:
+        return drawer.with_model(student.model, orders)
 
 
 def draw_with_vllm(
-    policies: Policies, start: Checkpoint, drawer: Drawer, orders: Sequence[Order]
+    student: Policy, start: Checkpoint, drawer: Drawer, orders: Sequence[Order]
 ) -> list[Rollout]:
     """Save the student, start vLLM on it, draw, and close it again.
 
@@ -32,7 +33,7 @@ def draw_with_vllm(
     logprobs of these tokens and not from vLLM's.
 
     Args:
-        policies: with the student.
+        student: with all its weights.
         start: checkpoint that the student began from, for its tokenizer.
         drawer: prompts and limits.
         orders: what to draw.
@@ -53,7 +54,7 @@ def draw_with_vllm(
         for number, order in enumerate(orders)
     ]
     sampling = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=drawer.max_tokens)
-    with _saved(policies, start) as folder:
+    with _saved(student, start) as folder:
         engine = open_engine(EngineConfig(engine="vllm", ckpt=str(folder), enforce_eager=True))
         with contextlib.closing(engine):
             engine.start()
@@ -64,10 +65,10 @@ def draw_with_vllm(
 
 
 @contextlib.contextmanager
-def _saved(policies: Policies, start: Checkpoint) -> Iterator[Path]:
+def _saved(student: Policy, start: Checkpoint) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="harness-behaviour-"))
     try:
-        policies.save_student(start, folder, merged=True)
+        save_whole(student, start, folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -65,13 +65,23 @@ class LoRA:
 
     Attributes:
         rank: of the update matrices, ≥ 1.
-        alpha: the update is scaled by alpha / rank.
+        alpha: > 0; the update is scaled by alpha / rank.
         targets: names of the adapted layers, as peft takes them.
+
+    Raises:
+        HarnessError: a rank or scale with which nothing would be learnt.
     """
 
     rank: int = 8
     alpha: float = 16.0
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
+
+    def __post_init__(self) -> None:
+        """Refuse an adapter that can't learn."""
+        if not (self.rank >= 1 and 0 < self.alpha < math.inf):
+            raise HarnessError(
+                f"LoRA needs a rank ≥ 1 and a finite alpha above 0, not {self.rank} and {self.alpha}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +110,8 @@ class OPDConfig:
             then over rollouts.
         staleness: `fresh` draws new rollouts from the student after every round of
             `updates_per_rollout · rollout_batch / batch_size` steps; `fixed` draws once, before the first.
-        updates_per_rollout: optimizer steps each rollout takes part in before a fresh round; not used with
-            `fixed`, where the number of steps and the pool decide.
+        updates_per_rollout: optimizer steps each rollout takes part in before a fresh round; 1 with `fixed`,
+            where the number of steps and the pool decide.
         rollout_batch: rollouts of a round, a multiple of `batch_size`; the pool with `fixed`. None is
             `batch_size`.
         samples: rollouts per prompt, a divisor of `rollout_batch`.
@@ -116,8 +126,8 @@ class OPDConfig:
         guard_epsilon: safety margin in [0, 1).
         guard_confidence: two-sided level of the interval the lower bound belongs to.
         checkpoint_every: steps between saved states; 0 saves none before the end.
-        log_every: steps between the costly readings (the student's class masses); everything else is
-            logged each step.
+        log_every: steps between the costly readings (the student's class masses, from the first step on);
+            everything else is logged each step.
         seed: of the choice of tasks and of the rollouts; `optimisation.seed` is the one of minibatch order.
         resume: go on with the run in `out`, which must be of the same configuration.
     """
@@ -194,7 +204,6 @@ class OPDConfig:
                 clip is not None and not (math.isfinite(clip) and clip > 1),
                 f"the clip strength c must be finite and above 1, not {clip}; leave --clip out for none",
             ),
-            (self.optimisation.steps < 1 or batch < 1, "steps and batch size must be at least 1"),
             (
                 pool % batch != 0,
                 f"{pool} rollouts a round don't fill batches of {batch}; choose a multiple",
@@ -204,6 +213,10 @@ class OPDConfig:
                 f"{self.samples} samples a prompt don't divide {pool} rollouts a round; choose a divisor",
             ),
             (self.updates_per_rollout < 1, "updates per rollout must be at least 1"),
+            (
+                self.updates_per_rollout > 1 and self.staleness == "fixed",
+                "updates per rollout go with fresh rollouts; with fixed ones --rollout-batch decides",
+            ),
             (
                 self.rollouts is not None and self.staleness != "fixed",
                 'stored rollouts are fixed; set staleness to "fixed" or leave them out',

@@ -101,10 +101,25 @@ def fit_checkpoint(
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The torch device that `Placement.device` means."""
-    if wanted != "auto":
-        return torch.device(wanted)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The torch device that `Placement.device` means.
+
+    Raises:
+        EngineUnavailableError: torch knows no such device, or this machine has none.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise EngineUnavailableError(
+            f"torch knows no device {wanted!r}; give --device cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise EngineUnavailableError(
+            f"torch sees {found} CUDA devices here, so not {wanted}; give another --device"
+        )
+    return device
 
 
 def numerics(placement: Placement, device: torch.device) -> tuple[torch.dtype, bool]:
@@ -141,25 +156,19 @@ def load_model(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype)
     return model
 
 
-def save_model(
-    model: Any, checkpoint: Checkpoint, folder: Path, state: dict[str, torch.Tensor] | None = None
-) -> None:
+def save_model(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
     """Write a trained model as a checkpoint like the one it began from.
 
     Args:
         model: of transformers; left in the checkpoint's dtype.
         checkpoint: gives dtype, tokenizer and chat template.
         folder: exists.
-        state: the weights, where they are not in `model` (as when several processes share them).
     """
     # In the dtype it came in: a bfloat16 checkpoint trained in float32 would double in size.
     dtype = getattr(torch, checkpoint.dtype or "float32", torch.float32)
     # Some published generation configs don't pass transformers' own check on saving; theirs is copied below.
     model.generation_config = GenerationConfig()
-    if state is None:
-        model.to(dtype).save_pretrained(folder)
-    else:
-        model.save_pretrained(folder, state_dict={name: one.to(dtype) for name, one in state.items()})
+    model.to(dtype).save_pretrained(folder)
     carry_over(checkpoint, folder)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.config import OPDConfig, OPDRun
 from harness.opd.fitting import unfinished_folder
@@ -50,8 +50,8 @@ def train_opd(config: OPDConfig, on_progress: OnProgress = ignore) -> OPDRun:
         DataError: tasks or stored rollouts that can't be used.
         EngineUnavailableError: a checkpoint can't be used, or the three don't share a vocabulary.
         RunMismatchError: `out` belongs to another configuration, or another process works on it.
-        IncompleteError: interrupted, or the loss or gradient stopped being finite; the last good weights
-            are kept.
+        DivergenceError: loss or gradient stopped being finite; the last good weights are kept.
+        IncompleteError: interrupted, or the file system refused to go on.
     """
     checkpoints = Checkpoints(config)
     dataset = load_dataset(config)
@@ -114,7 +114,7 @@ class _Training:
             self._train(first, on_progress)
         except DivergenceError as error:
             kept = self._write_checkpoint()
-            raise IncompleteError(
+            raise DivergenceError(
                 f"{error}; the weights from before that step are in {kept}; lower the learning rate or λ"
             ) from error
         return self._finish(self._config.optimisation.steps)
@@ -181,6 +181,16 @@ class _Training:
         accelerator.wait_for_everyone()
         draft = self._folder.draft_state(step)
         accelerator.wait_for_everyone()
+        try:
+            self._write_state(draft, step)
+        except RuntimeError as error:
+            # So torch says that a file can't be written, in several wordings.
+            raise OSError(f"the state after step {step} can't be saved: {error}") from error
+        accelerator.wait_for_everyone()
+        self._folder.keep_state(draft, step)
+
+    def _write_state(self, draft: Path, step: int) -> None:
+        accelerator = self._accelerator
         accelerator.save_state(str(draft / "model"), safe_serialization=False)
         if self._config.staleness == "fresh" and self._round is not None:
             share = draft / f"round-{accelerator.process_index}"
@@ -190,8 +200,6 @@ class _Training:
             save_window(draft / "guard.npz", self._guard.window)
             position = {"step": step, "processes": accelerator.num_processes, "held": asdict(self._held)}
             torch.save(position, draft / "position.pt")
-        accelerator.wait_for_everyone()
-        self._folder.keep_state(draft, step)
 
     def _restore(self) -> int:
         """Go back to the last saved state; returns the number of steps done."""

@@ -13,6 +13,9 @@ import torch
 
 from harness.opd.config import Aggregation, ClipSides, RatioGradient
 
+# Beyond e^88 float32 overflows, and a gradient of 0 times infinity is NaN; no clip region reaches so far.
+LARGEST_LOG_RATIO = 80.0
+
 
 @dataclass(frozen=True, slots=True)
 class Objective:
@@ -90,8 +93,9 @@ def token_terms(logprobs: TokenLogprobs, objective: Objective) -> TokenTerms:
     objective (PPO: Schulman et al., arXiv 1707.06347); `truncated` clip(r)·A·∇ everywhere.
     """
     a = advantage(logprobs, objective.lam)
-    ratio = torch.exp(logprobs.student - logprobs.reference)
     low, high = objective.bounds
+    largest = math.inf if objective.clip is None else LARGEST_LOG_RATIO
+    ratio = torch.exp((logprobs.student - logprobs.reference).clamp(max=largest))
     clipped = ratio.clamp(low, high)
     match objective.ratio_gradient:
         case "detached":

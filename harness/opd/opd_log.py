@@ -69,7 +69,7 @@ class OPDStep:
         p: teacher's class mass there.
         b: base's.
         lambda_star: λ* there.
-        roles: all roles, on steps where the student's masses were read (or the round is new).
+        roles: all roles, on steps where the student's masses were read.
         guard_limit: λ the guard would allow, None where it is off or nothing bounds λ.
         guard_exceeded: whether the λ asked for is above it.
         parse_validity: strict, of the round's rollouts.

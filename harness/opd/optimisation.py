@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.errors import HarnessError
+
 Precision = Literal["auto", "float32", "mixed", "bfloat16"]
 
 
@@ -25,6 +27,9 @@ class Optimisation:
         beta2: decay of AdamW's second moment; the first moment's is 0.9.
         max_gradient_norm: gradients longer than this are scaled down to it.
         seed: of the data order, and of dropout where a model has it.
+
+    Raises:
+        HarnessError: a number outside its range.
     """
 
     steps: int
@@ -37,6 +42,30 @@ class Optimisation:
     beta2: float = 0.98
     max_gradient_norm: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be meant; NaN passes no comparison, so ranges are asked for as they should be."""
+        for allowed, message in (
+            (self.steps >= 1 and self.batch_size >= 1, "steps and batch size must be at least 1"),
+            (
+                self.micro_batch_size is None or self.micro_batch_size >= 1,
+                "micro batches must hold at least 1",
+            ),
+            (self.warmup_steps >= 0, "warm-up steps must be at least 0"),
+            (
+                0 < self.learning_rate < math.inf,
+                f"the learning rate must be finite and above 0, not {self.learning_rate}; give --lr",
+            ),
+            (0 <= self.final_fraction <= 1, f"final fraction must lie in [0, 1], not {self.final_fraction}"),
+            (
+                0 <= self.weight_decay < math.inf,
+                f"weight decay must be finite and at least 0, not {self.weight_decay}",
+            ),
+            (0 < self.beta2 < 1, f"beta2 must lie in (0, 1), not {self.beta2}"),
+            (self.max_gradient_norm > 0, f"gradients need a norm above 0, not {self.max_gradient_norm}"),
+        ):
+            if not allowed:
+                raise HarnessError(message)
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import register_dataclass
 from torch.utils.checkpoint import checkpoint
 
 from harness.engines.hf_scoring import OutputLayer
@@ -35,6 +36,10 @@ class Reading:
     hidden: torch.Tensor
 
 
+# FSDP looks for the tensors that gradients come in by, and finds them only in what torch can take apart.
+register_dataclass(Reading)
+
+
 class Policy(nn.Module):  # type: ignore[misc]
     """A model whose forward pass ends at logprobs: DDP and FSDP wrap decoder and output layer together."""
 
@@ -54,6 +59,8 @@ class Policy(nn.Module):  # type: ignore[misc]
         # In a tuple: its decoder and layer are parts of `model`, and must not be registered a second time.
         self._output = (OutputLayer(model),)
         self._layer_dtype = model.get_output_embeddings().weight.dtype
+        # The layers that FSDP shares out one by one, by the name it asks for.
+        self._no_split_modules = model._no_split_modules
 
     @property
     def device(self) -> torch.device:
@@ -111,12 +118,13 @@ class Policy(nn.Module):  # type: ignore[misc]
 def shares_prompts(policy: Policy, separate: Packed, shared: Packed) -> bool:
     """Whether the model reads rollouts that share a prompt's tokens as it reads separate ones.
 
-    Models with windows or biases of their own in the attention mask don't, and only a try can tell.
+    Models with windows or biases of their own in the attention mask don't. A window is told by the config,
+    since what is tried may be shorter; anything else only by a try.
     """
     if shared.mask is None:
         return True
     kind = policy.model.config.get_text_config()
-    if kind._attn_implementation != "sdpa":
+    if kind._attn_implementation != "sdpa" or getattr(kind, "sliding_window", None) is not None:
         return False
     with torch.no_grad():
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def round_orders(tasks: int, prompts: int, samples: int, number: int, seed: int)
     return orders
 
 
+@lru_cache(maxsize=2)
 def _permutation(tasks: int, passed: int, seed: int) -> Any:
     return np.random.default_rng([seed, passed]).permutation(tasks)
 

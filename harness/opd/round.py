@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,12 +135,17 @@ class Round:
                 arrays = {name: stored[name] for name in stored.files}
             behaviour = torch.from_numpy(arrays["behaviour"]) if "behaviour" in arrays else None
             teacher, base = (_scores(arrays, name) for name in ("teacher", "base"))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DataError(
                 f"{folder / SCORES} can't be read as stored scores ({error}); draw the rollouts again"
             ) from error
-        layout = Layout(rollouts, size, share_prompts)
-        return cls(about, rollouts, layout, Positions.find(rollouts, walker), teacher, base, behaviour)
+        layout, positions = Layout(rollouts, size, share_prompts), Positions.find(rollouts, walker)
+        counts = {len(one.logprobs) for one in (teacher, base)} | (
+            {len(behaviour)} if behaviour is not None else set()
+        )
+        if counts != {int(layout.starts[-1])} or len(teacher.masses.log_mass) != len(positions.role):
+            raise DataError(f"{folder / SCORES} holds scores of other rollouts; draw the rollouts again")
+        return cls(about, rollouts, layout, positions, teacher, base, behaviour)
 
 
 def read_about(folder: Path) -> About:
@@ -158,8 +164,10 @@ def read_about(folder: Path) -> About:
         ) from error
 
 
-def rollouts_sha256(folder: Path) -> str:
-    """Hash of stored rollouts, without their scores."""
+def rollouts_sha256(folder: Path) -> str | None:
+    """Hash of stored rollouts, without their scores; None where there are none."""
+    if not (folder / ROLLOUTS).is_file():
+        return None
     with (folder / ROLLOUTS).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

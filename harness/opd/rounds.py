@@ -21,9 +21,9 @@ from harness.opd.behaviour import draw_with_student, draw_with_vllm
 from harness.opd.config import OPDConfig
 from harness.opd.fitting import unfinished_folder
 from harness.opd.opd_log import Floats
-from harness.opd.packing import pack
+from harness.opd.packing import Packed, pack
 from harness.opd.policies import Checkpoints, Policies
-from harness.opd.policy import shares_prompts
+from harness.opd.policy import Policy, shares_prompts
 from harness.opd.records import join_records, select_records
 from harness.opd.rollout import Rollout, open_drawer, read_rollouts, round_orders
 from harness.opd.round import ROLLOUTS, About, Round, Tally, read_about
@@ -93,6 +93,7 @@ class Rounds:
         vocabulary = checkpoints.vocabulary
         classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, config.contract)
         self._walker = Walker(classes)
+        self._shares: dict[str, bool] = {}
         self._share_prompts = config.samples > 1 and self._can_share_prompts()
         self._current: Round | None = None
 
@@ -114,10 +115,11 @@ class Rounds:
             len(self._drawer.tasks), config.pool // config.samples, config.samples, number, config.seed
         )
         if config.behaviour_engine == "vllm":
-            whole: list[Any] = [None]
-            if self._accelerator.is_main_process:
-                whole = [draw_with_vllm(self.policies, self._checkpoints.student, self._drawer, orders)]
-            rollouts: list[Rollout] = self._mine(broadcast_object_list(whole)[0])
+            every: list[Any] = [None]
+            with self.policies.whole_student() as student:
+                if self._accelerator.is_main_process:
+                    every = [draw_with_vllm(student, self._checkpoints.student, self._drawer, orders)]
+            rollouts: list[Rollout] = self._mine(broadcast_object_list(every)[0])
         else:
             rollouts = draw_with_student(self.policies, self._drawer, self._mine(orders))
         sha256 = self._checkpoints.student.sha256 if number == 0 else None
@@ -205,17 +207,15 @@ class Rounds:
 
     def _stored(self, folder: Path) -> Round:
         """Rollouts of another run; scored again unless they were scored exactly so."""
-        about = read_about(folder)
+        about, rollouts = read_about(folder), read_rollouts(folder / ROLLOUTS)
+        self._check_stored(folder, rollouts)
         checkpoints = self._checkpoints
         wanted = (checkpoints.teacher.sha256, checkpoints.base.sha256, self.layout)
         if (about.teacher_sha256, about.base_sha256, about.layout) == wanted:
             found = Round.load(folder, self._size, self._share_prompts, self._walker)
-            self._check_stored(folder, found.rollouts)
             if found.behaviour is None:
                 self._require_behaviour(folder, about.behaviour_sha256)
             return found
-        rollouts = read_rollouts(folder / ROLLOUTS)
-        self._check_stored(folder, rollouts)
         self._require_behaviour(folder, about.behaviour_sha256)
         return self._read(about.number, self._mine(rollouts), about.behaviour_sha256)
 
@@ -248,10 +248,10 @@ class Rounds:
         positions = Positions.find(rollouts, self._walker)
         self._on_progress(Progress("reading under the teacher"))
         with self.policies.teacher() as policy:
-            teacher = score(policy, layout, passes, positions)
+            teacher = score(policy, self._layout_for(policy, "teacher", layout), passes, positions)
         self._on_progress(Progress("reading under the base"))
         with self.policies.base() as policy:
-            base = score(policy, layout, passes, positions)
+            base = score(policy, self._layout_for(policy, "base", layout), passes, positions)
         tallies: list[Tally] = gather_object([Tally.of(rollouts)])
         about = About(
             number=number,
@@ -282,17 +282,29 @@ class Rounds:
         if sha256 == self._checkpoints.base.sha256:
             return base.logprobs
         if sha256 is None:
-            with self.policies.whole_student():
-                return score(self.policies.student, layout, passes, None).logprobs
+            with self.policies.whole_student() as student:
+                return score(student, layout, passes, None).logprobs
         with self.policies.start() as policy:
             return score(policy, layout, passes, None).logprobs
 
-    def _can_share_prompts(self) -> bool:
-        prompt = self._drawer.tasks[0].prompt_ids
+    def _layout_for(self, policy: Policy, role: str, layout: Layout) -> Layout:
+        """The student's layout, or one in rows apart for a model that can't read shared prompts."""
+        if not self._share_prompts:
+            return layout
+        if role not in self._shares:
+            self._shares[role] = shares_prompts(policy, *self._probe())
+        return layout if self._shares[role] else layout.apart()
+
+    def _probe(self) -> tuple[Packed, Packed]:
+        """Two rollouts in rows apart, and sharing their prompt."""
+        prompt = max((one.prompt_ids for one in self._drawer.tasks), key=len)
         pair = [
             Rollout(0, draw, 2, prompt, tuple(completion), "length", False)
             for draw, completion in enumerate((prompt[:PROBE_TOKENS], prompt[-PROBE_TOKENS:]))
         ]
         apart, shared = (pack(pair, share).to(self.policies.device) for share in (False, True))
-        with self.policies.whole_student():
-            return shares_prompts(self.policies.student, apart, shared)
+        return apart, shared
+
+    def _can_share_prompts(self) -> bool:
+        with self.policies.whole_student() as student:
+            return shares_prompts(student, *self._probe())

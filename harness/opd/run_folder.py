@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
@@ -79,16 +80,21 @@ class RunFolder:
         """Make or take up the directory; yields whether the run in it is complete already.
 
         Raises:
-            HarnessError: it exists and `resume` wasn't asked for.
+            HarnessError: it exists and `resume` wasn't asked for, or it can't be made.
             RunMismatchError: it belongs to another configuration, or another process works on it.
-            IncompleteError: the block was interrupted.
+            IncompleteError: the block was interrupted, or couldn't write.
         """
         if not self._is_main:
             self._manifest = self._stored()
             yield self._resume and self._manifest.get("status") == "complete"
             return
         known = self._known()
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(
+                f"can't write to {self.path}: {error.strerror}; choose another --out"
+            ) from error
         try:
             with FileLock(self.path / ".lock", timeout=0):
                 if known.get("status") == "complete":
@@ -99,14 +105,18 @@ class RunFolder:
                 try:
                     yield False
                 except KeyboardInterrupt as error:
-                    self.update(status="incomplete")
+                    self._note(status="incomplete")
                     raise IncompleteError(f"interrupted; go on with {self.path} by --resume") from error
                 except BaseException as error:
-                    said = " ".join(str(error).split()) or type(error).__name__
-                    self.update(status="failed", error=said)
+                    self._note(status="failed", error=_said(error))
                     raise
         except Timeout as error:
             raise RunMismatchError(f"another process works on {self.path}; choose another --out") from error
+        except (OSError, SafetensorError) as error:
+            raise IncompleteError(
+                f"stopped by the file system ({_said(error)}); put that right and go on with {self.path} by "
+                "--resume"
+            ) from error
 
     def update(self, **fields: Any) -> None:
         """Change the manifest, in one step on disk; only the main process writes."""
@@ -117,6 +127,11 @@ class RunFolder:
             draft.write_text(text + "\n", encoding="utf-8")
             draft.replace(self.path / MANIFEST)
 
+    def _note(self, **fields: Any) -> None:
+        """Change the manifest if there is room for it: on a full disk the first error is the one to tell."""
+        with contextlib.suppress(OSError):
+            self.update(**fields)
+
     def _known(self) -> dict[str, Any]:
         if not self.path.exists():
             return {}
@@ -125,7 +140,7 @@ class RunFolder:
             raise HarnessError(f"{self.path} exists; name another --out, or go on with it by --resume")
         if not file.is_file():
             # Killed before its first line, or made by someone else: the first is an empty folder.
-            if any(one.name != ".lock" for one in self.path.iterdir()):
+            if not self.path.is_dir() or any(one.name != ".lock" for one in self.path.iterdir()):
                 raise HarnessError(f"{self.path} holds no training run; name another --out")
             return {}
         known = self._stored()
@@ -140,7 +155,10 @@ class RunFolder:
 
     def _stored(self) -> dict[str, Any]:
         file = self.path / MANIFEST
-        stored: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+        try:
+            stored: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+        except ValueError as error:
+            raise HarnessError(f"{file} can't be read as JSON; name another --out") from error
         return stored
 
     def _begin(self, known: dict[str, Any], warnings: Sequence[str]) -> None:
@@ -219,10 +237,12 @@ def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDatase
             "sha256": dataset.sha256,
             "tasks": len(dataset.tasks),
         },
-        "rollouts": None
-        if stored is None
-        else {"path": str(stored), "sha256": rollouts_sha256(stored) if stored.is_dir() else None},
+        "rollouts": None if stored is None else {"path": str(stored), "sha256": rollouts_sha256(stored)},
     }
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _difference(mine: Any, theirs: Any) -> str:

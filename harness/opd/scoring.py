@@ -107,6 +107,10 @@ class Layout:
         self._packed: dict[int, Packed] = {}
         self.starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
 
+    def apart(self) -> Layout:
+        """The same passes with a row for every rollout."""
+        return Layout(self._rollouts, self._size, False)
+
     def passes(self, first: int, last: int) -> list[slice]:
         """Rollouts of each forward pass of the rollouts from `first` to `last`."""
         return [slice(at, min(at + self._size, last)) for at in range(first, last, self._size)]

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from safetensors import SafetensorError
 
 from harness.contract import DEFAULT, Contract
 from harness.data.loading import LoadedDataset, load_tasks
@@ -63,10 +66,13 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
         `config.out`.
 
     Raises:
-        HarnessError: `out` exists, or the loss stopped being finite.
+        HarnessError: `out` exists or can't be written, the loss stopped being finite, or several processes
+            were launched, which would all train the same.
         DataError: tasks that can't be read or don't fit the model's context.
         EngineUnavailableError: the checkpoint or its tokenizer can't be used.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise HarnessError("train sft runs on one device; start it without accelerate launch or torchrun")
     if config.out.exists():
         raise HarnessError(f"{config.out} exists; name another folder for the trained checkpoint")
     checkpoint = find_checkpoint(config.checkpoint)
@@ -75,11 +81,16 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
     examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)
-    with unfinished_folder(config.out) as folder:
-        last = fit_checkpoint(
-            checkpoint, examples, config.optimisation, config.placement, folder, on_progress
-        )
-        _write_record(folder, config, checkpoint, dataset, last)
+    try:
+        with unfinished_folder(config.out) as folder:
+            last = fit_checkpoint(
+                checkpoint, examples, config.optimisation, config.placement, folder, on_progress
+            )
+            _write_record(folder, config, checkpoint, dataset, last)
+    except (OSError, SafetensorError) as error:
+        raise HarnessError(
+            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another --out"
+        ) from error
     return config.out
 
 

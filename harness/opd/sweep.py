@@ -54,14 +54,12 @@ def run_sweep(
     folder = SweepFolder(path)
     runs = _chosen(plan, only)
     training_code = begin(plan, folder, on_progress)
-    if jobs > 1:
+    if jobs > 1 and only is None:
         _employ(folder, plan, jobs, on_progress)
     else:
         from harness.opd.sweep_work import work
 
-        parent = os.getppid()
-        # Its parent killed, a worker would go on for nobody.
-        work(plan, folder, runs, training_code, on_progress, keep_going=lambda: os.getppid() == parent)
+        work(plan, folder, runs, training_code, on_progress)
     if only is not None or folder.finished(plan) < sum(1 for _ in plan.runs()):
         return None
     return conclude(plan, folder)
@@ -80,7 +78,10 @@ def begin(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress = ignore
     from harness.opd.prereg_check import require_lock
     from harness.opd.sweep_work import evaluate_base
 
-    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HarnessError(f"can't write to {folder.path}: {error.strerror}; choose another --out") from error
     with filelock.FileLock(str(folder.path / "sweep.lock")):
         lock_sha256 = lock_hash(folder)
         if not folder.record.exists():

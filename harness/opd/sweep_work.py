@@ -10,15 +10,15 @@ from pathlib import Path
 
 import filelock
 
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
 from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.config import OPDConfig
 from harness.opd.loop import prepare_rollouts, train_opd
-from harness.opd.run_folder import CHECKPOINT
 from harness.opd.sweep_folder import SweepFolder, write_atomically
 from harness.opd.sweep_plan import SweepPlan, SweepRun, evaluation_config, training_config
 from harness.opd.sweep_results import SweepResult
+from harness.opd.update import DivergenceError
 from harness.runs import Run
 from harness.runs.manifest import now
 from harness.stats import Estimate
@@ -156,11 +156,8 @@ def _train(config: OPDConfig, on_progress: OnProgress) -> Path | None:
     going_on = replace(config, resume=config.out.exists())
     try:
         return train_opd(going_on, on_progress).checkpoint
-    except IncompleteError:
-        # Interrupted, it leaves no checkpoint; diverged, that of the last good step.
-        if (config.out / CHECKPOINT).is_dir():
-            return None
-        raise
+    except DivergenceError:
+        return None
 
 
 def evaluate_base(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress = ignore) -> float:

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from accelerate.utils import gather_object
 
 from harness.cliff import ClassMass
+from harness.errors import IncompleteError
 from harness.opd.config import OPDConfig
 from harness.opd.guard import RoleReading, read_roles
 from harness.opd.loss import Objective, TokenLogprobs, TokenTerms, token_terms, token_weights
@@ -21,7 +23,7 @@ from harness.opd.rounds import Rounds
 from harness.opd.scoring import class_masses
 
 
-class DivergenceError(Exception):
+class DivergenceError(IncompleteError):
     """Loss or gradient is no longer a finite number; the weights are those from before the step."""
 
 
@@ -76,7 +78,7 @@ class StudentUpdates:
         tokens, rollouts = self._rounds.step_size(first, last)
         columns = TokenColumns()
         masses: list[ClassMass] | None = None
-        if step % config.steps_per_round == 0 or step % config.log_every == 0:
+        if step % config.log_every == 0:
             masses = []
         for part in drawn.layout.passes(first, last):
             packed = drawn.layout.packed(part).to(self._policies.device)
@@ -90,8 +92,8 @@ class StudentUpdates:
             structural = drawn.positions.structural[drawn.layout.tokens(part)]
             _collect(columns, terms, weights, logprobs, reading, structural)
             if masses is not None:
-                with self._policies.whole_student():
-                    walks, student = drawn.positions.walks[part], self._policies.student
+                walks = drawn.positions.walks[part]
+                with self._policies.whole_student() as student:
                     masses.append(
                         class_masses(student, reading.hidden, packed.tokens, walks, np.array(lengths))
                     )
@@ -123,8 +125,9 @@ class StudentUpdates:
         optimizer = self._policies.optimizer
         limit = self._config.optimisation.max_gradient_norm
         norm = float(self._accelerator.clip_grad_norm_(self._policies.trained.parameters(), limit))
-        # The norm is of the gradient of all processes together, so all of them stop.
-        if not math.isfinite(norm) or not all(np.isfinite(part).all() for part in columns.loss):
+        finite = math.isfinite(norm) and all(np.isfinite(part).all() for part in columns.loss)
+        # All of them stop, also where the loss of one alone isn't finite.
+        if not all(gather_object([finite])):
             optimizer.zero_grad()
             raise DivergenceError(
                 f"training diverged at step {step + 1} (gradient norm {norm}, or a loss that isn't finite)"

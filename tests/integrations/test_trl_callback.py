@@ -105,10 +105,47 @@ def test_another_tokenizer_is_refused(family: Family, tmp_path: Path, tiny_qwen3
         run.train()
 
 
-@pytest.mark.parametrize("changes", [{"lam": 0.0}, {"clip": 1.0}, {"epsilon": 1.0}, {"every": 0}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lam": 0.0},
+        {"lam": float("inf")},
+        {"clip": 1.0},
+        {"epsilon": 1.0},
+        {"confidence": 1.0},
+        {"every": 0},
+        # Too few for an interval: there would be no limit, and nothing would ever be stopped.
+        {"limit": 7},
+    ],
+)
 def test_what_cannot_be_meant_is_refused(family: Family, changes: dict[str, Any]) -> None:
     with pytest.raises(HarnessError):
         cliff_callback(**settings(family, **changes))
+
+
+def test_too_few_tasks_are_refused(family: Family, tmp_path: Path) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text("".join(family["rows"].read_text().splitlines(keepends=True)[:7]))
+    run = trainer(family, tmp_path / "run", cliff_callback(**settings(family, data=str(few), stop=True)))
+    with pytest.raises(HarnessError, match="at least 8 tasks, not 7"):
+        run.train()
+
+
+def test_a_model_shared_out_is_refused(family: Family, tmp_path: Path) -> None:
+    import torch
+    from torch.distributed.fsdp import fully_shard
+
+    callback = cliff_callback(**settings(family))
+    run = trainer(family, tmp_path / "run", callback)
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        mesh = torch.distributed.init_device_mesh("cpu", (1,))
+        fully_shard(run.model.model.layers[0], mesh=mesh)
+        with pytest.raises(EngineUnavailableError, match="shared out by FSDP"):
+            callback.on_train_begin(run.args, run.state, run.control, model=run.model)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_importing_it_loads_no_library() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +10,6 @@ import pytest
 from harness.cli import main
 
 pytestmark = pytest.mark.model
-
-ROOT = Path(__file__).parents[2]
 
 
 def opd(family: dict[str, Path], out: Path, *more: str) -> list[str]:
@@ -60,6 +55,12 @@ def test_sft_trains_a_checkpoint(
         (("--guard", "warn"), "the guard needs a clip"),
         (("--rollouts", "somewhere", "--staleness", "fixed"), "no folder of stored rollouts"),
         (("--data", "no-such-data"), "no-such-data"),
+        (("--lr", "nan"), "the learning rate must be finite"),
+        (("--lora-alpha", "32"), "goes with --lora-rank"),
+        (("--key", ""), "contract: key: "),
+        (("--device", "gpu"), "torch knows no device 'gpu'"),
+        (("--device", "cuda:99"), "CUDA devices here, so not cuda:99"),
+        (("--rollouts", ".", "--staleness", "fixed"), "no folder of stored rollouts"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -75,35 +76,47 @@ def test_bad_input_is_one_line(
     assert message in error
 
 
-def test_two_processes_train_like_one(family: dict[str, Path], tmp_path: Path) -> None:
-    """The same run under `accelerate launch` with two CPU processes: equal up to rounding."""
-    options = (
-        "--clip",
-        "5",
-        "--staleness",
-        "fixed",
-        "--rollout-batch",
-        "16",
-        "--samples",
-        "2",
-        "--seed",
-        "3",
-    )
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    python = [sys.executable, "-m", "harness"]
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--main_process_port", "0", "-m", "harness"]
-    for how, name in ((python, "one"), (launch, "two")):
-        command = [*how, *opd(family, tmp_path / name, *options)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (
-        [json.loads(line) for line in (tmp_path / name / "train.jsonl").read_text().splitlines()]
-        for name in ("one", "two")
-    )
-    assert [line["step"] for line in two] == [1, 2]
-    for mine, theirs in zip(one, two, strict=True):
-        assert theirs["tokens"] == mine["tokens"]
-        assert theirs["parse_validity"] == mine["parse_validity"]
-        for name in ("loss", "reverse_kl", "gradient_norm", "lambda_star", "entropy_structural"):
-            assert theirs[name] == pytest.approx(mine[name], rel=1e-3), name
+def test_a_place_that_is_no_folder_is_one_line(
+    family: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("mine")
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "manifest.json").write_text('{"kind": ')
+    sft = ["train", "sft", "--ckpt", str(family["base"]), "--data", str(family["rows"]), "--steps", "1"]
+    for command, said in (
+        (opd(family, file / "run"), "choose another --out"),
+        (opd(family, file, "--resume"), "holds no training run"),
+        (opd(family, torn, "--resume"), "can't be read as JSON"),
+        ([*sft, "--lr", "1e-3", "--out", str(file / "s")], "choose another --out"),
+        ([*sft, "--lr", "inf", "--out", str(tmp_path / "s")], "the learning rate must be finite"),
+    ):
+        assert main(command) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("harness: error: ")
+        assert said in error
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "doesn't run under DeepSpeed"),
+        ({"WORLD_SIZE": "2"}, "train sft runs on one device"),
+    ],
+)
+def test_launchers_it_does_not_run_under_are_refused(
+    family: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    variables: dict[str, str],
+    message: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    sft = ["train", "sft", "--ckpt", str(family["base"]), "--data", str(family["rows"]), "--steps", "1"]
+    sft += ["--lr", "1e-3", "--out", str(tmp_path / "s")]
+    assert main(sft if "WORLD_SIZE" in variables else opd(family, tmp_path / "run")) == 2
+    assert message in capsys.readouterr().err

@@ -10,15 +10,24 @@ from typing import Any
 import pytest
 from opd_family import BATCH, family_config
 
-from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, RunMismatchError
+from harness.errors import (
+    DataError,
+    EngineUnavailableError,
+    HarnessError,
+    IncompleteError,
+    RunMismatchError,
+)
 from harness.evaluate.cliff_job.clip_source import read_clip
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 
 torch = pytest.importorskip("torch")
+from harness.opd.update import DivergenceError  # noqa: E402
 
 pytestmark = pytest.mark.model
 
 Family = dict[str, Path]
+# Rounds of more than one step, so that their rollouts grow stale.
+UPDATES: dict[str, dict[str, Any]] = {"fixed": {}, "fresh": {"updates_per_rollout": 2}}
 
 
 def train(config: OPDConfig) -> Any:
@@ -49,7 +58,7 @@ def manifest(out: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("staleness", ["fixed", "fresh"])
 def test_equal_policies_leave_the_student_as_it_is(family: Family, tmp_path: Path, staleness: Any) -> None:
     config = family_config(
-        family, tmp_path / "run", teacher=str(family["base"]), staleness=staleness, updates_per_rollout=2
+        family, tmp_path / "run", teacher=str(family["base"]), staleness=staleness, **UPDATES[staleness]
     )
     run = train(config)
     assert all(line["advantage"]["q0"] == line["advantage"]["q100"] == 0 for line in log(run.out))
@@ -120,7 +129,7 @@ def test_lambda_one_trains_the_weights_of_plain_distillation_bit_for_bit(
 @pytest.mark.parametrize("ratio", ["student/behaviour", "student/base"])
 @pytest.mark.parametrize("staleness", ["fixed", "fresh"])
 def test_the_ratio_begins_at_one(family: Family, tmp_path: Path, ratio: Any, staleness: Any) -> None:
-    config = family_config(family, tmp_path / "run", ratio=ratio, staleness=staleness, updates_per_rollout=2)
+    config = family_config(family, tmp_path / "run", ratio=ratio, staleness=staleness, **UPDATES[staleness])
     lines = log(train(config).out)
     assert lines[0]["ratio"]["q0"] == lines[0]["ratio"]["q100"] == 1.0
     assert lines[0]["clipped"] == 0.0
@@ -264,7 +273,7 @@ def test_divergence_stops_and_keeps_finite_weights(family: Family, tmp_path: Pat
         optimisation=opd_optimisation(steps=6, batch_size=BATCH, learning_rate=1e30),
         checkpoint_every=1,
     )
-    with pytest.raises(IncompleteError, match="diverged at step") as caught:
+    with pytest.raises(DivergenceError, match="diverged at step") as caught:
         train(config)
     assert caught.value.exit_code == 3
     assert "\n" not in str(caught.value)
@@ -310,6 +319,7 @@ BAD = [
     ({"lora": LoRA(), "student": "elsewhere"}, "leave the student checkpoint out"),
     ({"clip": None, "guard": "warn"}, "the guard needs a clip"),
     ({"guard_epsilon": 1.0}, "epsilon"),
+    ({"updates_per_rollout": 2}, "go with fresh rollouts"),
 ]
 
 
@@ -321,6 +331,110 @@ def test_what_cannot_be_meant_is_refused(
         family_config(family, tmp_path / "run", **changes)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rate": float("nan")},
+        {"learning_rate": float("inf")},
+        {"learning_rate": 0.0},
+        {"weight_decay": float("nan")},
+        {"final_fraction": float("nan")},
+        {"final_fraction": 2.0},
+        {"steps": 0},
+        {"micro_batch_size": 0},
+        {"max_gradient_norm": float("nan")},
+    ],
+)
+def test_weights_are_not_moved_by_what_is_no_number(changes: dict[str, Any]) -> None:
+    with pytest.raises(HarnessError):
+        replace(opd_optimisation(), **changes)
+
+
+@pytest.mark.parametrize("lora", [(0, 16.0), (2, 0.0), (2, float("nan"))])
+def test_an_adapter_that_cannot_learn_is_refused(lora: tuple[int, float]) -> None:
+    with pytest.raises(HarnessError, match="LoRA needs"):
+        LoRA(*lora)
+
+
+def test_the_costly_readings_come_as_often_as_asked(family: Family, tmp_path: Path) -> None:
+    """Also where every step has a round of its own."""
+    config = family_config(family, tmp_path / "run", staleness="fresh", rollout_batch=BATCH, log_every=4)
+    assert [line["roles"] is not None for line in log(train(config).out)] == [True] + 3 * [False] + [
+        True,
+        False,
+    ]
+
+
+def test_a_teacher_with_a_window_reads_every_rollout_apart(family: Family, tmp_path: Path) -> None:
+    """Its attention can't be told to share prompts, whatever the student's can."""
+    import shutil
+
+    teacher = tmp_path / "teacher"
+    shutil.copytree(family["teacher"], teacher)
+    settings = json.loads((teacher / "config.json").read_text())
+    layers = ["sliding_attention"] * settings["num_hidden_layers"]
+    window = {"use_sliding_window": True, "sliding_window": 16, "layer_types": layers}
+    (teacher / "config.json").write_text(json.dumps(settings | window))
+    shared = train(family_config(family, tmp_path / "shared", teacher=str(teacher)))
+    apart = family_config(
+        family, tmp_path / "apart", teacher=str(teacher), samples=1, rollouts=shared.out / "rollouts"
+    )
+    expected = log(train(apart).out)[0]["advantage"]
+    assert log(shared.out)[0]["advantage"] == pytest.approx(expected, rel=1e-3, abs=1e-5)
+
+
+def test_no_architecture_keeps_its_dropout() -> None:
+    """OPT's layers hold their rates as plain numbers."""
+    from transformers import OPTConfig, OPTForCausalLM
+
+    from harness.opd.policies import without_dropout
+
+    shape = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64, "num_attention_heads": 2}
+    settings = OPTConfig(vocab_size=50, num_hidden_layers=2, dropout=0.5, layerdrop=0.5, **shape)
+    model = OPTForCausalLM(settings).train()
+    without_dropout(model)
+    ids = torch.arange(10).unsqueeze(0)
+    assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_stored_scores_that_do_not_fit_are_refused(family: Family, tmp_path: Path) -> None:
+    from harness.opd.loop import prepare_rollouts
+
+    config = family_config(family, tmp_path / "run")
+    stored = prepare_rollouts(config, tmp_path / "stored")
+    rows = [json.loads(line) for line in (stored / "rollouts.jsonl").read_text().splitlines()]
+    rows[0]["token_ids"] = rows[0]["token_ids"][:1]
+    (stored / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match="scores of other rollouts"):
+        train(replace(config, rollouts=stored))
+    torn = (stored / "scores.npz").read_bytes()[:2000]
+    (stored / "scores.npz").write_bytes(torn)
+    with pytest.raises(DataError, match="can't be read as stored scores"):
+        train(replace(config, out=tmp_path / "other", rollouts=stored))
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 0])
+def test_where_nothing_more_can_be_written_it_stops_and_goes_on_later(
+    family: Family, tmp_path: Path, checkpoint_every: int
+) -> None:
+    """Files may not grow as large as a model: states fail first, and without them the checkpoint."""
+    import resource
+
+    config = family_config(family, tmp_path / "run", checkpoint_every=checkpoint_every)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(IncompleteError, match=r"stopped by the file system .* --resume") as caught:
+            train(config)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, DivergenceError)
+    assert manifest(config.out)["status"] == "failed"
+    run = train(replace(config, resume=True))
+    assert same_weights(run.checkpoint, train(family_config(family, tmp_path / "calm")).checkpoint)
 
 
 def test_another_vocabulary_is_refused(family: Family, tmp_path: Path, tiny_qwen3: Path) -> None:

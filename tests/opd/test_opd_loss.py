@@ -217,3 +217,20 @@ def test_weights_of_all_parts_of_a_step_add_up_to_one(lengths: list[int], cut: i
 def test_aggregations_differ_as_they_should() -> None:
     assert token_weights([1, 3], "token", 4, 2).tolist() == [0.25] * 4
     assert token_weights([1, 3], "sequence", 4, 2).tolist() == pytest.approx([0.5, 1 / 6, 1 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize("gradient", ["detached", "differentiated", "truncated"])
+def test_a_ratio_beyond_float32_gives_a_gradient_all_the_same(gradient: Any) -> None:
+    """e^100 is infinite in float32, and 0 · ∞ is NaN; it is clipped like any other ratio outside."""
+
+    def gradient_at(reference: float) -> Any:
+        student = torch.tensor([-0.1], requires_grad=True)
+        teacher, behind = torch.tensor([-0.05]), torch.tensor([reference])
+        terms = token_terms(
+            TokenLogprobs(student, teacher, behind, behind), Objective(1.0, 5.0, "two", gradient)
+        )
+        assert bool(terms.clipped)
+        (found,) = torch.autograd.grad(terms.loss.sum(), student)
+        return found
+
+    assert torch.equal(gradient_at(-100.0), gradient_at(-20.0))

@@ -17,7 +17,7 @@ from opd_family import BATCH, family_config
 
 from harness.errors import IncompleteError, RunMismatchError
 from harness.evaluate.progress import Progress
-from harness.opd.config import OPDConfig, opd_optimisation
+from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 
 torch = pytest.importorskip("torch")
 
@@ -87,6 +87,25 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
     # It went on from the last state, not from the beginning; a step is told of before its state is saved.
     first = min(one.done for one in resumed if one.stage == "distilling")
     assert first == (stop_at - 1) // 3 * 3 + 1
+
+
+def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, Path], tmp_path: Path) -> None:
+    from harness.opd.loop import train_opd
+
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "distilling" and progress.done == 5:
+            raise KeyboardInterrupt
+
+    calm, broken = (
+        replace(config(family, tmp_path / name, "fresh"), lora=LoRA(2)) for name in ("calm", "broken")
+    )
+    train_opd(calm)
+    with pytest.raises(IncompleteError, match="--resume"):
+        train_opd(broken, interrupt)
+    train_opd(replace(broken, resume=True))
+    files = [one.out / "checkpoint" / "adapter_model.safetensors" for one in (calm, broken)]
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert readings(calm.out) == readings(broken.out)
 
 
 def command(given: OPDConfig) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -16,9 +17,11 @@ from click.testing import CliRunner
 from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
-from harness.errors import RunMismatchError
+from harness.errors import HarnessError, IncompleteError, RunMismatchError
 from harness.opd.sweep_folder import SweepFolder, read_record
 from harness.opd.sweep_results import SweepResult, read_results
+
+psutil = pytest.importorskip("psutil")
 
 pytestmark = pytest.mark.model
 
@@ -141,3 +144,79 @@ def test_changed_code_is_refused(plan_file: Path, finished: Path, tmp_path: Path
     folder.record.write_text(changed.model_dump_json())
     with pytest.raises(RunMismatchError, match=r"opd/loss\.py"):
         sweep(plan_file, copy)
+
+
+def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp_path: Path) -> None:
+    sweep(plan_file, tmp_path / "one", "--only", "small/lambda-1.0/seed-0", "--jobs", "2")
+    assert [(one.lam, one.seed) for one in read_results(tmp_path / "one")] == [(1.0, 0)]
+
+
+def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
+    """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
+    from harness.evaluate.progress import Progress
+    from harness.opd.loop import train_opd
+    from harness.opd.sweep import begin
+    from harness.opd.sweep_plan import read_plan, training_config
+    from harness.opd.sweep_work import make_run
+
+    def interrupt(progress: Progress) -> None:
+        if progress.stage == "distilling":
+            raise KeyboardInterrupt
+
+    plan, folder = read_plan(plan_file), SweepFolder(tmp_path / "sweep")
+    code = begin(plan, folder)
+    run = next(plan.runs())
+    shutil.copytree(finished / "rollouts", folder.path / "rollouts")
+    config = training_config(plan, run, folder.run(run) / "train", folder.rollouts(plan, run))
+    manifest = train_opd(config).out / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete"', '"running"'))
+    with pytest.raises(IncompleteError, match="interrupted"):
+        make_run(plan, folder, run, code, interrupt)
+    assert not folder.result(run).exists()
+    expected = next(one for one in read_results(finished) if (one.lam, one.seed) == (run.lam, run.seed))
+    assert what_counts([make_run(plan, folder, run, code)]) == what_counts([expected])
+
+
+def test_a_sweep_outlives_the_shell_it_was_started_from(plan_file: Path, tmp_path: Path) -> None:
+    """As after `nohup harness sweep … &` and a logout."""
+    out = tmp_path / "sweep"
+    command = f"{sys.executable} -m harness sweep {plan_file} --out {out}"
+    line = f"{command} > {tmp_path}/said 2>&1 & echo $! > {tmp_path}/pid; read end"
+    shell = subprocess.Popen(["sh", "-c", line], stdin=subprocess.PIPE)
+    while not list(out.glob("runs/*/*/*/train")):
+        assert shell.poll() is None
+    shell.communicate()
+    # Not our child: its end can be waited for, its exit code not known.
+    psutil.Process(int((tmp_path / "pid").read_text())).wait()
+    assert (out / "analysis.json").exists(), (tmp_path / "said").read_text()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ("--staleness", "fixed"),
+        ("--learning-rate", "1e-3"),
+        ("--seeds", "2"),
+        ("--steps", "3"),
+        ("--lambda", "1"),
+        ("--clip", "2"),
+        ("--base", "x"),
+    ],
+)
+def test_options_beside_a_plan_are_named_as_they_were_given(
+    option: tuple[str, str], plan_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(HarnessError, match=f"^{option[0]} goes without a plan file"):
+        sweep(plan_file, tmp_path / "sweep", *option)
+
+
+def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path: Path) -> None:
+    arguments = ["sweep", str(plan_file), "--print-commands", "--json", "--out"]
+    assert json.loads(CliRunner().invoke(cli, [*arguments, str(finished)]).output) == []
+    assert len(json.loads(CliRunner().invoke(cli, [*arguments, str(tmp_path)]).output)) == 4
+
+
+def test_a_folder_that_cannot_be_made_is_said(plan_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(HarnessError, match="choose another --out"):
+        sweep(plan_file, tmp_path / "file" / "sweep")

@@ -58,9 +58,7 @@ def test_a_distilled_member_comes_from_the_shipped_ones(
         optimisation=opd_optimisation(steps=2, batch_size=4, learning_rate=1e-3),
         placement=PLACEMENT,
     )
-    monkeypatch.setitem(
-        MEMBERS, "student", Member("A few steps from the base.", recipe, (SHORT,), fresh_tasks=True)
-    )
+    monkeypatch.setitem(MEMBERS, "student", Member("A few steps from the base.", recipe, fresh_tasks=True))
     first = build_member("student", tmp_path / "a")
     again = build_member("student", tmp_path / "b")
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["student"]
