@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import signal
 import sys
@@ -51,6 +52,15 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(entry.module), entry.attribute)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(_COMMANDS)}"
+            ctx.fail(f"there is no command {args[0]!r}; {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry.summary) for name, entry in _COMMANDS.items()])
@@ -59,7 +69,7 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Example: harness eval --ckpt ./my-checkpoint --limit 64",
+    epilog="Example: harness eval --ckpt zoo:base --limit 64",
 )
 @click.version_option(__version__, prog_name="harness")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -91,7 +101,11 @@ def main(arguments: list[str] | None = None) -> int:
     except click.exceptions.Exit as ending:
         return ending.exit_code
     except click.ClickException as error:
-        _say(error.format_message(), debug)
+        # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
+        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+            print(error.format_message(), file=sys.stderr)
+        else:
+            _say(error.format_message(), debug)
         return 2
     except HarnessError as error:
         _say(str(error), debug)

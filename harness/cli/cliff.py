@@ -16,13 +16,18 @@ _NOT_SHARED = ("ckpt", "replay", "temperature", "top_p", "constrained", "base_ur
 
 def _shared_options() -> list[click.Parameter]:
     parameters = click.command()(eval_options(lambda: None)).params
+    for parameter in parameters:
+        if isinstance(parameter, click.Option) and parameter.name == "limit":
+            parameter.default, parameter.show_default = _DEFAULT_LIMIT, True
     return [parameter for parameter in parameters if parameter.name not in _NOT_SHARED]
 
 
 @click.command(
     name="cliff",
     params=_shared_options(),
-    epilog="Example: harness cliff --teacher ./8b --base ./sft --student ./student --lambda 1.15 --clip 5",
+    # \b keeps click from wrapping it: a wrapped line can't be copied into a shell.
+    epilog="\b\nExample: harness cliff --teacher zoo:teacher --base zoo:base --student zoo:listopd \\\n"
+    "    --lambda 1.1 --clip 5",
 )
 @cliff_options
 @click.option("--student", help="Checkpoint of the student; rollouts come from the base without one.")
@@ -44,7 +49,6 @@ def cliff(as_machine: bool, **options: Any) -> None:
 
     shared = {parameter.name for parameter in _shared_options()}
     evaluation = {name: value for name, value in options.items() if name in shared}
-    evaluation["limit"] = evaluation["limit"] or _DEFAULT_LIMIT
     config = cliff_config(
         eval_config(evaluation | {"temperature": 1.0}),
         {name: value for name, value in options.items() if name not in shared},

@@ -69,8 +69,8 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
         table.add_row(
             f"{'▸ ' if binding else '  '}{_place(role)}",
             str(role.n_positions),
-            _mass(role.p.estimate, role.teacher_tail),
-            _mass(role.b.estimate, role.base_tail),
+            mass_text(role.p.estimate, role.teacher_tail),
+            mass_text(role.b.estimate, role.base_tail),
             _with_interval(role.lambda_star, bounded),
             _with_interval(role.lambda_star_half, bounded),
             _share(role.teacher_tail_share),
@@ -206,7 +206,13 @@ def _place(role: RoleEstimate) -> str:
     return role.role if role.index is None else f"{role.role} {role.index + 1}"
 
 
-def _mass(value: float | None, tail: float | None) -> str:
+def mass_text(value: float | None, tail: float | None) -> str:
+    """A class mass for people: p or b, and 1 − `tail` where that says more.
+
+    Args:
+        value: in [0, 1], None if unknown.
+        tail: 1 − value, held apart because it may be too small to be told by their difference.
+    """
     if value is None:
         return "–"
     # Near 1 the digits that matter are those of the tail.

@@ -183,7 +183,10 @@ def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> 
     for row in rows:
         # Text: a path may hold square brackets, which rich would take for markup.
         table.add_row(*map(Text, row))
-    Console().print(table)
+    console = Console()
+    # A pipe has no width, and a path broken in two is of no use to the next program.
+    (console if console.is_terminal else Console(width=_LOG_WIDTH)).print(table)
 
 
+_LOG_WIDTH = 10_000
 _NUMBERS = ("count", "tasks", "bytes")

@@ -85,16 +85,21 @@ def _print(made: Demo, console: Console) -> None:
 
 
 def _cliff_line(made: Demo) -> str:
+    from harness.cli.cliff_summary import mass_text
+    from harness.opd.demo import GRID
+
     result = made.cliff.result
     star, binding = result.lambda_star, result.binding
     where = "no finite λ*" if star.value is None else f"λ* = {star.value:.3f}"
     if star.low is not None:
         where += f" [{star.low:.3f}, {'∞' if star.high is None else f'{star.high:.3f}'}]"
-    if binding is not None and binding.p.estimate is not None and binding.b.estimate is not None:
-        where += f" at {binding.role} (p = {binding.p.estimate:.4f}, b = {binding.b.estimate:.4f})"
+    if binding is not None:
+        p = mass_text(binding.p.estimate, binding.teacher_tail)
+        b = mass_text(binding.b.estimate, binding.base_tail)
+        where += f" at {binding.role} (p = {p}, b = {b})"
     return (
-        f"\nThe extrapolation cliff at c = {made.clip:g}: {where}; "
-        f"zoo:listopd was trained with λ = {made.lam:g}: {result.verdict}"
+        f"\nThe extrapolation cliff at c = {made.clip:g}: {where}; zoo:listopd was trained with "
+        f"λ = {made.lam:g}: {result.verdict} (on a grid of λ spaced by {GRID:g})"
     )
 
 

@@ -13,7 +13,7 @@ from harness.cli.eval_options import eval_config, eval_options, settle_engine
 
 @click.command(
     name="eval",
-    epilog="Example: harness eval --ckpt ./my-checkpoint --data fashion-mini --split test --limit 64",
+    epilog="\b\nExample: harness eval --ckpt zoo:base --data fashion-mini --split test --limit 64",
 )
 @eval_options
 @eval_cliff_options

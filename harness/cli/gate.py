@@ -20,7 +20,7 @@ _DEFAULT_POLICY_FILE = Path("gate.yaml")
 _LIVE = ("ckpt", "replay", "base_urls")
 
 
-@click.command(epilog="Example: harness gate runs/my-run --baseline runs/teacher --policy gate.yaml")
+@click.command(epilog="\b\nExample: harness gate demo/listopd\n(a run that harness demo makes)")
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--policy", type=click.Path(path_type=Path), help="Rules and error rates; see --init.")
 @click.option("--init", is_flag=True, help="Write a commented policy to gate.yaml (or --policy) and end.")

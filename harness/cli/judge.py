@@ -21,7 +21,8 @@ _CLIENTS = ("auto", "google-generativeai", "google-genai")
 
 @click.command(
     name="judge",
-    epilog="Example: harness judge runs/my-run --rubric listwise-relevance --max-cost 2 --dry-run",
+    epilog="\b\nExample: harness judge demo/listopd --rubric listwise-relevance --dry-run\n"
+    "(a run that harness demo makes)",
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--rubric", help="Rubric file, or the name of a bundled one.")

@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from harness.report import Report, ReportConfig
 
 
-@click.command(epilog="Example: harness report runs/student runs/sft-8b --baseline sft-8b -o report.html")
+@click.command(
+    epilog="\b\nExample: harness report demo/listopd demo/large --baseline large -o report.html\n"
+    "(runs that harness demo makes)"
+)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN [RUN ...]")
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="File to write; Markdown goes to standard output without.",
+    help="File to write; Markdown and --json need none.",
 )
 @click.option(
     "--baseline", metavar="NAME", help="Run that the others are compared with; the first by default."
@@ -73,7 +76,7 @@ def report(
     from harness.report import report as make_report
     from harness.report import write_document
 
-    if form == "html" and out is None:
+    if form == "html" and out is None and not as_machine:
         raise HarnessError("an HTML report needs a file; give -o FILE")
     made = make_report(_config(runs, lambdas, options), form)
     if out is not None:

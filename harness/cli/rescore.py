@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command(epilog="Example: harness rescore runs/my-run")
+@click.command(epilog="\b\nExample: harness rescore demo/listopd\n(a run that harness demo makes)")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def rescore(run: Path, as_machine: bool) -> None:

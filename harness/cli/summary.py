@@ -24,6 +24,11 @@ _RANKING = (
     "ndcg_at_k.all",
 )
 
+_CANT_RANK = {
+    "task_rate.no_relevant": "have no relevant candidate",
+    "task_rate.all_tied": "have the same label on every candidate",
+}
+
 
 def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
     """The run for machines: where it lies, its status, every metric, tokens and time.
@@ -56,6 +61,8 @@ def print_run(run: Run, console: Console) -> None:
     if failures is not None:
         console.print(failures)
     console.print(_metric_table(run, "Ranking", _RANKING, percent=False))
+    for remark in _left_out(run):
+        console.print(remark)
     console.print(_footer(run))
 
 
@@ -114,6 +121,17 @@ def _failure_table(run: Run) -> Table | None:
         shown = ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
         table.add_row(name, str(count), Text(f"{shown}  {task_id}"))
     return table
+
+
+def _left_out(run: Run) -> list[Text]:
+    """Tasks that no ranking can be better or worse on: they are in no NDCG, and that must be seen."""
+    remarks = []
+    for name, reason in _CANT_RANK.items():
+        rate = run.metrics.get(name)
+        if rate is not None and rate.estimate:
+            tasks = round(rate.estimate * rate.n)
+            remarks.append(Text(f"{tasks} of {rate.n} tasks {reason}: left out of NDCG"))
+    return remarks
 
 
 def _footer(run: Run) -> Group:

@@ -27,6 +27,7 @@ _DISAGREE = {
     ("right", "left"): "a short run shows its onset to the right of λ*, and with one update per rollout "
     "the clip never binds; longer training may still collapse",
 }
+_SIDES = {"below": "left", "above": "right", "inside": "on_cliff"}
 _NO_VALUE = {
     "teacher_deterministic": "At {roles} there is no λ*: the teacher's tail mass is 0 in floating point.",
     "base_degenerate": "At {roles} there is no λ*: the base's class mass is 0 or 1 in floating point.",
@@ -35,6 +36,10 @@ _NO_VALUE = {
 }
 # With no role where p > b these say the same again.
 _FOLLOW_FROM_NO_BINDING = ("teacher_near_deterministic", "enough_rollouts")
+_LESS_SURE = (
+    "That is above the teacher's own tail: being inside the region bounds how sure the student has become, "
+    "not how often it keeps the contract; its parse validity says that."
+)
 _DIGITS = 4
 
 
@@ -56,14 +61,33 @@ def explain(
     parts += [f"Not met: {p.detail}." for p in unmet]
     if binding is not None:
         parts.append(_threshold(verdict, star, binding, clip))
+    if verdict == "out_of_scope":
+        parts += _but_for_the_grid(lam, star, preconditions)
     parts += _without_value(roles)
     if observed is not None and binding is not None and binding.clip_margin is not None:
         margin = binding.clip_margin.estimate
         times = "far more than" if margin is None else f"{margin:.3g} times"
         parts.append(f"{_OBSERVED[observed]}: its tail mass there is {times} (1 − p)/c.")
+        if margin is not None and margin > clip.effective:
+            parts.append(_LESS_SURE)
     if observed is not None and (verdict, observed) in _DISAGREE:
         parts.append(f"Prediction and observation disagree: {_DISAGREE[verdict, observed]}.")
     return " ".join(parts)
+
+
+def _but_for_the_grid(
+    lam: float, star: LambdaStarEstimate, preconditions: Sequence[Precondition]
+) -> list[str]:
+    """What a coarser grid would have said, where the width of the interval is all that is in the way."""
+    unmet = [p.name for p in preconditions if not p.met]
+    if unmet != ["enough_rollouts"] or star.low is None or star.width is None:
+        return []
+    high = math.inf if star.high is None else star.high
+    side = "below" if lam < star.low else "above" if lam > high else "inside"
+    return [
+        f"All else is met, and λ = {lam:g} lies {side} this interval: with a grid wider than "
+        f"{star.width:.3g} the verdict would be {_SIDES[side]}."
+    ]
 
 
 def _without_value(roles: Sequence[RoleEstimate]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,18 @@ def _read_row(line: int, raw: bytes | None) -> RankingTask | tuple[BadRow, ...]:
         task = RankingTask.model_validate_json(text, strict=True)
     except ValidationError as error:
         # include_input=False: a message must not carry a whole row.
-        problems = error.errors(include_url=False, include_input=False)[:PROBLEMS_PER_ROW]
-        return tuple(_bad_row(line, dict(problem)) for problem in problems)
+        problems = error.errors(include_url=False, include_input=False)
+        told = [problem for problem in problems if not _follows(dict(problem), problems)]
+        return tuple(_bad_row(line, dict(problem)) for problem in told[:PROBLEMS_PER_ROW])
     return _problems_pydantic_lets_pass(line, text) or task
+
+
+def _follows(problem: dict[str, Any], problems: Sequence[Any]) -> bool:
+    """Whether a list is only too short because pydantic dropped its bad members before it counted."""
+    here = problem["loc"]
+    return problem["type"] == "too_short" and any(
+        len(other["loc"]) > len(here) and other["loc"][: len(here)] == here for other in problems
+    )
 
 
 def _bad_row(line: int, problem: dict[str, Any]) -> BadRow:
@@ -111,6 +120,10 @@ def _bad_row(line: int, problem: dict[str, Any]) -> BadRow:
         message = "unknown field"
     elif kind == "string_pattern_mismatch":
         message = "holds no visible character"
+    elif kind == "too_short":
+        message = f"has {context['actual_length']}; at least {context['min_length']} are needed"
+    elif kind == "string_type":
+        message = "must be a string in quotes"
     return BadRow(line, field, message)
 
 

@@ -107,7 +107,9 @@ class Checkpoint:
 
     def _check(self) -> None:
         if not self.config:
-            raise EngineUnavailableError(f"{self.path} is not a checkpoint: it has no config.json")
+            inside = self.path / "checkpoint"
+            hint = f"; a training run's is {inside}" if (inside / "config.json").is_file() else ""
+            raise EngineUnavailableError(f"{self.path} is not a checkpoint: it has no config.json{hint}")
         weights = self.weight_files()
         if not weights:
             raise EngineUnavailableError(

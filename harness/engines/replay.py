@@ -149,7 +149,7 @@ class ReplayEngine:
             named = ", ".join(tasks[:SHOWN]) + (" …" if len(tasks) > SHOWN else "")
             raise DataError(
                 f"{self._path} has no row for {len(lacking)} of {len(requests)} samples, of "
-                f"{len(tasks)} tasks: {named}; add them, or allow missing ones"
+                f'{len(tasks)} tasks: {named}; add them: an answer that never came is a row with text ""'
             )
         finished = set(done)
         return self._read([request for request in wanted if request.key not in finished])

@@ -47,7 +47,7 @@ class ChatTokenizer:
                 "tokenizers need transformers; run: pip install 'format-safety-harness[hf]'"
             ) from error
         try:
-            return AutoTokenizer.from_pretrained(
+            tokenizer = AutoTokenizer.from_pretrained(
                 str(self.folder), trust_remote_code=self._trust_remote_code, local_files_only=True
             )
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
@@ -55,6 +55,13 @@ class ChatTokenizer:
                 f"{self.folder} has no tokenizer that transformers can load "
                 f"({' '.join(str(error).split())[:200]}); give another with --tokenizer"
             ) from error
+        # For a folder without tokenizer files transformers makes an empty one of the model's class.
+        if len(tokenizer.get_vocab()) <= len(tokenizer.get_added_vocab()):
+            raise EngineUnavailableError(
+                f"{self.folder} has no tokenizer (tokenizer.json, tokenizer_config.json …); "
+                "copy it there or give one with --tokenizer"
+            )
+        return tokenizer
 
     @cached_property
     def chat_template(self) -> str | None:

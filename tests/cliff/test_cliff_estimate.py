@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_cliff import cliff_oracles
+from position_records import CLIP, constant, exact, ragged, records
 
 from harness.cliff import (
     ClassMass,
@@ -23,55 +23,7 @@ from harness.cliff import (
     lambda_star,
     lambda_star_from_log_tails,
 )
-from harness.cliff.log_odds import reciprocal_excess
-from harness.cliff.resample import MIN_TASKS, Studentized
-
-CLIP = known_clip(5.0)
-
-
-def exact(tails) -> MassBounds:
-    return MassBounds.exact(ClassMass.from_log_tail(np.log(np.asarray(tails, dtype=np.float64))))
-
-
-def records(rows, roles=("open", "separator", "close"), student=False) -> PositionRecords:
-    """From rows (task, rollout, role, index, teacher tail, base tail[, student tail])."""
-    task, rollout, role, index = (np.array(column) for column in list(zip(*rows, strict=True))[:4])
-    tails = np.array([row[4:] for row in rows], dtype=np.float64)
-    return PositionRecords(
-        roles=roles,
-        task=task,
-        rollout=rollout,
-        role=role,
-        index=index,
-        teacher=exact(tails[:, 0]),
-        base=exact(tails[:, 1]),
-        student=exact(tails[:, 2]) if student else None,
-    )
-
-
-def constant(teacher, base, tasks=12, positions=(1, 3, 1), **kwargs) -> PositionRecords:
-    """Every position of a role has the same tails."""
-    rows = [
-        (task, 0, role, index, teacher[role], base[role])
-        for task in range(tasks)
-        for role in range(len(teacher))
-        for index in range(positions[role])
-    ]
-    return records(rows, **kwargs)
-
-
-def ragged(seed: int, tasks: int = 15, student: bool = False) -> PositionRecords:
-    """Tasks with different numbers of rollouts and positions, heavy-tailed masses."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for task in range(tasks):
-        effect = rng.normal(0, 1, 3)
-        for rollout in range(rng.integers(1, 4)):
-            for role in range(3):
-                for index in range(rng.integers(1, 5) if role == 1 else 1):
-                    tails = np.exp(np.log([1e-3, 0.05, 4e-4]) + effect + rng.normal(0, 0.7, 3))
-                    rows.append((task * 7, rollout, role, index, *np.minimum(tails, 0.9)))
-    return records(rows, student=student)
+from harness.cliff.resample import MIN_TASKS
 
 
 def test_planted_constant_masses_come_back_exactly():
@@ -214,107 +166,6 @@ def test_position_calibration_finds_the_worst_index(seed):
     assert found.roles[1].lambda_star.value == pytest.approx(by_index[worst])
 
 
-def test_interval_agrees_with_a_plain_recomputation():
-    """The same resamples, with explicit loops and numerical derivatives instead of quadratic forms."""
-    data, resamples, seed = ragged(5), 200, 13
-    tasks = np.unique(data.task)
-    role = 1
-    sums = np.zeros((tasks.size, 3))
-    for k in np.flatnonzero(data.role == role):
-        t = int(np.searchsorted(tasks, data.task[k]))
-        sums[t] += (1, math.exp(data.teacher.low.log_tail[k]), math.exp(data.base.low.log_tail[k]))
-
-    def kappa(tail_p, tail_b):
-        z_p, z_b = math.log((1 - tail_p) / tail_p), math.log((1 - tail_b) / tail_b)
-        return float(reciprocal_excess(z_p, z_b, math.log(5)))
-
-    def value_and_error(weights):
-        n, tp, tb = weights @ sums
-        mp, mb = tp / n, tb / n
-        by_p = (kappa(mp * (1 + 1e-6), mb) - kappa(mp * (1 - 1e-6), mb)) / (2e-6 * mp)
-        by_b = (kappa(mp, mb * (1 + 1e-6)) - kappa(mp, mb * (1 - 1e-6))) / (2e-6 * mb)
-        influence = (by_p * (sums[:, 1] - mp * sums[:, 0]) + by_b * (sums[:, 2] - mb * sums[:, 0])) / n
-        return kappa(mp, mb), math.sqrt(weights @ influence**2)
-
-    everything = np.ones(tasks.size)
-    point, _ = value_and_error(everything)
-    left_out = np.array([value_and_error(everything - np.eye(tasks.size)[k])[0] for k in range(tasks.size)])
-    error = math.sqrt((tasks.size - 1) / tasks.size * ((left_out - left_out.mean()) ** 2).sum())
-    drawn = np.random.default_rng(seed).integers(tasks.size, size=(resamples, tasks.size))
-    sizes = []
-    for draw in drawn:
-        value, spread = value_and_error(np.bincount(draw, minlength=tasks.size).astype(float))
-        sizes.append((value - point) / spread)
-    above = float(np.quantile(sizes, 0.025, method="lower")) * error
-    # Equal-tailed or by |t|, whichever makes more of the tail that wasn't seen.
-    either = np.quantile(sizes, 0.975, method="higher"), np.quantile(np.abs(sizes), 0.95, method="higher")
-    below = float(max(either)) * error
-
-    found = estimate_calibration("role", data, CLIP, resamples=resamples, seed=seed)
-    star = found.roles[role].lambda_star
-    assert star.value == pytest.approx(1 + 1 / point, rel=1e-9)
-    assert star.low == pytest.approx(1 + 1 / (point - above), rel=1e-6)
-    assert star.high == pytest.approx(1 + 1 / (point - below), rel=1e-6)
-
-
-def test_95_percent_intervals_hold_the_planted_value():
-    """A reduced run of the benchmark: 200 data sets have a standard error of 1.5 points."""
-    shares = cliff_oracles.coverage(cliff_oracles.Planted(64), datasets=200, seed=77, resamples=300)
-    assert ((shares[:5] > 0.89) & (shares[:5] <= 0.995)).all()
-
-
-def test_choosing_the_smallest_of_tied_roles_keeps_its_level_on_the_unsafe_side():
-    tied = cliff_oracles.Planted(64, teacher_tails=(7e-4,) * 4, base_tails=(0.1,) * 4)
-    shares = cliff_oracles.coverage(tied, datasets=100, seed=78, resamples=300)
-    assert shares[-3] > 0.86
-    assert shares[-2] < 0.08
-
-
-@given(st.lists(st.floats(-5, 5), min_size=1, max_size=6), st.integers(0, 1000))
-def test_interval_of_the_largest_holds_the_largest_and_is_the_own_interval_of_a_single_one(points, seed):
-    rng = np.random.default_rng(seed)
-    point = np.array(points)
-    found = Studentized(
-        point=point, error=rng.uniform(0.1, 1, point.size), t=rng.standard_t(9, (200, point.size))
-    )
-    everyone = np.ones(point.size, dtype=bool)
-    low, high = found.interval_of_largest(everyone, 0.95)
-    assert low <= point.max() <= high
-    own_low, own_high = found.interval(0.95)
-    assert high >= own_high[np.argmax(point)]
-    if point.size == 1:
-        assert (low, high) == (own_low[0], own_high[0])
-
-
-def one_task_carries_the_tail(tasks=107, seed=0) -> PositionRecords:
-    """As measured between two small models: one of 107 answers holds 88 % of the teacher's tail at a role."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for task in range(tasks):
-        teacher = np.exp(rng.normal(math.log(2e-6), 1.0))
-        rows.append(
-            (task, 0, 0, 0, 3.4e-3 if task == 5 else teacher, np.exp(rng.normal(math.log(4e-4), 0.7)))
-        )
-        rows.append((task, 0, 1, 0, np.exp(rng.normal(math.log(1e-5), 0.7)), np.exp(rng.normal(-6, 0.7))))
-    return records(rows, roles=("list_close", "key"))
-
-
-def test_one_task_with_most_of_the_tail_widens_the_interval_only_towards_more_tail():
-    data = one_task_carries_the_tail()
-    found = estimate_cliff(data, CLIP).role
-    wild, calm = (role.lambda_star for role in found.roles)
-    at = data.role == 0
-    tails = np.exp(data.teacher.low.log_tail[at])
-    base = np.exp(data.base.low.log_tail[at]).mean()
-    # Without that task λ* would be here: the interval goes a little beyond, not to where no data point is.
-    without = lambda_star(1 - np.sort(tails)[:-1].mean(), 1 - base, 5.0)
-    assert wild.high is None
-    assert 1 + 0.6 * (without - 1) < wild.low < wild.value
-    # The smallest of the two isn't made vague by the other's resamples.
-    assert found.binding.role == "key"
-    assert found.lambda_star.high < calm.high + 0.5 * (calm.high - calm.low)
-
-
 def test_a_role_where_the_teacher_is_not_above_the_base_does_not_bind():
     found = estimate_cliff(constant((0.2, 1e-3, 1e-3), (0.1, 0.3, 0.2)), CLIP).role
     below = found.roles[0]
@@ -370,72 +221,6 @@ def test_each_reason_for_no_value_is_named():
     assert (absent.n_positions, absent.p.n, absent.p.estimate, absent.index) == (0, 0, None, None)
     # b = 1/2 needs no base: a degenerate base leaves that marker measured.
     assert found.role.roles[1].lambda_star_half.status == "finite"
-
-
-def test_a_single_task_with_all_the_tail_leaves_the_interval_open():
-    rows = [(task, 0, 0, 0, 1e-3 if task == 0 else 0.0, 0.1) for task in range(20)]
-    with np.errstate(divide="ignore"):
-        found = estimate_cliff(records(rows, roles=("open",)), CLIP).role.lambda_star
-    assert (found.low, found.high) == (1.0, None)
-
-
-def blurred(data: PositionRecords, seen: float) -> PositionRecords:
-    """What an engine sees that shows the class but only a share of the tail."""
-
-    def bounds(mass: ClassMass) -> MassBounds:
-        return MassBounds.from_seen(mass.log_mass, mass.log_tail + math.log(seen), rounding=0.0)
-
-    return PositionRecords(
-        roles=data.roles,
-        task=data.task,
-        rollout=data.rollout,
-        role=data.role,
-        index=data.index,
-        teacher=bounds(data.teacher.low),
-        base=bounds(data.base.low),
-        student=None if data.student is None else bounds(data.student.low),
-    )
-
-
-@pytest.mark.parametrize("seen", [0.5, 0.9, 0.999])
-def test_bounds_hold_the_exact_value_and_widen_the_interval(seen):
-    data = ragged(3, tasks=40, student=True)
-    sharp, blunt = (estimate_cliff(x, CLIP) for x in (data, blurred(data, seen)))
-    assert not blunt.exact
-    for name in ("role", "position", "sequence"):
-        for a, b in zip(sharp.under(name).roles, blunt.under(name).roles, strict=True):
-            if name == "position" and a.index != b.index:
-                continue
-            assert b.lambda_star.identified_low <= a.lambda_star.value <= b.lambda_star.identified_high
-            off = 1e-12  # the readings that are equal but for the order of their sums
-            assert b.p.low - off <= a.p.low < a.p.high <= b.p.high + off
-            assert b.b.low - off <= a.b.low < a.b.high <= b.b.high + off
-            assert b.lambda_star.low <= a.lambda_star.low + off
-            assert b.lambda_star.high is None or b.lambda_star.high >= a.lambda_star.high - off
-            assert b.clip_margin.low <= a.clip_margin.low * (1 + off)
-            assert a.clip_margin.low < a.clip_margin.high <= b.clip_margin.high * (1 + off)
-            assert a.lambda_star.identified_width == 0
-            assert b.lambda_star.identified_width is None or b.lambda_star.identified_width > 0
-
-
-def test_a_teacher_tail_that_was_not_seen_at_all_leaves_lambda_star_open_below():
-    data = blurred(constant((1e-3, 1e-3, 1e-3), (0.1, 0.3, 0.2)), seen=0.9)
-    unseen = MassBounds.from_seen(
-        np.full(data.task.size, math.log(0.999)), np.full(data.task.size, -math.inf)
-    )
-    hidden = PositionRecords(data.roles, data.task, data.rollout, data.role, data.index, unseen, data.base)
-    found = estimate_cliff(hidden, CLIP).role
-    assert found.lambda_star.low == 1.0
-    assert found.lambda_star.value > 1.0
-    assert found.binding.p.high == 1.0
-
-
-def test_bounds_from_seen_masses():
-    bounds = MassBounds.from_seen(np.log([0.7, 0.98]), np.log([0.2, 0.02]), rounding=1e-7)
-    np.testing.assert_allclose(np.exp(bounds.low.log_tail), [0.3 + 1e-7, 0.02 + 1e-7], rtol=1e-9)
-    np.testing.assert_allclose(np.exp(bounds.high.log_tail), [0.2, 0.02], rtol=1e-9)
-    np.testing.assert_allclose(np.exp(bounds.high.log_mass), [0.8, 0.98], rtol=1e-9)
-    np.testing.assert_allclose(np.exp(bounds.middle().log_tail), [0.25 + 5e-8, 0.02 + 5e-8], rtol=1e-9)
 
 
 def test_student_margin_is_its_tail_against_the_clip_edge():

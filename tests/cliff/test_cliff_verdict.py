@@ -209,6 +209,26 @@ def test_missing_rollouts_are_counted_by_the_square_root_law():
     assert assess(estimate, 1.01, limits=Limits(grid=2 * width)).more.tasks == 0
 
 
+def test_only_a_wide_interval_in_the_way_is_said_with_the_grid_that_would_do():
+    estimate = estimate_cliff(draw(tasks=20, spread=1.2), known_clip(5.0))
+    star = estimate.role.lambda_star
+    wide = Limits(grid=0.4 * star.width)
+    for lam, side in ((star.low - 0.01, "left"), (star.value, "on_cliff"), (star.high + 0.01, "right")):
+        assert f"the verdict would be {side}" in assess(estimate, lam, limits=wide).explanation
+        assert assess(estimate, lam, limits=Limits(grid=1.001 * star.width)).verdict == side
+    strict = Limits(grid=wide.grid, least_teacher_mass=1.0)
+    assert "the verdict would be" not in assess(estimate, star.value, limits=strict).explanation
+
+
+def test_inside_the_region_is_not_called_a_kept_contract():
+    """A collapsed student is inside the region: the region bounds how sure it is, not how often right."""
+    collapsed = assess(estimate_cliff(draw(student=(0.3, 0.3)), known_clip(5.0)), 1.01)
+    assert collapsed.observed == "left"
+    assert "not how often it keeps the contract" in collapsed.explanation
+    surer = assess(estimate_cliff(draw(student=(1e-5, 1e-5)), known_clip(5.0)), 1.01)
+    assert "not how often it keeps the contract" not in surer.explanation
+
+
 def test_no_number_of_rollouts_mends_what_the_top_k_hides():
     estimate = estimate_cliff(draw(unseen=0.5, tasks=60), known_clip(5.0))
     hidden = estimate.role.lambda_star.identified_width

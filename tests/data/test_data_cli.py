@@ -57,6 +57,11 @@ def test_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert Path(row["path"]) == datasets_root() / "fashion-mini"
 
 
+def test_a_list_in_a_pipe_keeps_its_paths_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    assert str(datasets_root() / "fashion-mini") in capsys.readouterr().out
+
+
 def test_check_prints_each_bad_row(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "tasks.jsonl"
     good = (datasets_root() / "fashion-mini" / "test.jsonl").read_text(encoding="utf-8").splitlines()

@@ -68,6 +68,17 @@ def test_every_problem_of_a_row_is_named(tmp_path: Path) -> None:
     assert {problem.field for problem in bad} == {"relevance[0]", "extra", "candidates[1].title"}
 
 
+def test_a_list_is_not_called_short_for_its_bad_members(tmp_path: Path) -> None:
+    row = good_row(2)
+    for candidate in row["candidates"]:
+        candidate["item_id"] = 7
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps(row))
+    (bad,) = read_rows(file)
+    assert isinstance(bad, tuple)
+    assert [problem.field for problem in bad] == ["candidates[0].item_id", "candidates[1].item_id"]
+
+
 def test_what_is_allowed(tmp_path: Path) -> None:
     rows = [
         good_row(2),

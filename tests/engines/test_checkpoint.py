@@ -154,6 +154,12 @@ def test_what_is_not_a_checkpoint_is_refused_in_one_line(folder: Path, tmp_path:
     assert "can't be read as JSON" in refused(empty)
 
 
+def test_the_folder_of_a_training_run_names_the_checkpoint_in_it(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(folder, run / "checkpoint")
+    assert f"a training run's is {run / 'checkpoint'}" in refused(run)
+
+
 def test_incomplete_downloads_are_refused(folder: Path) -> None:
     index = folder / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}))

@@ -65,6 +65,11 @@ def test_json(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert difference["difference"]["estimate"] == pytest.approx(strict[1] - strict[0])
 
 
+def test_json_needs_no_file(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(runs / "sft"), str(runs / "student"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["report"] is None
+
+
 def test_what_is_refused(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sft, student, out = runs / "sft", runs / "student", tmp_path / "report.html"
     fails(capsys, 2, "-o FILE", sft, student)

@@ -1,0 +1,114 @@
+"""Which runs may be compared, and what of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from gate_runs import make_run, write_tasks
+from stored_runs import mixed, policy
+
+from harness.errors import RunMismatchError
+from harness.gate import PolicyError, decide
+from harness.gate.comparability import compare_manifests
+from harness.runs import Manifest, Run
+
+
+def test_a_rule_with_baseline_needs_one(one: Run) -> None:
+    with pytest.raises(PolicyError, match="--baseline RUN"):
+        decide(one, policy("parse_validity.strict >= baseline"))
+
+
+def test_an_unused_baseline_is_noted(one: Run, two: Run) -> None:
+    assert "no rule" in decide(one, policy("parse_validity.strict >= 0.5"), two).notes[0]
+
+
+def test_a_metric_without_tasks_cannot_be_paired(one: Run, two: Run) -> None:
+    with pytest.raises(PolicyError, match="isn't known by task"):
+        decide(one, policy("ndcg_at_1.chance >= baseline"), two)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"samples": 2, "temperature": 0.5}, "samples_per_task"),
+        ({"max_tokens": 7}, "sampling.max_tokens"),
+        ({"contract": {"key": "order"}}, "contract.key"),
+        ({"limit": 60}, "tasks: 60"),
+    ],
+)
+def test_unlike_runs_are_refused(
+    one: Run, folder: Path, data: Path, changes: dict[str, object], field: str
+) -> None:
+    samples = int(changes.pop("samples", 1))  # type: ignore[call-overload]
+    other = make_run(folder / field, mixed(7, samples=samples), data=data, **changes)
+    rules = policy("parse_validity.strict >= baseline - 0.5")
+    with pytest.raises(RunMismatchError, match=field):
+        decide(one, rules, other)
+    assert field in decide(one, rules, other, common=True).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "differs"),
+    [
+        ("", "prompt_version", "other", True),
+        ("dataset", "sha256", "other", True),
+        ("sampling", "temperature", 0.7, True),
+        ("sampling", "top_p", 0.7, True),
+        ("sampling", "constrained", True, True),
+        ("contract", "id_style", "string", True),
+        ("contract", "extra_keys", True, True),
+        ("engine", "name", "vllm", False),
+        ("engine", "version", "9", False),
+        ("engine", "tokenizer_sha256", "other", False),
+        ("engine", "chat_template_sha256", "only one side knows it", False),
+        ("sampling", "seed", 9, False),
+        ("engine", "checkpoint", "other", None),
+        ("engine", "weights_sha256", "other", None),
+    ],
+)
+def test_which_fields_matter(one: Run, part: str, name: str, value: object, differs: bool | None) -> None:
+    """True: not comparable; False: a remark; None: expected to differ."""
+    content = json.loads(one.manifest.model_dump_json())
+    (content[part] if part else content)[name] = value
+    found = compare_manifests(one.manifest, Manifest.model_validate(content))
+    assert len(found.differences) == (differs is True)
+    assert len(found.remarks) == (differs is False)
+    assert all(name in line for line in (*found.differences, *found.remarks))
+
+
+def test_two_known_chat_templates_must_agree(one: Run) -> None:
+    def with_template(sha256: str) -> Manifest:
+        engine = one.manifest.engine.model_copy(update={"chat_template_sha256": sha256})
+        return one.manifest.model_copy(update={"engine": engine})
+
+    found = compare_manifests(with_template("a"), with_template("b"))
+    assert found.differences == ("engine.chat_template_sha256: b → a",)
+
+
+def test_a_seed_need_not_be_the_same(one: Run, folder: Path, data: Path) -> None:
+    other = make_run(folder / "seed", mixed(8), data=data, seed=5)
+    result = decide(one, policy("parse_validity.strict >= baseline - 0.5"), other)
+    assert any("sampling.seed: 5 → 0" in note for note in result.notes)
+
+
+def test_only_tasks_with_the_same_content_are_common(one: Run, folder: Path) -> None:
+    """The other dataset has 40 of the tasks; ten of them under other titles."""
+    lines = (one.path / "tasks.jsonl").read_text().splitlines()[:40]
+    lines[:10] = [line.replace("Thing 1", "Something else") for line in lines[:10]]
+    other_data = folder / "other.jsonl"
+    other_data.write_text("\n".join(lines) + "\n")
+    other = make_run(folder / "other", mixed(9, tasks=40), data=other_data)
+    rules = policy("parse_validity.strict >= baseline - 0.5")
+    with pytest.raises(RunMismatchError, match=r"dataset\.sha256"):
+        decide(one, rules, other)
+    result = decide(one, rules, other, common=True)
+    assert result.rules[0].estimate is not None
+    assert result.rules[0].estimate.n == 30
+    assert "30 common tasks" in result.notes[0]
+
+
+def test_no_common_task_is_said(one: Run, folder: Path) -> None:
+    other_data = write_tasks(folder / "salted.jsonl", 20, salt=" salted")
+    other = make_run(folder / "salted", mixed(10, tasks=20), data=other_data)
+    with pytest.raises(RunMismatchError, match="no task in common"):
+        decide(one, policy("parse_validity.strict >= baseline"), other, common=True)
