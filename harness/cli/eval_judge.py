@@ -83,8 +83,8 @@ def judge_evaluated(config: JudgeConfig, run: Path, console: Console) -> JudgeRe
     Raises:
         IncompleteError: judging stopped half-way; the same command goes on.
     """
-    from harness.cli.judge_progress import listening
+    from harness.cli.judge_progress import listening_to_judge
     from harness.judge import judge
 
-    with listening(console) as on_progress:
+    with listening_to_judge(console) as on_progress:
         return judge(config.model_copy(update={"run": run}), on_progress)

@@ -77,7 +77,7 @@ def judge_command(
 
 
 def _judge(config: JudgeConfig, as_machine: bool) -> None:
-    from harness.cli.judge_progress import listening
+    from harness.cli.judge_progress import listening_to_judge
     from harness.cli.listening import error_console
     from harness.judge import judge
     from harness.runs import load
@@ -85,7 +85,7 @@ def _judge(config: JudgeConfig, as_machine: bool) -> None:
     console = error_console()
     if config.endpoint and config.endpoint.startswith("http://") and not _is_local(config.endpoint):
         console.print(f"{config.endpoint} isn't encrypted: the key and the titles travel in the clear")
-    with listening(console) as on_progress:
+    with listening_to_judge(console) as on_progress:
         try:
             result = judge(config, on_progress)
         except IncompleteError:
