@@ -2,7 +2,7 @@
 
 Makes everything again from the stored results of all runs; nothing is trained.
 
-Run: python benchmarks/cliff_measured.py [--sweep DIR …] [--picture docs/cliff.svg] [--export DIR]
+Run: python benchmarks/cliff_measured.py [--sweep DIR …] [--pictures docs] [--export DIR]
 """
 
 from __future__ import annotations
@@ -19,15 +19,34 @@ from harness.cli.sweep_tables import print_analysis, print_lock, print_report
 from harness.errors import RunMismatchError
 from harness.opd.prereg_check import check
 from harness.opd.prereg_model import PreregLock, read_lock
-from harness.opd.sweep_analysis import ArmAnalysis, SweepAnalysis, analyse
+from harness.opd.sweep_analysis import SweepAnalysis, analyse
 from harness.opd.sweep_folder import LOCK, SWEEP, SweepFolder
 from harness.opd.sweep_plot import draw_sweep
 from harness.opd.sweep_results import TABLE, read_results, write_table
 
 STORED = Path(__file__).parent / "results" / "cliff-measured"
 WIDTH = 116
-# Lines of the picture: these arms, in this order.
-PICTURED = ("c1.5", "c5", "mask-c1.5", "mask-c5", "mask-c5-slow")
+ONE_CLASS = "one-class"
+# File, headline, and its lines: arm and sweep. The sweeps of a picture share checkpoints and evaluation.
+Lines = tuple[tuple[str, str], ...]
+PICTURES: tuple[tuple[str, str, Lines], ...] = (
+    (
+        "cliff-one-class.svg",
+        "Teacher and base differ in one class of tokens: collapse over λ, and λ* as locked before",
+        tuple((arm, ONE_CLASS) for arm in ("c1.5", "c5", "c1.5-slow", "c1.5-fast", "c1.5-fresh")),
+    ),
+    (
+        "cliff.svg",
+        "Collapse over λ, and λ* as it was locked before",
+        (
+            ("c1.5", "ppo-clip"),
+            ("c5", "ppo-clip"),
+            ("mask-c1.5", "mask"),
+            ("mask-c5", "mask-fine"),
+            ("mask-c5-slow", "mask-fine"),
+        ),
+    ),
+)
 CLIPS = {"differentiated": "PPO clip", "detached": "hard mask"}
 
 
@@ -59,33 +78,33 @@ def export(folder: Path, target: Path) -> None:
     write_table(read_results(folder), target / TABLE)
 
 
-def picture(shown: list[tuple[PreregLock, SweepAnalysis]]) -> str:
-    """One picture of all sweeps; they share checkpoints and evaluation set, and with them the threshold."""
-    thresholds = {analysis.threshold for _, analysis in shown}
+def picture(shown: dict[str, tuple[PreregLock, SweepAnalysis]], headline: str, lines: Lines) -> str:
+    """Arms of sweeps that share checkpoints and evaluation set, and with them the collapse threshold."""
+    thresholds = {shown[sweep][1].threshold for _, sweep in lines}
     if len(thresholds) != 1:
         raise SystemExit(f"sweeps with different collapse thresholds {thresholds} don't go into one picture")
-    arms: dict[str, ArmAnalysis] = {}
-    for locked, analysis in shown:
+    chosen = []
+    for name, sweep in lines:
+        locked, analysis = shown[sweep]
         clip = CLIPS[locked.plan.training.ratio_gradient]
-        # The same arm in two sweeps: the later one has more runs.
-        arms |= {arm.arm: dataclasses.replace(arm, arm=clip) for arm in analysis.arms}
-    chosen = tuple(arms[name] for name in PICTURED if name in arms)
-    merged = dataclasses.replace(shown[0][1], arms=chosen)
-    return draw_sweep(merged, shown[0][0].predictions, "Collapse over λ, and λ* as it was locked before")
+        chosen += [dataclasses.replace(arm, arm=clip) for arm in analysis.arms if arm.arm == name]
+    locked, analysis = shown[lines[0][1]]
+    return draw_sweep(dataclasses.replace(analysis, arms=tuple(chosen)), locked.predictions, headline)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sweep", type=Path, nargs="+", help="folders of sweeps, or of what --export wrote")
-    parser.add_argument("--picture", type=Path, help="SVG file to write")
+    parser.add_argument("--pictures", type=Path, help="folder for the SVG files")
     parser.add_argument("--export", type=Path, help="folder for the compact copies, one folder a sweep")
     given = parser.parse_args()
     folders = given.sweep or sorted(file.parent for file in STORED.glob(f"*/{LOCK}"))
     console = Console(width=WIDTH)
-    shown = [show(folder, console) for folder in folders]
-    if given.picture is not None:
-        given.picture.write_text(picture(shown), encoding="utf-8")
-        console.print(f"picture: {given.picture}")
+    shown = {folder.name: show(folder, console) for folder in folders}
+    if given.pictures is not None:
+        for file, headline, lines in PICTURES:
+            (given.pictures / file).write_text(picture(shown, headline, lines), encoding="utf-8")
+            console.print(f"picture: {given.pictures / file}")
     if given.export is not None:
         for folder in folders:
             export(folder, given.export / folder.name)

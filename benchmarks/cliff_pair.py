@@ -45,7 +45,8 @@ def optimisation(steps: int, learning_rate: float, seed: int) -> Optimisation:
 
 def overlong_examples(n: int, share: float, tokenizer: ChatTokenizer, seed: int) -> list[Example]:
     """Prompt → ideal answer, and in a share of them one id more, drawn from those already listed."""
-    draw = random.Random(seed)
+    draw, eos = random.Random(seed), tokenizer.eos_token_id
+    assert eos is not None
     examples = []
     for task in generate_tasks("train", n, seed=seed):
         ranking = ideal_ranking(task.relevance)
@@ -53,7 +54,7 @@ def overlong_examples(n: int, share: float, tokenizer: ChatTokenizer, seed: int)
             ranking = (*ranking, draw.choice(ranking))
         (prompt,) = tokenizer.encode([render_prompt(task, DEFAULT)])
         answer = tokenizer.tokenizer(answer_text(ranking, DEFAULT), add_special_tokens=False)["input_ids"]
-        examples.append(completion_example(prompt, (*answer, tokenizer.eos_token_id)))
+        examples.append(completion_example(prompt, (*answer, eos)))
     return examples
 
 

@@ -52,9 +52,9 @@ def print_report(report: PreregReport, console: Console) -> None:
     """Results, then hit or miss per test; a miss is a result like any other."""
     print_analysis(report.analysis, console)
     table = _table(f"Locked {report.lock.locked}, first run {report.first_run or 'none yet'}")
+    # Questions stand below the table: beside five columns a terminal of 80 has no room for words.
     for heading in ("test", "arm", "window", "measured", "outcome"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("question")
     for outcome in report.outcomes:
         test = outcome.test
         table.add_row(
@@ -63,9 +63,10 @@ def print_report(report: PreregReport, console: Console) -> None:
             _window(test.window),
             "–" if outcome.measured is None else onset_text(outcome.measured),
             Text(outcome.outcome.replace("_", " "), style=_OUTCOME_STYLE[outcome.outcome]),
-            test.question,
         )
     console.print(table)
+    for name, question in dict.fromkeys((one.test.name, one.test.question) for one in report.outcomes):
+        console.print(Text(f"{name}: {question}"))
 
 
 def onset_text(onset: OnsetEstimate) -> str:
