@@ -5,8 +5,9 @@ follow. The training logs hold q, so the two can be looked at apart. This table 
 of after the runs.
 
 Examples:
-    python benchmarks/cliff_mechanism.py                  the stored readings
-    python benchmarks/cliff_mechanism.py --export SWEEP   read a sweep's logs, and store them
+    python benchmarks/cliff_mechanism.py                    the stored readings of one-class
+    python benchmarks/cliff_mechanism.py one-class-long     of another sweep
+    python benchmarks/cliff_mechanism.py --export FOLDER    read a sweep's logs, and store them
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from harness.opd.prereg_model import read_lock
 from harness.opd.sweep_folder import LOCK, SweepFolder, read_record
 from harness.opd.sweep_results import read_results
 
-STORED = Path(__file__).parent / "results" / "cliff-measured" / "one-class"
+STORED = Path(__file__).parent / "results" / "cliff-measured"
 FILE = "binding.csv"
 
 
@@ -134,11 +135,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--export", type=Path, metavar="SWEEP")
+    parser.add_argument("name", nargs="?", default="one-class", help="of a stored sweep")
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="of that sweep, with its logs")
     given = parser.parse_args()
+    file = STORED / given.name / FILE
     if given.export is not None:
-        store(readings(given.export), STORED / FILE)
-    show(stored(STORED / FILE), Console(width=116))
+        store(readings(given.export), file)
+    show(stored(file), Console(width=116))
 
 
 if __name__ == "__main__":
