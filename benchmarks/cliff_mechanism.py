@@ -62,10 +62,11 @@ def readings(folder: Path) -> list[Reading]:
     for result in read_results(folder):
         log = sweep.run(by_name[result.arm, result.lam, result.seed]) / "train" / "train.jsonl"
         steps = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-        last = [step for step in steps if step["roles"]][-1]
         assert result.clip is not None
         assert result.strict is not None
         role = binding[result.clip]
+        # Where a student has collapsed, no rollout may reach the role any more: the last that did.
+        last = [step for step in steps if role in (step["roles"] or {})][-1]
         masses = last["roles"][role]
         found.append(
             Reading(
