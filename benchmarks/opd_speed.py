@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.evaluate.progress import Progress
+from harness.progress import Progress
 
 RATE = 1e-12
 LAMBDA = 1.25

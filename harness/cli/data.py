@@ -150,7 +150,7 @@ def fashion_mini(split: Any, n: int | None, seed: int | None, out: Path, as_mach
 @contextmanager
 def _progress() -> Iterator[Progress]:
     from harness.cli.listening import error_console, listening
-    from harness.evaluate.progress import Progress as Report
+    from harness.progress import Progress as Report
 
     with listening(error_console()) as on_progress:
         yield lambda stage, done, total: on_progress(Report(stage, done, total))

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from harness.cli.listening import listening
-from harness.evaluate.progress import Progress
 from harness.judge import JudgeProgress
 from harness.judge.config import OnJudgeProgress
+from harness.progress import Progress
 
 
 @contextmanager

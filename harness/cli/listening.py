@@ -20,8 +20,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from harness.evaluate.progress import OnProgress
-from harness.evaluate.progress import Progress as Report
+from harness.progress import OnProgress
+from harness.progress import Progress as Report
 
 _SECONDS_BETWEEN_LINES = 10.0
 

@@ -19,9 +19,9 @@ from harness.errors import DataError, IncompleteError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.plan import Prompt, plan_requests
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.evaluate.scoring import TaskScorer, summarise_run
 from harness.judge.metrics import merge_rubric_metrics
+from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES
 from harness.runs.manifest import (

@@ -13,7 +13,6 @@ import numpy as np
 from harness.contract import FAILURE_CODES, Contract, ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.judge.metrics import merge_rubric_metrics
 from harness.metrics import (
     NO_CODE,
@@ -25,6 +24,7 @@ from harness.metrics import (
     ndcg_at,
     summarise,
 )
+from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES, read_manifest, read_tasks
 from harness.stats import Estimate

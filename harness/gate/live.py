@@ -10,7 +10,6 @@ import numpy as np
 
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
-from harness.evaluate.progress import OnProgress, ignore
 from harness.gate.comparability import Pairing, pair_runs
 from harness.gate.decide import conclude, describe
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
@@ -21,6 +20,7 @@ from harness.gate.result import GateResult, LiveFacts, RuleResult, Verdict
 from harness.gate.sequential_rule import SampleValues, SequentialRule
 from harness.gate.settle import Levels, settle, settle_word, verdict_at
 from harness.gate.tables import incomplete, is_informative, tabulate
+from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
 from harness.stats import holm
 

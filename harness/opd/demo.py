@@ -12,11 +12,11 @@ from harness.errors import EngineUnavailableError
 from harness.evaluate.cliff_job import CliffConfig, CliffReport, cliff_of_run
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.gate import GateResult, Policy, decide
 from harness.gate.record import write_record
 from harness.opd.config import OPDConfig
 from harness.opd.zoo import MEMBERS
+from harness.progress import OnProgress, Progress, ignore
 from harness.report import ReportConfig, report, write_document
 from harness.runs import Run
 

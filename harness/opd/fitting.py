@@ -17,10 +17,10 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from harness.engines.checkpoint import Checkpoint
 from harness.errors import EngineUnavailableError
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.examples import Example
 from harness.opd.optimisation import Optimisation, Placement, TrainingStep
 from harness.opd.training import train
+from harness.progress import OnProgress, Progress, ignore
 
 LOG = "train.jsonl"
 # What belongs to a checkpoint besides config and weights; copied byte for byte, so that the hashes of

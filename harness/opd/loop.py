@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError, RunMismatchError
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.config import OPDConfig, OPDRun
 from harness.opd.fitting import unfinished_folder
 from harness.opd.guard import GuardReading, LambdaGuard, RoleReading, read_roles
@@ -28,6 +27,7 @@ from harness.opd.round import Round
 from harness.opd.rounds import Rounds, load_dataset
 from harness.opd.run_folder import RunFolder
 from harness.opd.update import DivergenceError, StudentUpdates, Update
+from harness.progress import OnProgress, Progress, ignore
 
 STAGE = "distilling"
 

@@ -11,12 +11,12 @@ from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.cliff_job import CliffConfig, measure_cliff
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
-from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.prereg_model import ClipPrediction, PreregLock, RolePrediction, Window
 from harness.opd.prereg_tests import make_tests
 from harness.opd.sweep_code import ANALYSIS, PREDICTION, TRAINING, code_hashes
 from harness.opd.sweep_folder import SweepFolder, checkpoint_hashes, write_atomically
 from harness.opd.sweep_plan import SweepPlan, evaluation_config
+from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_git, describe_host, installed_packages, now
 
 # Scores of teacher and base don't depend on λ; the job wants one all the same.

@@ -11,8 +11,8 @@ from harness.contract import DEFAULT
 from harness.data.fashion_mini import generate_tasks
 from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
-from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.optimisation import Optimisation, Placement
+from harness.progress import OnProgress, ignore
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

@@ -16,7 +16,6 @@ from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.errors import DataError
 from harness.evaluate.cliff_job.positions import Walker
-from harness.evaluate.progress import OnProgress, Progress
 from harness.opd.behaviour import draw_with_student, draw_with_vllm
 from harness.opd.config import OPDConfig
 from harness.opd.fitting import unfinished_folder
@@ -28,6 +27,7 @@ from harness.opd.records import join_records, select_records
 from harness.opd.rollout import Rollout, open_drawer, read_rollouts, round_orders
 from harness.opd.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.scoring import Layout, Positions, Scores, score
+from harness.progress import OnProgress, Progress
 
 PROBE_TOKENS = 8
 

@@ -19,10 +19,10 @@ from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
-from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.examples import sft_examples
 from harness.opd.fitting import fit_checkpoint, unfinished_folder
 from harness.opd.optimisation import Optimisation, Placement, TrainingStep
+from harness.progress import OnProgress, ignore
 
 RECORD = "train.json"
 

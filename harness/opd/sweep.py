@@ -13,7 +13,6 @@ from pathlib import Path
 import filelock
 
 from harness.errors import HarnessError, IncompleteError
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.sweep_analysis import SweepAnalysis, analyse
 from harness.opd.sweep_folder import (
     SweepFolder,
@@ -24,6 +23,7 @@ from harness.opd.sweep_folder import (
 )
 from harness.opd.sweep_plan import SweepPlan, SweepRun
 from harness.opd.sweep_results import TABLE, read_results, write_table
+from harness.progress import OnProgress, Progress, ignore
 
 ANALYSIS = "analysis.json"
 _POLL_SECONDS = 1.0

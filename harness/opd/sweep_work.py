@@ -12,13 +12,13 @@ import filelock
 
 from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
-from harness.evaluate.progress import OnProgress, Progress, ignore
 from harness.opd.config import OPDConfig
 from harness.opd.loop import prepare_rollouts, train_opd
 from harness.opd.sweep_folder import SweepFolder, write_atomically
 from harness.opd.sweep_plan import SweepPlan, SweepRun, evaluation_config, training_config
 from harness.opd.sweep_results import SweepResult
 from harness.opd.update import DivergenceError
+from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run
 from harness.runs.manifest import now
 from harness.stats import Estimate

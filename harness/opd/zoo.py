@@ -11,10 +11,10 @@ from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
 from harness.engines.zoo import PREFIX
 from harness.errors import HarnessError
-from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.config import OPDConfig, opd_optimisation
 from harness.opd.optimisation import Optimisation
 from harness.opd.recipe import PLACEMENT, TinyRecipe, build_tiny
+from harness.progress import OnProgress, ignore
 
 # Sums in another order round otherwise, and weights drift apart: the same number of threads everywhere.
 THREADS = 1

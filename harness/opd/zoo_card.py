@@ -15,8 +15,8 @@ from harness.engines.checkpoint import find_checkpoint
 from harness.engines.config import EngineConfig, installed_version
 from harness.errors import DataError
 from harness.evaluate import EvalConfig, evaluate
-from harness.evaluate.progress import OnProgress, ignore
 from harness.opd.zoo import MEMBERS
+from harness.progress import OnProgress, ignore
 from harness.stats import Estimate
 
 RECORD = "train.json"

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from harness.cli.listening import listening
-from harness.evaluate.progress import Progress
+from harness.progress import Progress
 
 
 def lines_of(*reports: Progress) -> list[str]:

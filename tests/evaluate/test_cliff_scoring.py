@@ -12,7 +12,7 @@ from harness.errors import DataError
 from harness.evaluate.cliff_job.positions import Rollout, Walk
 from harness.evaluate.cliff_job.score_log import ScoreLog
 from harness.evaluate.cliff_job.scoring import MAX_TOP_K, Scoring
-from harness.evaluate.progress import ignore
+from harness.progress import ignore
 
 
 def scoring(tmp_path: Path, vocabulary: int, max_top_k: int | None = None, tokens: int = 4) -> Scoring:

@@ -15,11 +15,11 @@ from gate_runs import BAD, answers, config, good, make_run, write_outputs, write
 from harness.engines.config import EngineConfig
 from harness.errors import IncompleteError, RunMismatchError
 from harness.evaluate import EvalConfig, evaluate
-from harness.evaluate.progress import Progress
 from harness.gate import GateResult, Policy, PolicyError, decide
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions, decide_live
 from harness.gate.sequential_rule import SequentialRule
+from harness.progress import Progress
 from harness.runs import Run, Sample, load
 from harness.stats import SequentialTest
 

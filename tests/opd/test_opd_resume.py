@@ -16,8 +16,8 @@ import pytest
 from opd_family import BATCH, family_config
 
 from harness.errors import IncompleteError, RunMismatchError
-from harness.evaluate.progress import Progress
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
+from harness.progress import Progress
 
 torch = pytest.importorskip("torch")
 

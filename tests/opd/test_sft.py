@@ -15,11 +15,11 @@ from harness.data.prompt import render_prompt
 from harness.data.writing import write_tasks
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
-from harness.evaluate.progress import Progress
 from harness.opd.examples import completion_example, ideal_ranking
 from harness.opd.optimisation import Optimisation
 from harness.opd.recipe import family_tokenizer
 from harness.opd.tiny import write_untrained_checkpoint
+from harness.progress import Progress
 
 pytestmark = pytest.mark.model
 

@@ -153,11 +153,11 @@ def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp
 
 def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
     """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
-    from harness.evaluate.progress import Progress
     from harness.opd.loop import train_opd
     from harness.opd.sweep import begin
     from harness.opd.sweep_plan import read_plan, training_config
     from harness.opd.sweep_work import make_run
+    from harness.progress import Progress
 
     def interrupt(progress: Progress) -> None:
         if progress.stage == "distilling":

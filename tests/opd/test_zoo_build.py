@@ -10,12 +10,12 @@ import pytest
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.zoo import resolved
 from harness.errors import HarnessError
-from harness.evaluate.progress import Progress
 from harness.opd.config import OPDConfig, opd_optimisation
 from harness.opd.optimisation import Optimisation
 from harness.opd.recipe import PLACEMENT, TinyRecipe
 from harness.opd.zoo import MEMBERS, SHIPPED, Member, build_member
 from harness.opd.zoo_card import weights_sha256
+from harness.progress import Progress
 
 pytestmark = pytest.mark.model
 

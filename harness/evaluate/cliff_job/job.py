@@ -28,7 +28,7 @@ from harness.evaluate.cliff_job.report import CliffReport, token_strip
 from harness.evaluate.cliff_job.score_log import ScoreLog
 from harness.evaluate.cliff_job.scoring import ModelScores, Scoring, position_records
 from harness.evaluate.job import evaluate
-from harness.evaluate.progress import OnProgress, Progress, ignore
+from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run, RunDirectory
 
 ROLLOUTS = "rollouts"

@@ -21,7 +21,7 @@ from harness.evaluate.cliff_job.config import ModelRole
 from harness.evaluate.cliff_job.positions import Rollout
 from harness.evaluate.cliff_job.report import ModelCost
 from harness.evaluate.cliff_job.score_log import ScoreLog
-from harness.evaluate.progress import OnProgress, Progress
+from harness.progress import OnProgress, Progress
 
 # A server refuses more than its --max-logprobs, 20 by default; an embedded vLLM takes any number.
 MAX_TOP_K = {"vllm": 1280}
