@@ -1,7 +1,6 @@
 """Engines turn prompts into text; each lives in one module that alone imports its library."""
 
 from harness.engines.base import (
-    ClassLogMasses,
     Engine,
     EngineInfo,
     Generation,
@@ -13,7 +12,6 @@ from harness.engines.base import (
 from harness.engines.config import EngineConfig, choose_engine, open_engine
 
 __all__ = [
-    "ClassLogMasses",
     "Engine",
     "EngineConfig",
     "EngineInfo",

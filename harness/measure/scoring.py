@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords
+from harness.cliff import MassBounds, PositionRecords
 from harness.contract.automaton import ROLES
 from harness.engines import Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import CHUNK, ClassScores, score_classes
@@ -91,7 +91,7 @@ class Scoring:
             self._score(name, engine, scorer, requests, scores)
         ordered = [scores[request.key] for request in requests]
         return ModelScores(
-            masses=_joined([one.masses for one in ordered]),
+            masses=MassBounds.concat([one.masses for one in ordered]),
             logprobs=np.concatenate([one.logprobs for one in ordered]),
             cost=ModelCost(
                 roles=tuple(roles),
@@ -204,16 +204,3 @@ def position_records(
         step=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
         cut=np.repeat(np.array([not rollout.walk.finished for rollout in rollouts], dtype=bool), lengths),
     )
-
-
-def _joined(parts: Sequence[MassBounds]) -> MassBounds:
-    def whole(masses: Sequence[ClassMass]) -> ClassMass:
-        return ClassMass(
-            np.concatenate([mass.log_mass for mass in masses]),
-            np.concatenate([mass.log_tail for mass in masses]),
-        )
-
-    low = whole([part.low for part in parts])
-    if all(part.is_exact for part in parts):
-        return MassBounds.exact(low)
-    return MassBounds(low, whole([part.high for part in parts]))

@@ -11,7 +11,6 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.cliff import ClassMass, PositionRecords
-from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.errors import DataError
@@ -24,7 +23,6 @@ from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_student, draw_with_vllm
 from harness.opd.rounds.drawing import Rollout, open_drawer, read_rollouts, round_orders
 from harness.opd.rounds.packing import Packed, pack
-from harness.opd.rounds.records import join_records, select_records
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.rounds.scoring import Layout, Positions, Scores, score
 from harness.progress import OnProgress, Progress
@@ -43,8 +41,6 @@ def load_dataset(config: OPDConfig) -> LoadedDataset:
 
 class Rounds:
     """Makes the rounds of a run, this process's share of each."""
-
-    roles = ROLES
 
     def __init__(
         self,
@@ -168,18 +164,17 @@ class Rounds:
         """Structural positions of some of this process's rollouts."""
         assert self._current is not None
         starts, tokens = self._current.layout.starts, self._current.positions.tokens
-        return select_records(self._current.records, (tokens >= starts[first]) & (tokens < starts[last]))
+        return self._current.records[(tokens >= starts[first]) & (tokens < starts[last])]
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
-        return join_records(gather_object([records])) if self._accelerator.num_processes > 1 else records
+        alone = self._accelerator.num_processes == 1
+        return records if alone else PositionRecords.concat(gather_object([records]))
 
     def gathered_masses(self, masses: Sequence[ClassMass]) -> ClassMass:
         """Masses of all forward passes of all processes."""
         every = [one for parts in gather_object([list(masses)]) for one in parts]
-        return ClassMass(
-            np.concatenate([one.log_mass for one in every]), np.concatenate([one.log_tail for one in every])
-        )
+        return ClassMass.concat(every)
 
     def gathered_columns(self, columns: dict[str, Floats]) -> dict[str, Floats]:
         """Columns of all processes, one after the other."""

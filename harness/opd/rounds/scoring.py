@@ -11,8 +11,7 @@ import torch
 
 from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.contract.automaton import ROLES
-from harness.engines.base import ScoreRequest
-from harness.engines.hf_classes import class_scores
+from harness.engines import hf_classes
 from harness.measure.positions import Walk, Walker
 from harness.opd.models.policy import BLOCK_LOGITS, Policy
 from harness.opd.rounds.drawing import Rollout
@@ -145,7 +144,7 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         if positions is not None:
             lengths = np.diff(layout.starts[part.start : part.stop + 1])
             masses.append(class_masses(policy, reading.hidden, packed.tokens, positions.walks[part], lengths))
-    return Scores(torch.cat(logprobs), _joined(masses))
+    return Scores(torch.cat(logprobs), ClassMass.concat(masses))
 
 
 def class_masses(
@@ -167,22 +166,7 @@ def class_masses(
     begins = np.cumsum([0, *lengths])[:-1]
     reached = [np.arange(begin, begin + len(walk.roles)) for begin, walk in zip(begins, walks, strict=True)]
     at = torch.from_numpy(np.concatenate(reached)).to(hidden.device)
-    requests = [
-        ScoreRequest(str(number), (), (0,) * len(walk.roles), walk.classes)
-        for number, walk in enumerate(walks)
-    ]
+    classes = [ids for walk in walks for ids in walk.classes]
+    block = max(1, BLOCK_LOGITS // policy.output.vocabulary)
     with torch.no_grad():
-        block = max(1, BLOCK_LOGITS // policy.output.vocabulary)
-        scored = class_scores(policy.output, hidden[at], tokens[at], requests, block)
-    found = [one.class_masses for one in scored if one.class_masses is not None]
-    return ClassMass(
-        np.concatenate([one.log_mass for one in found]), np.concatenate([one.log_tail for one in found])
-    )
-
-
-def _joined(parts: Sequence[ClassMass]) -> ClassMass:
-    empty = [np.empty(0)]
-    return ClassMass(
-        np.concatenate([one.log_mass for one in parts] or empty),
-        np.concatenate([one.log_tail for one in parts] or empty),
-    )
+        return hf_classes.class_masses(policy.output, hidden[at], tokens[at], classes, block)[1]
