@@ -10,7 +10,7 @@ PACKAGE = ROOT / "harness"
 ROWS = (
     ("errors", "progress"),
     ("contract", "metrics", "stats", "cliff"),
-    ("data", "engines", "judge", "runs"),
+    ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),
 )

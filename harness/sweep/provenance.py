@@ -36,6 +36,7 @@ TRAINING = (
     "measure/*.py",
     "metrics/*.py",
     "opd/**/*.py",
+    "rollouts/*.py",
     "sweep/**/*.py",
     "runs/*.py",
 )

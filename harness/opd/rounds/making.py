@@ -14,18 +14,18 @@ from harness.cliff import ClassMass, PositionRecords
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.errors import DataError
-from harness.measure.positions import Walker
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
 from harness.opd.models.files import unfinished_folder
 from harness.opd.models.loading import Checkpoints, Policies
 from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_student, draw_with_vllm
-from harness.opd.rounds.drawing import Rollout, open_drawer, read_rollouts, round_orders
+from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
-from harness.opd.rounds.scoring import Layout, Positions, Scores, score
+from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
+from harness.rollouts import Positions, Rollout, Walker, read_rollouts
 
 PROBE_TOKENS = 8
 
@@ -108,7 +108,7 @@ class Rounds:
         config = self._config
         self._on_progress(Progress(f"drawing round {number + 1}"))
         orders = round_orders(
-            len(self._drawer.tasks), config.pool // config.samples, config.samples, number, config.seed
+            len(self._drawer.prompts), config.pool // config.samples, config.samples, number, config.seed
         )
         if config.behaviour_engine == "vllm":
             every: list[Any] = [None]
@@ -223,14 +223,14 @@ class Rounds:
             )
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
-        tasks = self._drawer.tasks
+        prompts = self._drawer.prompts
         if len(rollouts) != self._config.pool:
             raise DataError(
                 f"{folder} holds {len(rollouts)} rollouts and the run wants {self._config.pool}; "
                 "set --rollout-batch to that"
             )
         for one in rollouts:
-            if one.task >= len(tasks) or tasks[one.task].prompt_ids != one.prompt_ids:
+            if one.task >= len(prompts) or prompts[one.task].ids != one.prompt_ids:
                 raise DataError(
                     f"{folder}: its rollouts are of other prompts than this run's; use the same data, limit, "
                     "contract and tokenizer"
@@ -292,7 +292,7 @@ class Rounds:
 
     def _probe(self) -> tuple[Packed, Packed]:
         """Two rollouts in rows apart, and sharing their prompt."""
-        prompt = max((one.prompt_ids for one in self._drawer.tasks), key=len)
+        prompt = max((one.ids for one in self._drawer.prompts), key=len)
         pair = [
             Rollout(0, draw, 2, prompt, tuple(completion), "length", False)
             for draw, completion in enumerate((prompt[:PROBE_TOKENS], prompt[-PROBE_TOKENS:]))
