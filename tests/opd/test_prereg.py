@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 from harness.errors import DataError, RunMismatchError
 from harness.opd.prereg_check import check, require_lock
@@ -14,6 +13,7 @@ from harness.opd.sweep import lock_hash
 from harness.opd.sweep_code import ANALYSIS, TRAINING, code_hashes, digest
 from harness.opd.sweep_folder import SweepFolder, SweepRecord
 from harness.opd.sweep_results import write_table
+from tests.opd.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 PLAN = plan_of(
     [

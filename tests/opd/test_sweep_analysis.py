@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 from harness.errors import DataError
 from harness.opd.prereg_model import ClipPrediction, Window
@@ -13,6 +12,7 @@ from harness.opd.sweep_analysis import analyse, compare_onsets
 from harness.opd.sweep_plot import draw_sweep
 from harness.opd.sweep_results import read_results, read_table, write_table
 from harness.stats import wilson
+from tests.opd.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 ARMS = [{"name": "small", "clip": 1.5}, {"name": "large", "clip": 5.0}]
 PLAN = plan_of(ARMS)
