@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 
 from harness.errors import DataError, RunMismatchError
-from harness.opd.prereg_check import check, require_lock
-from harness.opd.prereg_model import ClipPrediction, PreregLock, RolePrediction, Window
-from harness.opd.prereg_tests import make_tests
-from harness.opd.sweep import lock_hash
-from harness.opd.sweep_code import ANALYSIS, TRAINING, code_hashes, digest
-from harness.opd.sweep_folder import SweepFolder, SweepRecord
-from harness.opd.sweep_results import write_table
+from harness.sweep.folder import SweepFolder, SweepRecord
+from harness.sweep.job import lock_hash
+from harness.sweep.prereg.check import check, require_lock
+from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
+from harness.sweep.prereg.outcomes import make_tests
+from harness.sweep.provenance import ANALYSIS, TRAINING, code_hashes, digest
+from harness.sweep.results import write_table
 from tests.opd.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 PLAN = plan_of(
@@ -145,7 +145,7 @@ def test_the_shift_with_c_is_that_of_lambda_star():
         ({"lock_sha256": "0" * 64}, "changed after the sweep began"),
         ({"created": "2026-01-01T11:59:59+00:00"}, "before the lock"),
         ({"checkpoints": {"teacher": "t", "base": "other"}}, "the base is not"),
-        ({"training_code": CODE | {"opd/loss.py": "other"}}, r"opd/loss\.py"),
+        ({"training_code": CODE | {"opd/loop/loss.py": "other"}}, r"opd/loop/loss\.py"),
         ({"plan": plan_of([{"name": "fine", "clip": 1.5}])}, "plan is not the locked one"),
     ],
 )

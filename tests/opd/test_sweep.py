@@ -18,8 +18,8 @@ from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
 from harness.errors import HarnessError, IncompleteError, RunMismatchError
-from harness.opd.sweep_folder import SweepFolder, read_record
-from harness.opd.sweep_results import SweepResult, read_results
+from harness.sweep.folder import SweepFolder, read_record
+from harness.sweep.results import SweepResult, read_results
 
 psutil = pytest.importorskip("psutil")
 
@@ -30,8 +30,8 @@ LAMBDAS, SEEDS = (1.0, 1.5), (0, 1)
 
 @pytest.fixture(scope="module")
 def plan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from harness.opd.recipe import family_tokenizer
-    from harness.opd.tiny import write_untrained_checkpoint
+    from tools.zoo.recipe import family_tokenizer
+    from tools.zoo.tiny import write_untrained_checkpoint
 
     folder = tmp_path_factory.mktemp("sweep")
     tokenizer = family_tokenizer()
@@ -153,11 +153,11 @@ def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp
 
 def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
     """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
-    from harness.opd.loop import train_opd
-    from harness.opd.sweep import begin
-    from harness.opd.sweep_plan import read_plan, training_config
-    from harness.opd.sweep_work import make_run
+    from harness.opd.loop.job import train_opd
     from harness.progress import Progress
+    from harness.sweep.job import begin
+    from harness.sweep.plan import read_plan, training_config
+    from harness.sweep.work import make_run
 
     def interrupt(progress: Progress) -> None:
         if progress.stage == "distilling":

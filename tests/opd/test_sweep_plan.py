@@ -1,7 +1,7 @@
 import pytest
 
 from harness.errors import HarnessError
-from harness.opd.sweep_plan import parse_plan, read_plan, training_config
+from harness.sweep.plan import parse_plan, read_plan, training_config
 from tests.opd.sweep_worlds import GRID, plan_of
 
 PLAN = """
