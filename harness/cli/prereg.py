@@ -81,23 +81,30 @@ def lock_command(
 
 @prereg.command(name="check", epilog="Example: harness prereg check runs/sweep")
 @click.argument("sweep", type=click.Path(path_type=Path))
+@click.option(
+    "--allow-code-change",
+    is_flag=True,
+    help="Where code isn't the locked one, say what and go on.",
+)
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
-def check_command(sweep: Path, as_machine: bool) -> int:
+def check_command(sweep: Path, allow_code_change: bool, as_machine: bool) -> int:
     """Say for each locked test whether the sweep hit its window; a miss is a result.
 
-    Refused (exit code 2) where the sweep began before its lock, or plan, checkpoints or code are not the
-    locked ones. Exit code 3 while runs are missing, 0 otherwise, hit or miss.
+    Refused (exit code 2) where the sweep began before its lock, plan or checkpoints are not the locked ones,
+    or the code means something else than the locked one. Exit code 3 while runs are missing, 0 otherwise,
+    hit or miss.
     """
     import json
 
     from rich.console import Console
 
+    from harness.cli.listening import error_console, on_code_change
     from harness.cli.sweep_tables import print_report
     from harness.errors import IncompleteError
     from harness.opd.prereg_check import check
     from harness.opd.sweep_folder import SweepFolder
 
-    report = check(SweepFolder(sweep))
+    report = check(SweepFolder(sweep), on_code_change(error_console(), allowed=allow_code_change))
     if as_machine:
         click.echo(json.dumps(report.to_dict(), indent=1, allow_nan=False))
     else:

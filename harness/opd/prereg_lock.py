@@ -13,11 +13,11 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.opd.prereg_model import ClipPrediction, PreregLock, RolePrediction, Window
 from harness.opd.prereg_tests import make_tests
-from harness.opd.sweep_code import ANALYSIS, PREDICTION, TRAINING, code_hashes
+from harness.opd.sweep_code import ANALYSIS, TRAINING, code_meanings
 from harness.opd.sweep_folder import SweepFolder, checkpoint_hashes, write_atomically
 from harness.opd.sweep_plan import SweepPlan, evaluation_config
 from harness.progress import OnProgress, ignore
-from harness.runs.manifest import describe_git, describe_host, installed_packages, now
+from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 
 # Scores of teacher and base don't depend on λ; the job wants one all the same.
 _ANY_LAMBDA = 1.0
@@ -80,12 +80,13 @@ def lock(
     if base_strict.estimate is None or teacher_strict.estimate is None:
         raise HarnessError("the evaluation set of the plan is empty")
     locked = PreregLock(
+        version=2,
         locked=now(),
         plan=plan,
         checkpoints=checkpoints,
-        analysis_code=code_hashes(ANALYSIS),
-        training_code=code_hashes(TRAINING),
-        prediction_code=code_hashes(PREDICTION),
+        analysis_code=code_meanings(ANALYSIS),
+        training_code=code_meanings(TRAINING),
+        harness=describe_code(),
         base_strict=base_strict.estimate,
         base_tasks=base_strict.n,
         teacher_strict=teacher_strict.estimate,

@@ -23,7 +23,7 @@ def main(path: str) -> int:
     folder, parent = SweepFolder(Path(path)), os.getppid()
     try:
         record = read_record(folder)
-        training_code = require_same(record, record.plan, lock_hash(folder))
+        _, training_code = require_same(record, record.plan, lock_hash(folder))
         # Its parent killed, a worker would go on for nobody.
         work(
             record.plan,

@@ -11,7 +11,7 @@ from harness.opd.prereg_check import check, require_lock
 from harness.opd.prereg_model import ClipPrediction, PreregLock, RolePrediction, Window
 from harness.opd.prereg_tests import make_tests
 from harness.opd.sweep import lock_hash
-from harness.opd.sweep_code import ANALYSIS, TRAINING, code_hashes, digest
+from harness.opd.sweep_code import ANALYSIS, TRAINING, code_meanings, digest
 from harness.opd.sweep_folder import SweepFolder, SweepRecord
 from harness.opd.sweep_results import write_table
 
@@ -25,7 +25,7 @@ PLAN = plan_of(
         {"name": "odd", "clip": 5.0, "steps": 240},
     ]
 )
-CODE = code_hashes(TRAINING)
+CODE = code_meanings(TRAINING)
 
 
 def prediction(clip: float, low: float, high: float) -> ClipPrediction:
@@ -51,12 +51,12 @@ PREDICTIONS = (prediction(1.5, 1.05, 1.45), prediction(5.0, 1.5, 2.5))
 
 def make_lock(**changes: object) -> PreregLock:
     fields = {
+        "version": 2,
         "locked": "2026-01-01T12:00:00+00:00",
         "plan": PLAN,
         "checkpoints": {"teacher": "t", "base": "b"},
-        "analysis_code": code_hashes(ANALYSIS),
+        "analysis_code": code_meanings(ANALYSIS),
         "training_code": CODE,
-        "prediction_code": {},
         "base_strict": BASE_STRICT,
         "base_tasks": 128,
         "teacher_strict": 0.99,
@@ -78,6 +78,7 @@ def make_sweep(path, onsets, locked=None, record_changes=None, result_changes=No
     folder = SweepFolder(path)
     folder.lock.write_text((locked or make_lock()).model_dump_json())
     record = {
+        "version": 2,
         "plan": PLAN,
         "created": "2026-01-01T12:00:00+00:00",
         "checkpoints": {"teacher": "t", "base": "b"},
@@ -145,7 +146,7 @@ def test_the_shift_with_c_is_that_of_lambda_star():
         ({"lock_sha256": "0" * 64}, "changed after the sweep began"),
         ({"created": "2026-01-01T11:59:59+00:00"}, "before the lock"),
         ({"checkpoints": {"teacher": "t", "base": "other"}}, "the base is not"),
-        ({"training_code": CODE | {"opd/loss.py": "other"}}, r"opd/loss\.py"),
+        ({"training_code": CODE | {"loss": "other"}}, "between lock and sweep: loss"),
         ({"plan": plan_of([{"name": "fine", "clip": 1.5}])}, "plan is not the locked one"),
     ],
 )
@@ -169,8 +170,8 @@ def test_runs_from_before_the_lock_or_from_other_code_are_refused(tmp_path, resu
 
 
 def test_analysis_code_that_changed_after_the_lock_is_refused(tmp_path):
-    locked = make_lock(analysis_code=code_hashes(ANALYSIS) | {"stats/onset.py": "other"})
-    with pytest.raises(RunMismatchError, match=r"stats/onset\.py"):
+    locked = make_lock(analysis_code=code_meanings(ANALYSIS) | {"onset": "other"})
+    with pytest.raises(RunMismatchError, match="onset other →"):
         check(make_sweep(tmp_path, ALL_AT, locked))
 
 
@@ -187,7 +188,7 @@ def test_a_sweep_does_not_begin_under_a_lock_of_other_code(tmp_path):
     folder = make_sweep(tmp_path, ALL_AT)
     record = SweepRecord.model_validate_json(folder.record.read_bytes())
     require_lock(folder, record)
-    with pytest.raises(RunMismatchError, match="training code changed"):
+    with pytest.raises(RunMismatchError, match="training code has changed"):
         require_lock(folder, record.model_copy(update={"training_code": {}}))
 
 
