@@ -17,12 +17,12 @@ from rich.console import Console
 
 from harness.cli.sweep_tables import print_analysis, print_lock, print_report
 from harness.errors import RunMismatchError
-from harness.opd.prereg_check import check
-from harness.opd.prereg_model import PreregLock, read_lock
-from harness.opd.sweep_analysis import SweepAnalysis, analyse
-from harness.opd.sweep_folder import LOCK, SWEEP, SweepFolder
-from harness.opd.sweep_plot import draw_sweep
-from harness.opd.sweep_results import TABLE, read_results, write_table
+from harness.sweep.analysis import SweepAnalysis, analyse
+from harness.sweep.folder import LOCK, SWEEP, SweepFolder
+from harness.sweep.plot import draw_sweep
+from harness.sweep.prereg.check import check
+from harness.sweep.prereg.lock_file import PreregLock, read_lock
+from harness.sweep.results import TABLE, read_results, write_table
 
 STORED = Path(__file__).parent / "results" / "cliff-measured"
 WIDTH = 116

@@ -23,9 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from harness.opd.prereg_model import read_lock
-from harness.opd.sweep_folder import LOCK, SweepFolder, read_record
-from harness.opd.sweep_results import read_results
+from harness.sweep.folder import LOCK, SweepFolder, read_record
+from harness.sweep.prereg.lock_file import read_lock
+from harness.sweep.results import read_results
 
 STORED = Path(__file__).parent / "results" / "cliff-measured"
 FILE = "binding.csv"

@@ -24,12 +24,13 @@ from harness.data.fashion_mini import generate_tasks
 from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
-from harness.opd.examples import Example, answer_text, completion_example, ideal_ranking, sft_examples
-from harness.opd.fitting import fit_checkpoint, unfinished_folder
+from harness.opd.models.files import unfinished_folder
 from harness.opd.optimisation import Optimisation
-from harness.opd.recipe import PLACEMENT
-from harness.opd.zoo import THREADS
+from harness.opd.sft.examples import Example, answer_text, completion_example, ideal_ranking, sft_examples
+from harness.opd.sft.training import fit_checkpoint
 from harness.progress import OnProgress
+from tools.zoo.members import THREADS
+from tools.zoo.recipe import PLACEMENT
 
 
 def optimisation(steps: int, learning_rate: float, seed: int) -> Optimisation:

@@ -18,11 +18,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from harness.opd.meaning import meaning
-from harness.opd.prereg_check import check
-from harness.opd.prereg_model import read_lock
-from harness.opd.sweep_code import ANALYSIS, LINEAGE, changed_modules, code_meanings
-from harness.opd.sweep_folder import LOCK, SweepFolder
+from harness.sweep.folder import LOCK, SweepFolder
+from harness.sweep.meaning import meaning
+from harness.sweep.prereg.check import check
+from harness.sweep.prereg.lock_file import read_lock
+from harness.sweep.provenance import ANALYSIS, LINEAGE, changed_modules, code_meanings
 
 ROOT = Path(__file__).parents[1]
 STORED = Path(__file__).parent / "results" / "cliff-measured"

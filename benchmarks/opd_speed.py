@@ -75,8 +75,8 @@ class Clock:
 
 def ours(arguments: argparse.Namespace, out: Path) -> Clock:
     from harness.opd.config import OPDConfig, opd_optimisation
-    from harness.opd.loop import train_opd
-    from harness.opd.rollout import Drawer
+    from harness.opd.loop.job import train_opd
+    from harness.opd.rounds.drawing import Drawer
 
     clock = Clock()
     draw = Drawer.with_model

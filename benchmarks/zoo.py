@@ -22,8 +22,7 @@ from rich.console import Console
 
 from harness.cli.listening import listening
 from harness.engines.zoo import zoo_root
-from harness.opd.zoo import MEMBERS, SHIPPED, build_member
-from harness.opd.zoo_card import (
+from tools.zoo.card import (
     COMPARED,
     MemberRecord,
     differences,
@@ -31,6 +30,7 @@ from harness.opd.zoo_card import (
     read_record,
     write_record,
 )
+from tools.zoo.members import MEMBERS, SHIPPED, build_member
 
 
 def build(name: str, root: Path, seed_offset: int) -> MemberRecord:

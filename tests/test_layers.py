@@ -11,8 +11,8 @@ ROWS = (
     ("errors", "progress"),
     ("contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs"),
-    ("evaluate", "gate", "report", "opd", "integrations"),
-    ("cli", "__main__"),
+    ("evaluate", "measure", "gate", "report", "opd", "sweep"),
+    ("cli", "demo", "integrations", "__main__"),
 )
 ROW_OF = {name: row for row, names in enumerate(ROWS) for name in names}
 # The one module of each adapter that may import a heavy library; even there only inside a function.

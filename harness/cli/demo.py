@@ -10,7 +10,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.opd.demo import Demo
+    from harness.demo import Demo
     from harness.stats import Estimate
 
 _NAMES = {
@@ -40,7 +40,7 @@ def demo(out: Path, as_machine: bool) -> None:
     from rich.console import Console
 
     from harness.cli.listening import error_console, listening
-    from harness.opd.demo import run_demo
+    from harness.demo import run_demo
 
     with listening(error_console()) as on_progress:
         made = run_demo(out, on_progress)
@@ -86,7 +86,7 @@ def _print(made: Demo, console: Console) -> None:
 
 def _cliff_line(made: Demo) -> str:
     from harness.cli.cliff_summary import mass_text
-    from harness.opd.demo import GRID
+    from harness.demo import GRID
 
     result = made.cliff.result
     star, binding = result.lambda_star, result.binding

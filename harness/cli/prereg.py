@@ -60,8 +60,8 @@ def lock_command(
 
     from harness.cli.listening import error_console, listening
     from harness.cli.sweep_tables import print_lock
-    from harness.opd.prereg_lock import LockSettings, lock
-    from harness.opd.sweep_plan import read_plan
+    from harness.sweep.plan import read_plan
+    from harness.sweep.prereg.lock import LockSettings, lock
 
     settings = LockSettings(
         prompts=prompts,
@@ -101,8 +101,8 @@ def check_command(sweep: Path, allow_code_change: bool, as_machine: bool) -> int
     from harness.cli.listening import error_console, on_code_change
     from harness.cli.sweep_tables import print_report
     from harness.errors import IncompleteError
-    from harness.opd.prereg_check import check
-    from harness.opd.sweep_folder import SweepFolder
+    from harness.sweep.folder import SweepFolder
+    from harness.sweep.prereg.check import check
 
     report = check(SweepFolder(sweep), on_code_change(error_console(), allowed=allow_code_change))
     if as_machine:

@@ -81,10 +81,10 @@ def sweep(
     from harness.cli.listening import error_console, listening, on_code_change
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
-    from harness.opd.sweep import commands, run_sweep
-    from harness.opd.sweep_folder import SweepFolder, write_atomically
-    from harness.opd.sweep_plan import read_plan
-    from harness.opd.sweep_plot import draw_sweep
+    from harness.sweep.folder import SweepFolder, write_atomically
+    from harness.sweep.job import commands, run_sweep
+    from harness.sweep.plan import read_plan
+    from harness.sweep.plot import draw_sweep
 
     if plan_file is None:
         plan = _plan_of(options)
@@ -122,7 +122,7 @@ def sweep(
 def _plan_of(options: dict[str, Any]) -> Any:
     """A plan from options: one arm for each pair of c and learning rate."""
     from harness.errors import HarnessError
-    from harness.opd.sweep_plan import parse_plan
+    from harness.sweep.plan import parse_plan
 
     for name in ("teacher", "base", "lambdas"):
         if not options[name]:

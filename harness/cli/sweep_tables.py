@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.opd.prereg_check import PreregReport
-from harness.opd.prereg_model import ClipPrediction, PreregLock, Window
-from harness.opd.sweep_analysis import ArmAnalysis, LambdaRow, SweepAnalysis
 from harness.stats.estimate import Estimate
 from harness.stats.onset import OnsetEstimate
+from harness.sweep.analysis import ArmAnalysis, LambdaRow, SweepAnalysis
+from harness.sweep.prereg.check import PreregReport
+from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, Window
 
 _OUTCOME_STYLE = {"hit": "green", "miss": "red", "open": "yellow", "not_run": "dim"}
 

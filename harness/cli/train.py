@@ -94,7 +94,7 @@ def sft(ckpt: str, out: Path, as_machine: bool, **options: Any) -> None:
     from harness.cli.listening import error_console, listening
 
     _require_libraries()
-    from harness.opd.sft import SFTConfig, train_sft
+    from harness.opd.sft.job import SFTConfig, train_sft
 
     with listening(error_console()) as on_progress:
         trained = train_sft(
@@ -179,7 +179,7 @@ def opd(as_machine: bool, **options: Any) -> None:
     from harness.cli.listening import error_console, listening
 
     _require_libraries()
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     console = error_console()
     config = _opd_config(options)

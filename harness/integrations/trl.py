@@ -20,8 +20,8 @@ from harness.contract import DEFAULT, Contract
 from harness.errors import EngineUnavailableError, HarnessError
 
 if TYPE_CHECKING:
-    from harness.opd.guard import LambdaGuard, RoleReading
-    from harness.opd.rollout import Drawer
+    from harness.opd.loop.guard import LambdaGuard, RoleReading
+    from harness.opd.rounds.drawing import Drawer
 
 READINGS = "cliff.jsonl"
 
@@ -124,12 +124,12 @@ class CliffWatch:
         from harness.data.loading import load_tasks
         from harness.engines.vocabulary import require_same_vocabulary
         from harness.evaluate.cliff_job.positions import Walker
-        from harness.opd.fitting import load_model
-        from harness.opd.guard import LambdaGuard
+        from harness.opd.loop.guard import LambdaGuard
+        from harness.opd.models.files import load_model
+        from harness.opd.models.loading import find_whole, vocabulary_of
+        from harness.opd.models.policy import Policy
         from harness.opd.optimisation import Placement
-        from harness.opd.policies import find_whole, vocabulary_of
-        from harness.opd.policy import Policy
-        from harness.opd.rollout import open_drawer
+        from harness.opd.rounds.drawing import open_drawer
 
         self._settings = settings
         vocabulary = vocabulary_of(settings.base)
@@ -156,10 +156,10 @@ class CliffWatch:
             model: a transformers causal model; ends up in the mode it was in.
             step: optimizer steps done; each draws other rollouts.
         """
-        from harness.opd.guard import binding_role, read_roles
-        from harness.opd.policy import Policy
-        from harness.opd.rollout import round_orders
-        from harness.opd.scoring import Layout, Positions, score
+        from harness.opd.loop.guard import binding_role, read_roles
+        from harness.opd.models.policy import Policy
+        from harness.opd.rounds.drawing import round_orders
+        from harness.opd.rounds.scoring import Layout, Positions, score
 
         tasks = len(self._drawer.tasks)
         rollouts = self._drawer.with_model(model, round_orders(tasks, tasks, 1, step, self._settings.seed))
@@ -283,7 +283,7 @@ def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) ->
 def _require_same_tokens(tokenizer: Any, settings: CliffSettings) -> None:
     """Refuse a trainer whose tokenizer isn't the base's."""
     from harness.engines.vocabulary import token_pieces
-    from harness.opd.policies import vocabulary_of
+    from harness.opd.models.loading import vocabulary_of
 
     if tokenizer is None:
         return

@@ -19,9 +19,9 @@ BATCH = 8
 def write_family(folder: Path) -> dict[str, Path]:
     """A base that has just begun to keep the contract, a teacher further on, and the tasks they know."""
     from harness.opd.optimisation import Optimisation
-    from harness.opd.recipe import family_tokenizer
-    from harness.opd.sft import SFTConfig, train_sft
-    from harness.opd.tiny import write_untrained_checkpoint
+    from harness.opd.sft.job import SFTConfig, train_sft
+    from tools.zoo.recipe import family_tokenizer
+    from tools.zoo.tiny import write_untrained_checkpoint
 
     rows = folder / "rows.jsonl"
     write_tasks(rows, generate_tasks("train", TASKS, seed=8, k=(3, 3)))

@@ -1,7 +1,7 @@
 """Sweeps whose collapse is planted, without any training."""
 
-from harness.opd.sweep_plan import SweepPlan, parse_plan
-from harness.opd.sweep_results import SweepResult
+from harness.sweep.plan import SweepPlan, parse_plan
+from harness.sweep.results import SweepResult
 
 GRID = [1.0, 1.1, 1.2, 1.4, 1.8, 2.6]
 BASE_STRICT = 0.6

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.opd.demo import SHOWN, TASKS
+from harness.demo import SHOWN, TASKS
 from harness.runs import load
 
 pytestmark = pytest.mark.model

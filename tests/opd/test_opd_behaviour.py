@@ -18,7 +18,7 @@ def test_vllm_draws_from_the_weights_in_training(family: dict[str, Path], tmp_pa
     """Its logprobs are the student's own, so that r = 1 before the first step in spite of vLLM's rounding."""
     if vllm_platform()[0] is None:
         pytest.skip("vLLM can't run here")
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     run = train_opd(
         family_config(

@@ -14,11 +14,11 @@ from harness.data.prompt import render_prompt
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.metrics import ndcg_at
-from harness.opd.batching import BatchOrder, collate
-from harness.opd.examples import answer_text, completion_example, ideal_ranking, sft_examples
-from harness.opd.matching import matching_examples
-from harness.opd.recipe import family_tokenizer
-from harness.opd.tiny import TAGS, write_tokenizer
+from harness.opd.sft.batching import BatchOrder, collate
+from harness.opd.sft.examples import answer_text, completion_example, ideal_ranking, sft_examples
+from tools.zoo.matching import matching_examples
+from tools.zoo.recipe import family_tokenizer
+from tools.zoo.tiny import TAGS, write_tokenizer
 
 pytestmark = pytest.mark.model
 

@@ -17,8 +17,8 @@ from harness.cliff import (
 )
 
 pytest.importorskip("torch")
-from harness.opd.guard import LambdaGuard, binding_role, read_roles
-from harness.opd.records import join_records, load_window, save_window
+from harness.opd.loop.guard import LambdaGuard, binding_role, read_roles
+from harness.opd.rounds.records import join_records, load_window, save_window
 
 ROLES = ("open", "key", "end")
 CLIP = 2.0

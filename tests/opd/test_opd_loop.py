@@ -21,7 +21,7 @@ from harness.evaluate.cliff_job.clip_source import read_clip
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 
 torch = pytest.importorskip("torch")
-from harness.opd.update import DivergenceError  # noqa: E402
+from harness.opd.loop.update import DivergenceError  # noqa: E402
 
 pytestmark = pytest.mark.model
 
@@ -31,7 +31,7 @@ UPDATES: dict[str, dict[str, Any]] = {"fixed": {}, "fresh": {"updates_per_rollou
 
 
 def train(config: OPDConfig) -> Any:
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     return train_opd(config)
 
@@ -171,7 +171,7 @@ def test_a_trained_checkpoint_loads_in_the_engine(family: Family, tmp_path: Path
 
 def test_runs_share_stored_rollouts(family: Family, tmp_path: Path) -> None:
     """The same weights as from rollouts of one's own, and neither teacher nor base needed any more."""
-    from harness.opd.loop import prepare_rollouts
+    from harness.opd.loop.job import prepare_rollouts
 
     alone = family_config(family, tmp_path / "alone")
     stored = prepare_rollouts(alone, tmp_path / "stored")
@@ -186,7 +186,7 @@ def test_runs_share_stored_rollouts(family: Family, tmp_path: Path) -> None:
 
 
 def test_rollouts_stored_for_one_ratio_serve_another(family: Family, tmp_path: Path) -> None:
-    from harness.opd.loop import prepare_rollouts
+    from harness.opd.loop.job import prepare_rollouts
 
     config = family_config(family, tmp_path / "own")
     stored = prepare_rollouts(replace(config, ratio="student/base"), tmp_path / "stored")
@@ -389,7 +389,7 @@ def test_no_architecture_keeps_its_dropout() -> None:
     """OPT's layers hold their rates as plain numbers."""
     from transformers import OPTConfig, OPTForCausalLM
 
-    from harness.opd.policies import without_dropout
+    from harness.opd.models.loading import without_dropout
 
     shape = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 64, "num_attention_heads": 2}
     settings = OPTConfig(vocab_size=50, num_hidden_layers=2, dropout=0.5, layerdrop=0.5, **shape)
@@ -400,7 +400,7 @@ def test_no_architecture_keeps_its_dropout() -> None:
 
 
 def test_stored_scores_that_do_not_fit_are_refused(family: Family, tmp_path: Path) -> None:
-    from harness.opd.loop import prepare_rollouts
+    from harness.opd.loop.job import prepare_rollouts
 
     config = family_config(family, tmp_path / "run")
     stored = prepare_rollouts(config, tmp_path / "stored")

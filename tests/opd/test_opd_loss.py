@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.cliff import fixed_point, lambda_star
 
 torch = pytest.importorskip("torch")
-from harness.opd.loss import Objective, TokenLogprobs, advantage, token_terms, token_weights  # noqa: E402
+from harness.opd.loop.loss import Objective, TokenLogprobs, advantage, token_terms, token_weights  # noqa: E402
 
 pytestmark = pytest.mark.model
 

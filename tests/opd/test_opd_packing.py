@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
-from harness.opd import policy as policy_module  # noqa: E402
-from harness.opd.packing import pack  # noqa: E402
-from harness.opd.policy import Policy, shares_prompts  # noqa: E402
-from harness.opd.rollout import Rollout  # noqa: E402
+from harness.opd.models import policy as policy_module  # noqa: E402
+from harness.opd.models.policy import Policy, shares_prompts  # noqa: E402
+from harness.opd.rounds.drawing import Rollout  # noqa: E402
+from harness.opd.rounds.packing import pack  # noqa: E402
 
 pytestmark = pytest.mark.model
 

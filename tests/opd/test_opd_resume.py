@@ -59,7 +59,7 @@ def same(one: Path, other: Path) -> bool:
 def undisturbed(
     request: pytest.FixtureRequest, family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     kind = str(request.param)
     return kind, train_opd(config(family, tmp_path_factory.mktemp("calm") / kind, kind)).out
@@ -69,7 +69,7 @@ def undisturbed(
 def test_an_interrupted_run_ends_like_an_undisturbed_one(
     family: dict[str, Path], tmp_path: Path, undisturbed: tuple[str, Path], stop_at: int
 ) -> None:
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     def interrupt(progress: Progress) -> None:
         if progress.stage == "distilling" and progress.done == stop_at:
@@ -90,7 +90,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
 
 
 def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, Path], tmp_path: Path) -> None:
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     def interrupt(progress: Progress) -> None:
         if progress.stage == "distilling" and progress.done == 5:
@@ -146,7 +146,7 @@ def test_killed_runs_end_like_an_undisturbed_one(family: dict[str, Path], tmp_pa
 def test_two_processes_do_not_share_a_run(family: dict[str, Path], tmp_path: Path) -> None:
     from filelock import FileLock
 
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     run = config(family, tmp_path / "run", "fixed")
     run.out.mkdir()
@@ -162,7 +162,7 @@ def test_a_run_killed_between_checkpoint_and_manifest_is_finished(
 ) -> None:
     import shutil
 
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     kind, calm = undisturbed
     late = config(family, tmp_path / "late", kind)
@@ -177,7 +177,7 @@ def test_a_run_killed_between_checkpoint_and_manifest_is_finished(
 
 
 def test_a_run_killed_before_its_first_state_begins_anew(family: dict[str, Path], tmp_path: Path) -> None:
-    from harness.opd.loop import train_opd
+    from harness.opd.loop.job import train_opd
 
     calm = config(family, tmp_path / "calm", "fixed")
     train_opd(calm)

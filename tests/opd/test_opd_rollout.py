@@ -15,7 +15,7 @@ from harness.data.fashion_mini import generate_tasks
 from harness.data.prompt import render_prompt
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
-from harness.opd.rollout import (
+from harness.opd.rounds.drawing import (
     Drawer,
     Order,
     PromptedTask,

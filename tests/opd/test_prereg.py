@@ -7,13 +7,13 @@ import pytest
 from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 from harness.errors import DataError, RunMismatchError
-from harness.opd.prereg_check import check, require_lock
-from harness.opd.prereg_model import ClipPrediction, PreregLock, RolePrediction, Window
-from harness.opd.prereg_tests import make_tests
-from harness.opd.sweep import lock_hash
-from harness.opd.sweep_code import ANALYSIS, TRAINING, code_meanings, digest
-from harness.opd.sweep_folder import SweepFolder, SweepRecord
-from harness.opd.sweep_results import write_table
+from harness.sweep.folder import SweepFolder, SweepRecord
+from harness.sweep.job import lock_hash
+from harness.sweep.prereg.check import check, require_lock
+from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
+from harness.sweep.prereg.outcomes import make_tests
+from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
+from harness.sweep.results import write_table
 
 PLAN = plan_of(
     [

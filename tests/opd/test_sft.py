@@ -15,11 +15,11 @@ from harness.data.prompt import render_prompt
 from harness.data.writing import write_tasks
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
-from harness.opd.examples import completion_example, ideal_ranking
 from harness.opd.optimisation import Optimisation
-from harness.opd.recipe import family_tokenizer
-from harness.opd.tiny import write_untrained_checkpoint
+from harness.opd.sft.examples import completion_example, ideal_ranking
 from harness.progress import Progress
+from tools.zoo.recipe import family_tokenizer
+from tools.zoo.tiny import write_untrained_checkpoint
 
 pytestmark = pytest.mark.model
 
@@ -42,7 +42,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(start: Path, rows: Path, out: Path, optimisation: Optimisation) -> Path:
-    from harness.opd.sft import SFTConfig, train_sft
+    from harness.opd.sft.job import SFTConfig, train_sft
 
     return train_sft(SFTConfig(str(start), out, optimisation, data=str(rows), split=None))
 
@@ -81,8 +81,8 @@ def test_loss_and_gradient_equal_a_slow_reference(name: str) -> None:
     """One unpadded sequence at a time, full logits, −log softmax written out in float64."""
     import torch
 
-    from harness.opd.batching import collate
-    from harness.opd.training import weighted_nll
+    from harness.opd.sft.batching import collate
+    from harness.opd.sft.training import weighted_nll
 
     model = models()[name]
     rng = torch.Generator().manual_seed(1)
@@ -114,8 +114,8 @@ def test_loss_and_gradient_equal_a_slow_reference(name: str) -> None:
 def test_no_logits_at_prompt_positions(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    from harness.opd.batching import collate
-    from harness.opd.training import weighted_nll
+    from harness.opd.sft.batching import collate
+    from harness.opd.sft.training import weighted_nll
 
     model = models()["qwen3"]
     seen = []
@@ -154,7 +154,7 @@ def test_a_trained_model_answers_as_taught_and_stops(start: Path, rows: Path, tm
     from transformers import AutoModelForCausalLM
 
     heard: list[Progress] = []
-    from harness.opd.sft import SFTConfig, train_sft
+    from harness.opd.sft.job import SFTConfig, train_sft
 
     optimisation = Optimisation(steps=120, batch_size=TASKS, learning_rate=3e-3, warmup_steps=10)
     out = train_sft(

@@ -18,10 +18,10 @@ from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
 from harness.errors import HarnessError, IncompleteError, RunMismatchError
-from harness.opd import sweep_code
-from harness.opd.sweep_code import TRAINING, digest, source_file
-from harness.opd.sweep_folder import SweepFolder, read_record
-from harness.opd.sweep_results import SweepResult, read_results
+from harness.sweep import provenance
+from harness.sweep.folder import SweepFolder, read_record
+from harness.sweep.provenance import TRAINING, digest, source_file
+from harness.sweep.results import SweepResult, read_results
 
 psutil = pytest.importorskip("psutil")
 
@@ -33,8 +33,8 @@ MISSING = "runs/small/lambda-1.5/seed-1"
 
 @pytest.fixture(scope="module")
 def plan_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from harness.opd.recipe import family_tokenizer
-    from harness.opd.tiny import write_untrained_checkpoint
+    from tools.zoo.recipe import family_tokenizer
+    from tools.zoo.tiny import write_untrained_checkpoint
 
     folder = tmp_path_factory.mktemp("sweep")
     tokenizer = family_tokenizer()
@@ -153,7 +153,7 @@ def edit_loss(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str)
     assert old in source.read_text()
     copy.write_text(source.read_text().replace(old, new))
     monkeypatch.setattr(
-        sweep_code,
+        provenance,
         "source_file",
         lambda module: copy if module == TRAINING["loss"] else source_file(module),
     )
@@ -197,7 +197,7 @@ def test_a_sweep_of_the_first_format_goes_on_where_its_files_meant_the_same(
         f"{name}.py": {"module": name, "meanings": {f"bytes of {name}": meaning}}
         for name, meaning in record.training_code.items()
     }
-    monkeypatch.setattr(sweep_code, "_lineage", lambda: {"files": files, "equal": {}})
+    monkeypatch.setattr(provenance, "_lineage", lambda: {"files": files, "equal": {}})
     hashes = {f"{name}.py": f"bytes of {name}" for name in record.training_code} | {"opd/zoo.py": "whatever"}
     old = record.model_copy(update={"version": 1, "training_code": hashes})
     folder.record.write_text(old.model_dump_json())
@@ -216,11 +216,11 @@ def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp
 
 def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
     """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
-    from harness.opd.loop import train_opd
-    from harness.opd.sweep import begin
-    from harness.opd.sweep_plan import read_plan, training_config
-    from harness.opd.sweep_work import make_run
+    from harness.opd.loop.job import train_opd
     from harness.progress import Progress
+    from harness.sweep.job import begin
+    from harness.sweep.plan import read_plan, training_config
+    from harness.sweep.work import make_run
 
     def interrupt(progress: Progress) -> None:
         if progress.stage == "distilling":

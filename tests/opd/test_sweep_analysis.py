@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 from harness.errors import DataError
-from harness.opd.prereg_model import ClipPrediction, Window
-from harness.opd.sweep_analysis import analyse, compare_onsets
-from harness.opd.sweep_plot import draw_sweep
-from harness.opd.sweep_results import read_results, read_table, write_table
 from harness.stats import wilson
+from harness.sweep.analysis import analyse, compare_onsets
+from harness.sweep.plot import draw_sweep
+from harness.sweep.prereg.lock_file import ClipPrediction, Window
+from harness.sweep.results import read_results, read_table, write_table
 
 ARMS = [{"name": "small", "clip": 1.5}, {"name": "large", "clip": 5.0}]
 PLAN = plan_of(ARMS)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from harness.errors import RunMismatchError
-from harness.opd import sweep_code
-from harness.opd.meaning import meaning
-from harness.opd.prereg_check import check
-from harness.opd.prereg_model import read_lock
-from harness.opd.sweep_code import ANALYSIS, TRAINING, changed_modules, code_meanings, source_file
-from harness.opd.sweep_folder import SweepFolder
+from harness.sweep import provenance
+from harness.sweep.folder import SweepFolder
+from harness.sweep.meaning import meaning
+from harness.sweep.prereg.check import check
+from harness.sweep.prereg.lock_file import read_lock
+from harness.sweep.provenance import ANALYSIS, TRAINING, changed_modules, code_meanings, source_file
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "code_lineage.py"
 STORED = SCRIPT.parent / "results" / "cliff-measured"
@@ -128,7 +128,7 @@ def test_stored_sweeps_give_the_reports_they_gave(lineage_script, monkeypatch, c
 def test_another_result_is_not_recorded_as_equal(lineage_script, monkeypatch, tmp_path):
     copy, lineage = tmp_path / "stored", tmp_path / "lineage.json"
     shutil.copytree(STORED / "mask", copy / "mask")
-    shutil.copy(sweep_code.LINEAGE, lineage)
+    shutil.copy(provenance.LINEAGE, lineage)
     report = json.loads((copy / "mask" / "report.json").read_text())
     report["analysis"]["threshold"] *= 1 + 1e-6
     (copy / "mask" / "report.json").write_text(json.dumps(report))
@@ -136,7 +136,7 @@ def test_another_result_is_not_recorded_as_equal(lineage_script, monkeypatch, tm
     monkeypatch.setattr(lineage_script, "LINEAGE", lineage)
     monkeypatch.setattr("sys.argv", ["code_lineage.py", "--record"])
     assert lineage_script.main() == 1
-    assert lineage.read_bytes() == sweep_code.LINEAGE.read_bytes()
+    assert lineage.read_bytes() == provenance.LINEAGE.read_bytes()
 
 
 def edited(monkeypatch, tmp_path, module: str, old: str, new: str) -> None:
@@ -145,7 +145,7 @@ def edited(monkeypatch, tmp_path, module: str, old: str, new: str) -> None:
     assert old in source
     copy = tmp_path / "edited.py"
     copy.write_text(source.replace(old, new))
-    monkeypatch.setattr(sweep_code, "source_file", lambda name: copy if name == module else source_file(name))
+    monkeypatch.setattr(provenance, "source_file", lambda name: copy if name == module else source_file(name))
 
 
 def test_a_stored_lock_is_held_to_what_its_code_meant(monkeypatch, tmp_path):
@@ -175,7 +175,7 @@ def test_a_rewriting_that_was_verified_is_no_change(monkeypatch):
         "files": {},
         "equal": {"firth": [[before["firth"], "rewritten"], ["other"]], "new": [[None, "n"]]},
     }
-    monkeypatch.setattr(sweep_code, "_lineage", lambda: lineage)
+    monkeypatch.setattr(provenance, "_lineage", lambda: lineage)
     assert not changed_modules(before, before | {"firth": "rewritten", "new": "n"})
     assert changed_modules(before, before | {"firth": "other"}) == ["firth"]
     assert changed_modules(before, before | {"new": "m"}) == ["new"]

@@ -2,7 +2,7 @@ import pytest
 from sweep_worlds import GRID, plan_of
 
 from harness.errors import HarnessError
-from harness.opd.sweep_plan import parse_plan, read_plan, training_config
+from harness.sweep.plan import parse_plan, read_plan, training_config
 
 PLAN = """
 teacher: T

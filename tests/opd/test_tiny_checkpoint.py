@@ -15,8 +15,8 @@ from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import HarnessError
-from harness.opd.recipe import family_tokenizer
-from harness.opd.tiny import EOS, PAD, SPECIAL_TOKENS, write_untrained_checkpoint
+from tools.zoo.recipe import family_tokenizer
+from tools.zoo.tiny import EOS, PAD, SPECIAL_TOKENS, write_untrained_checkpoint
 
 pytestmark = pytest.mark.model
 

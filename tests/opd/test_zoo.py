@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from harness import demo
 from harness.engines.checkpoint import find_checkpoint, find_tokenizer, is_adapter
 from harness.engines.zoo import resolved, zoo_names, zoo_root
 from harness.errors import DataError, HarnessError
-from harness.opd.zoo import MEMBERS, SHIPPED
-from harness.opd.zoo_card import (
+from harness.opd.config import OPDConfig
+from harness.stats import Estimate
+from tools.zoo.card import (
     COMPARED,
     MemberRecord,
     described_recipe,
@@ -24,7 +26,7 @@ from harness.opd.zoo_card import (
     weights_sha256,
     write_record,
 )
-from harness.stats import Estimate
+from tools.zoo.members import MEMBERS, SHIPPED
 
 MOST_BYTES = 12_000_000
 SOME_TASKS = 64
@@ -32,6 +34,12 @@ SOME_TASKS = 64
 
 def test_the_zoo_holds_what_the_recipes_make() -> None:
     assert set(zoo_names()) == set(MEMBERS)
+
+
+def test_the_demo_says_how_its_student_was_trained() -> None:
+    recipe = MEMBERS[demo.STUDENT].recipe
+    assert isinstance(recipe, OPDConfig)
+    assert (recipe.lam, recipe.clip) == (demo.LAMBDA, demo.CLIP)
 
 
 @pytest.mark.parametrize("name", MEMBERS)

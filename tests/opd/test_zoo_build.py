@@ -12,10 +12,10 @@ from harness.engines.zoo import resolved
 from harness.errors import HarnessError
 from harness.opd.config import OPDConfig, opd_optimisation
 from harness.opd.optimisation import Optimisation
-from harness.opd.recipe import PLACEMENT, TinyRecipe
-from harness.opd.zoo import MEMBERS, SHIPPED, Member, build_member
-from harness.opd.zoo_card import weights_sha256
 from harness.progress import Progress
+from tools.zoo.card import weights_sha256
+from tools.zoo.members import MEMBERS, SHIPPED, Member, build_member
+from tools.zoo.recipe import PLACEMENT, TinyRecipe
 
 pytestmark = pytest.mark.model
 

@@ -1,0 +1,253 @@
+"""The directory of a distillation run: its lock, its manifest, and the states it can go on from."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+
+from harness.data.loading import LoadedDataset
+from harness.engines.config import installed_version
+from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.opd.config import OPDConfig
+from harness.opd.loop.log import LOG, keep_until
+from harness.opd.models.loading import Checkpoints
+from harness.opd.rounds.round import rollouts_sha256
+from harness.runs.manifest import describe_git, describe_host, installed_packages, now
+
+MANIFEST = "manifest.json"
+CHECKPOINT = "checkpoint"
+ROLLOUT_FOLDER = "rollouts"
+STATES = "state"
+# Fields of the configuration that have a place of their own in the manifest, or don't decide the weights.
+ELSEWHERE = (
+    "teacher",
+    "base",
+    "student",
+    "out",
+    "lam",
+    "clip",
+    "data",
+    "split",
+    "limit",
+    "rollouts",
+    "resume",
+)
+
+
+class RunFolder:
+    """A run directory held by this process (or by the main one of several)."""
+
+    def __init__(self, config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> None:
+        """Describe the run; nothing is written yet."""
+        self.path = config.out
+        self._resume = config.resume
+        # Set by torchrun and accelerate launch, before any of them is asked.
+        self._is_main = int(os.environ.get("RANK", "0")) == 0
+        self._identity = _identity(config, checkpoints, dataset)
+        self._manifest: dict[str, Any] = {}
+
+    @property
+    def log(self) -> Path:
+        """One line a step."""
+        return self.path / LOG
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained student, when all is done."""
+        return self.path / CHECKPOINT
+
+    @property
+    def rollouts(self) -> Path:
+        """Fixed rollouts and their scores."""
+        return self.path / ROLLOUT_FOLDER
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """As it stands."""
+        return self._manifest
+
+    @contextlib.contextmanager
+    def held(self, warnings: Sequence[str]) -> Iterator[bool]:
+        """Make or take up the directory; yields whether the run in it is complete already.
+
+        Raises:
+            HarnessError: it exists and `resume` wasn't asked for, or it can't be made.
+            RunMismatchError: it belongs to another configuration, or another process works on it.
+            IncompleteError: the block was interrupted, or couldn't write.
+        """
+        if not self._is_main:
+            self._manifest = self._stored()
+            yield self._resume and self._manifest.get("status") == "complete"
+            return
+        known = self._known()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HarnessError(
+                f"can't write to {self.path}: {error.strerror}; choose another --out"
+            ) from error
+        try:
+            with FileLock(self.path / ".lock", timeout=0):
+                if known.get("status") == "complete":
+                    self._manifest = known
+                    yield True
+                    return
+                self._begin(known, warnings)
+                try:
+                    yield False
+                except KeyboardInterrupt as error:
+                    self._note(status="incomplete")
+                    raise IncompleteError(f"interrupted; go on with {self.path} by --resume") from error
+                except BaseException as error:
+                    self._note(status="failed", error=_said(error))
+                    raise
+        except Timeout as error:
+            raise RunMismatchError(f"another process works on {self.path}; choose another --out") from error
+        except (OSError, SafetensorError) as error:
+            raise IncompleteError(
+                f"stopped by the file system ({_said(error)}); put that right and go on with {self.path} by "
+                "--resume"
+            ) from error
+
+    def update(self, **fields: Any) -> None:
+        """Change the manifest, in one step on disk; only the main process writes."""
+        self._manifest |= fields
+        if self._is_main:
+            draft = self.path / f"{MANIFEST}.new"
+            text = json.dumps(self._manifest, indent=1, ensure_ascii=False, allow_nan=False)
+            draft.write_text(text + "\n", encoding="utf-8")
+            draft.replace(self.path / MANIFEST)
+
+    def _note(self, **fields: Any) -> None:
+        """Change the manifest if there is room for it: on a full disk the first error is the one to tell."""
+        with contextlib.suppress(OSError):
+            self.update(**fields)
+
+    def _known(self) -> dict[str, Any]:
+        if not self.path.exists():
+            return {}
+        file = self.path / MANIFEST
+        if not self._resume:
+            raise HarnessError(f"{self.path} exists; name another --out, or go on with it by --resume")
+        if not file.is_file():
+            # Killed before its first line, or made by someone else: the first is an empty folder.
+            if not self.path.is_dir() or any(one.name != ".lock" for one in self.path.iterdir()):
+                raise HarnessError(f"{self.path} holds no training run; name another --out")
+            return {}
+        known = self._stored()
+        for name, mine in self._identity.items():
+            theirs = known.get(name)
+            if json.loads(json.dumps(mine)) != theirs:
+                raise RunMismatchError(
+                    f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "
+                    "choose another --out"
+                )
+        return known
+
+    def _stored(self) -> dict[str, Any]:
+        file = self.path / MANIFEST
+        try:
+            stored: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
+        except ValueError as error:
+            raise HarnessError(f"{file} can't be read as JSON; name another --out") from error
+        return stored
+
+    def _begin(self, known: dict[str, Any], warnings: Sequence[str]) -> None:
+        sessions = [*known.get("sessions", []), now()]
+        self._manifest = (
+            {"kind": "opd", "status": "running"}
+            | self._identity
+            | {
+                "started": known.get("started", sessions[-1]),
+                "finished": None,
+                "sessions": sessions,
+                "step": known.get("step", 0),
+                "warnings": known.get("warnings", list(warnings)),
+                "packages": installed_packages() | {"accelerate": installed_version("accelerate")},
+                "git": describe_git(Path(__file__).parent),
+                "host": describe_host(),
+            }
+        )
+        self.update()
+
+    def last_state(self) -> Path | None:
+        """The latest saved state, whole; None before the first."""
+        return max((one for one in (self.path / STATES).glob("step-*") if not one.suffix), default=None)
+
+    def draft_state(self, step: int) -> Path:
+        """A folder to save the state after `step` in; `keep_state` gives it its name."""
+        folder = self.path / STATES / f"step-{step:08d}.new"
+        if self._is_main:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        return folder
+
+    def keep_state(self, draft: Path, step: int) -> None:
+        """All of `draft` is written: from now on the run goes on from here."""
+        if self._is_main:
+            draft.rename(draft.with_suffix(""))
+            for other in (self.path / STATES).iterdir():
+                if other != draft.with_suffix(""):
+                    shutil.rmtree(other)
+        self.update(step=step)
+
+    def rewind(self, step: int) -> None:
+        """Forget logged steps after `step`."""
+        if self._is_main:
+            keep_until(self.log, step)
+
+    def finish(self, step: int, **fields: Any) -> None:
+        """The run is complete; states aren't needed any more."""
+        self.update(status="complete", finished=now(), step=step, **fields)
+        if self._is_main:
+            shutil.rmtree(self.path / STATES, ignore_errors=True)
+
+
+def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:
+    """The parts of the manifest that must be equal for a run to be gone on with."""
+    options = dataclasses.asdict(dataclasses.replace(config, contract=None))  # type: ignore[arg-type]
+    options = {name: value for name, value in options.items() if name not in ELSEWHERE}
+    stored = config.rollouts
+    return {
+        "lambda": config.lam,
+        "clip": config.clip,
+        "options": options | {"contract": config.contract.model_dump()},
+        "checkpoints": {
+            name: {"name": one.name, "sha256": one.sha256}
+            for name, one in (
+                ("teacher", checkpoints.teacher),
+                ("base", checkpoints.base),
+                ("student", checkpoints.student),
+            )
+        },
+        "tokenizer_sha256": checkpoints.vocabulary.tokenizer_sha256,
+        "data": {
+            "name": dataset.name,
+            "split": dataset.split,
+            "path": str(dataset.path),
+            "sha256": dataset.sha256,
+            "tasks": len(dataset.tasks),
+        },
+        "rollouts": None if stored is None else {"path": str(stored), "sha256": rollouts_sha256(stored)},
+    }
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _difference(mine: Any, theirs: Any) -> str:
+    if isinstance(mine, dict) and isinstance(theirs, dict):
+        for name, value in mine.items():
+            if json.loads(json.dumps(value)) != theirs.get(name):
+                return f"{name}: {_difference(value, theirs.get(name))}"
+    return f"{theirs} there, {mine} here"

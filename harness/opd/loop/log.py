@@ -1,0 +1,157 @@
+"""One line of `train.jsonl`: what a step did, read from its tokens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.opd.loop.guard import RoleReading, binding_role
+
+LOG = "train.jsonl"
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+@dataclass(slots=True)
+class TokenColumns:
+    """Arrays over the tokens of a step, filled forward pass by forward pass.
+
+    Attributes:
+        loss: [N] terms, before weights.
+        weight: [N] their weights.
+        advantage: [N] A.
+        ratio: [N] r before clipping.
+        clipped: [N] whether r lies outside the clip region.
+        kl: [N] log π_S − log π_T.
+        entropy: [N] of the student.
+        structural: [N] whether the contract alone decides there.
+    """
+
+    loss: list[Floats] = field(default_factory=list)
+    weight: list[Floats] = field(default_factory=list)
+    advantage: list[Floats] = field(default_factory=list)
+    ratio: list[Floats] = field(default_factory=list)
+    clipped: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+    kl: list[Floats] = field(default_factory=list)
+    entropy: list[Floats] = field(default_factory=list)
+    structural: list[npt.NDArray[np.bool_]] = field(default_factory=list)
+
+    def stacked(self) -> dict[str, Floats]:
+        """Each column as one array."""
+        return {one.name: np.concatenate(getattr(self, one.name)) for one in fields(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class OPDStep:
+    """What one optimizer step did.
+
+    Attributes:
+        step: counted from 1.
+        round: of rollouts, counted from 1.
+        loss: weighted sum of the terms −clip(r)·A; a surrogate, so not to be compared between steps.
+        reverse_kl: mean over tokens of log π_S − log π_T; estimates KL(π_S‖π_T) while the rollouts are the
+            student's own, and drifts from it with stale ones.
+        lam: λ used.
+        learning_rate: of this step.
+        gradient_norm: before clipping by length.
+        advantage: its quantiles at `QUANTILES`, and the mean.
+        ratio: likewise, before clipping; None for what overflows.
+        clipped: share of tokens whose ratio lies outside the clip region.
+        entropy_structural: mean entropy where the contract alone decides, in nats; None without such tokens.
+        entropy_other: elsewhere: which id comes next, and whatever follows a broken contract.
+        role: binding role; None where none has a finite λ*.
+        p: teacher's class mass there.
+        b: base's.
+        lambda_star: λ* there.
+        roles: all roles, on steps where the student's masses were read.
+        guard_limit: λ the guard would allow, None where it is off or nothing bounds λ.
+        guard_exceeded: whether the λ asked for is above it.
+        parse_validity: strict, of the round's rollouts.
+        truncated: share of them that met the token limit.
+        tokens: completion tokens trained on.
+        seconds: wall-clock time of the step, drawing and scoring of a new round included.
+        tokens_per_second: completion tokens by the time of the step without drawing and scoring.
+    """
+
+    step: int
+    round: int
+    loss: float
+    reverse_kl: float
+    lam: float
+    learning_rate: float
+    gradient_norm: float
+    advantage: dict[str, float | None]
+    ratio: dict[str, float | None]
+    clipped: float
+    entropy_structural: float | None
+    entropy_other: float | None
+    role: str | None
+    p: float | None
+    b: float | None
+    lambda_star: float | None
+    roles: dict[str, RoleReading] | None
+    guard_limit: float | None
+    guard_exceeded: bool
+    parse_validity: float
+    truncated: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+
+    def line(self) -> str:
+        """As it stands in `train.jsonl`."""
+        return json.dumps(asdict(self), allow_nan=False) + "\n"
+
+
+def token_fields(columns: dict[str, Floats]) -> dict[str, Any]:
+    """The fields of `OPDStep` that are read from tokens."""
+    structural = columns["structural"].astype(bool)
+    return {
+        "loss": float((columns["loss"] * columns["weight"]).sum()),
+        "reverse_kl": float(columns["kl"].mean()),
+        "advantage": _spread(columns["advantage"]),
+        "ratio": _spread(columns["ratio"]),
+        "clipped": float(columns["clipped"].mean()),
+        "entropy_structural": _mean(columns["entropy"][structural]),
+        "entropy_other": _mean(columns["entropy"][~structural]),
+        "tokens": int(columns["loss"].size),
+    }
+
+
+def role_fields(roles: dict[str, RoleReading]) -> dict[str, Any]:
+    """The fields of `OPDStep` about the binding role."""
+    name = binding_role(roles)
+    if name is None:
+        return {"role": None, "p": None, "b": None, "lambda_star": None}
+    found = roles[name]
+    return {"role": name, "p": found.p, "b": found.b, "lambda_star": found.lambda_star}
+
+
+def keep_until(path: Path, step: int) -> None:
+    """Cut a log back to the steps a saved state has seen; a torn last line goes with what comes after."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n") or json.loads(line)["step"] > step:
+            break
+        kept.append(line)
+    draft = path.with_name(path.name + ".new")
+    draft.write_text("".join(kept), encoding="utf-8")
+    draft.replace(path)
+
+
+def _spread(values: Floats) -> dict[str, float | None]:
+    names = [*(f"q{round(100 * share)}" for share in QUANTILES), "mean"]
+    found = [*np.quantile(values.astype(np.float64), QUANTILES), values.mean(dtype=np.float64)]
+    return {name: float(one) if np.isfinite(one) else None for name, one in zip(names, found, strict=True)}
+
+
+def _mean(values: Floats) -> float | None:
+    return float(values.mean()) if values.size else None

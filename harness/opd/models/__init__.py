@@ -1,0 +1,1 @@
+"""Models that are trained or read: loaded, saved, moved, their logprobs taken."""

@@ -1,0 +1,139 @@
+"""Models of transformers from and to checkpoint folders; never half a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from harness.engines.checkpoint import Checkpoint
+from harness.errors import EngineUnavailableError
+from harness.opd.optimisation import Optimisation, Placement
+
+# What belongs to a checkpoint besides config and weights; copied byte for byte, so that the hashes of
+# tokenizer and chat template stay those of the checkpoint that training began from.
+CARRIED = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.tiktoken",
+    "chat_template*",
+    "generation_config.json",
+)
+
+
+@contextlib.contextmanager
+def unfinished_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that takes its name if the block ends well and is removed if it doesn't."""
+    folder = out.with_name(out.name + ".unfinished")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+        folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The torch device that `Placement.device` means.
+
+    Raises:
+        EngineUnavailableError: torch knows no such device, or this machine has none.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise EngineUnavailableError(
+            f"torch knows no device {wanted!r}; give --device cpu, cuda or cuda:N"
+        ) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        found = torch.cuda.device_count()
+        raise EngineUnavailableError(
+            f"torch sees {found} CUDA devices here, so not {wanted}; give another --device"
+        )
+    return device
+
+
+def numerics(placement: Placement, device: torch.device) -> tuple[torch.dtype, bool]:
+    """The dtype of the weights, and whether to compute in bfloat16 on them all the same."""
+    precision = placement.precision
+    if precision == "auto":
+        precision = "float32" if device.type == "cpu" else "mixed"
+    return (torch.bfloat16 if precision == "bfloat16" else torch.float32), precision == "mixed"
+
+
+def load_model(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype) -> Any:
+    """The causal model of a checkpoint, on the CPU.
+
+    Raises:
+        EngineUnavailableError: transformers can't load it.
+    """
+    if not os.environ.get("HARNESS_DEBUG"):
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(checkpoint.path),
+            dtype=dtype,
+            trust_remote_code=placement.trust_remote_code,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+        raise EngineUnavailableError(
+            f"transformers can't load {checkpoint.name} as a causal model "
+            f"({' '.join(str(error).split())[:200]})"
+        ) from error
+    if placement.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return model
+
+
+def save_model(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a trained model as a checkpoint like the one it began from.
+
+    Args:
+        model: of transformers; left in the checkpoint's dtype.
+        checkpoint: gives dtype, tokenizer and chat template.
+        folder: exists.
+    """
+    # In the dtype it came in: a bfloat16 checkpoint trained in float32 would double in size.
+    dtype = getattr(torch, checkpoint.dtype or "float32", torch.float32)
+    # Some published generation configs don't pass transformers' own check on saving; theirs is copied below.
+    model.generation_config = GenerationConfig()
+    model.to(dtype).save_pretrained(folder)
+    carry_over(checkpoint, folder)
+
+
+def carry_over(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy tokenizer, chat template and generation settings beside trained weights."""
+    for pattern in CARRIED:
+        for file in sorted(checkpoint.path.glob(pattern)):
+            shutil.copyfile(file, folder / file.name)
+
+
+def adamw(model: Any, optimisation: Optimisation, device: torch.device) -> torch.optim.AdamW:
+    """The optimizer of all weights that want a gradient."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": optimisation.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups,
+        lr=optimisation.learning_rate,
+        betas=(0.9, optimisation.beta2),
+        fused=device.type in ("cpu", "cuda"),
+    )

@@ -1,0 +1,1 @@
+"""Rollouts of a round: drawn, packed, scored under every policy, ready for updates."""

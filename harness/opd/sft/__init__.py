@@ -1,0 +1,1 @@
+"""Supervised fine-tuning: examples, batches, the training loop."""

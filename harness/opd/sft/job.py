@@ -1,0 +1,113 @@
+"""Supervised fine-tuning on ideal rankings: the warm start π_B that distillation begins from.
+
+Works on any causal checkpoint that transformers loads, from the tiny family to models of many billion
+weights; on one device. The loss is on the completion alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from harness.contract import DEFAULT, Contract
+from harness.data.loading import LoadedDataset, load_tasks
+from harness.engines.checkpoint import Checkpoint, find_checkpoint
+from harness.engines.tokenizer import ChatTokenizer
+from harness.errors import EngineUnavailableError, HarnessError
+from harness.opd.models.files import unfinished_folder
+from harness.opd.optimisation import Optimisation, Placement, TrainingStep
+from harness.opd.sft.examples import sft_examples
+from harness.opd.sft.training import fit_checkpoint
+from harness.progress import OnProgress, ignore
+
+RECORD = "train.json"
+
+
+@dataclass(frozen=True, slots=True)
+class SFTConfig:
+    """One supervised training run.
+
+    Attributes:
+        checkpoint: folder or hub id it starts from.
+        out: checkpoint folder to write; must not exist yet.
+        optimisation: steps, batch, learning rate, seed.
+        data: a bundled dataset's name, a `.jsonl` file or a folder of splits.
+        split: which split of a named dataset or folder.
+        limit: use only the first tasks.
+        contract: the output format to teach.
+        placement: device and precision.
+    """
+
+    checkpoint: str
+    out: Path
+    optimisation: Optimisation
+    data: str = "fashion-mini"
+    split: str | None = "train"
+    limit: int | None = None
+    contract: Contract = DEFAULT
+    placement: Placement = field(default_factory=Placement)
+
+
+def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
+    """Fine-tune a checkpoint to answer tasks with their ideal rankings.
+
+    The same config gives the same weights on the same machine. `out` appears in one step when all is done; it
+    also holds a line a step in `train.jsonl` and what made it in `train.json`.
+
+    Args:
+        config: what to train and how.
+        on_progress: told after every step.
+
+    Returns:
+        `config.out`.
+
+    Raises:
+        HarnessError: `out` exists or can't be written, the loss stopped being finite, or several processes
+            were launched, which would all train the same.
+        DataError: tasks that can't be read or don't fit the model's context.
+        EngineUnavailableError: the checkpoint or its tokenizer can't be used.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise HarnessError("train sft runs on one device; start it without accelerate launch or torchrun")
+    if config.out.exists():
+        raise HarnessError(f"{config.out} exists; name another folder for the trained checkpoint")
+    checkpoint = find_checkpoint(config.checkpoint)
+    if checkpoint.base is not None:
+        raise EngineUnavailableError(f"{config.checkpoint} is an adapter; merge it into its base model first")
+    dataset = load_tasks(config.data, config.split, limit=config.limit)
+    tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
+    examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)
+    try:
+        with unfinished_folder(config.out) as folder:
+            last = fit_checkpoint(
+                checkpoint, examples, config.optimisation, config.placement, folder, on_progress
+            )
+            _write_record(folder, config, checkpoint, dataset, last)
+    except (OSError, SafetensorError) as error:
+        raise HarnessError(
+            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another --out"
+        ) from error
+    return config.out
+
+
+def _write_record(
+    folder: Path, config: SFTConfig, checkpoint: Checkpoint, dataset: LoadedDataset, last: TrainingStep
+) -> None:
+    record = {
+        "kind": "sft",
+        "start": config.checkpoint,
+        "start_sha256": checkpoint.sha256,
+        "data": str(dataset.path),
+        "data_sha256": dataset.sha256,
+        "tasks": len(dataset.tasks),
+        "contract": config.contract.model_dump(),
+        "optimisation": dataclasses.asdict(config.optimisation),
+        "placement": dataclasses.asdict(config.placement),
+        "last_step": dataclasses.asdict(last),
+    }
+    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Preregistration: windows locked before a sweep, hit or miss after it."""

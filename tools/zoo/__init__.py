@@ -1,0 +1,1 @@
+"""Makes the zoo's checkpoints: `python benchmarks/zoo.py`."""

@@ -1,0 +1,105 @@
+"""How a tiny checkpoint is made from nothing: tokenizer, random weights, matching, warm start."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.contract import DEFAULT
+from harness.data.fashion_mini import generate_tasks
+from harness.data.prompt import render_prompt
+from harness.data.tasks import RankingTask
+from harness.opd.optimisation import Optimisation, Placement
+from harness.progress import OnProgress, ignore
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER_TASKS = 1000
+TOKENIZER_SEED = 1
+PLACEMENT = Placement(device="cpu", precision="float32")
+
+
+@dataclass(frozen=True, slots=True)
+class TinyRecipe:
+    """Everything that decides a tiny checkpoint's weights.
+
+    Every task is seen once: both phases draw as many training tasks as their steps take.
+
+    Attributes:
+        size: a key of `tools.zoo.tiny.SIZES`.
+        seed: of the initial weights and of the tasks.
+        matching: of the first phase, `tools.zoo.matching`.
+        sft: of the second, `harness.opd.sft.job`.
+        k: numbers of candidates, lowest and highest, of both phases.
+    """
+
+    size: str
+    seed: int
+    matching: Optimisation
+    sft: Optimisation
+    k: tuple[int, int] = (8, 8)
+
+
+def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) -> Path:
+    """Make a tiny checkpoint from nothing; the same recipe gives the same weights on the same machine.
+
+    Args:
+        recipe: how.
+        out: checkpoint folder to write; must not exist yet. A line a step of fine-tuning is in `train.jsonl`.
+        on_progress: told after every step of training.
+
+    Returns:
+        `out`.
+
+    Raises:
+        HarnessError: unknown size, or the loss stopped being finite.
+    """
+    from harness.engines.checkpoint import find_checkpoint
+    from harness.engines.tokenizer import ChatTokenizer
+    from harness.opd.models.files import unfinished_folder
+    from harness.opd.sft.examples import sft_examples
+    from harness.opd.sft.training import fit_checkpoint
+    from tools.zoo.matching import matching_examples
+    from tools.zoo.tiny import write_untrained_checkpoint
+
+    def tasks(phase: Optimisation, seed: int) -> tuple[RankingTask, ...]:
+        return generate_tasks("train", phase.steps * phase.batch_size, seed=seed, k=recipe.k)
+
+    parts = out.with_name(out.name + ".parts")
+    shutil.rmtree(parts, ignore_errors=True)
+    try:
+        untrained = write_untrained_checkpoint(
+            parts / "untrained", recipe.size, family_tokenizer(), recipe.seed
+        )
+        tokenizer = ChatTokenizer(untrained)
+        matched = parts / "matched"
+        matched.mkdir()
+        examples = matching_examples(tasks(recipe.matching, 2 * recipe.seed), tokenizer)
+        start = find_checkpoint(str(untrained))
+        fit_checkpoint(start, examples, recipe.matching, PLACEMENT, matched, on_progress, "learning to match")
+        examples = sft_examples(tasks(recipe.sft, 2 * recipe.seed + 1), tokenizer, DEFAULT)
+        with unfinished_folder(out) as folder:
+            fit_checkpoint(
+                find_checkpoint(str(matched)), examples, recipe.sft, PLACEMENT, folder, on_progress
+            )
+    finally:
+        shutil.rmtree(parts, ignore_errors=True)
+    return out
+
+
+def family_tokenizer() -> Tokenizer:
+    """The tokenizer that all tiny checkpoints share, trained on fashion-mini's prompts and answers."""
+    from harness.opd.sft.examples import answer_text, ideal_ranking
+    from tools.zoo.tiny import build_tokenizer
+
+    tasks = (
+        *generate_tasks("train", TOKENIZER_TASKS, seed=TOKENIZER_SEED),
+        *generate_tasks("train", TOKENIZER_TASKS, seed=TOKENIZER_SEED, k=(3, 12)),
+    )
+    return build_tokenizer(
+        [render_prompt(task, DEFAULT) for task in tasks],
+        [answer_text(ideal_ranking(task.relevance), DEFAULT) for task in tasks],
+    )
