@@ -11,6 +11,7 @@ from harness.errors import EngineUnavailableError
 from harness.judge.key import ApiKey
 from harness.judge.prompt import Prompt
 from harness.judge.rubric import JudgeModel
+from harness.retrying import retry_after_seconds
 
 ClientName = Literal["auto", "google-generativeai", "google-genai"]
 
@@ -185,8 +186,6 @@ def failure_of_status(
         body: its JSON, as far as it is JSON.
         key: to be masked.
     """
-    from harness.judge.retry_after import retry_after_seconds
-
     detail = one_line(f"HTTP {status}: {message}", key)
     if status == 429:
         return RequestFailedError("rate_limited", detail, retry_after_seconds(headers, body))

@@ -11,7 +11,7 @@ import pytest
 
 from harness.judge import JudgeConfig, load_rubric
 from harness.judge.client import installed_clients
-from harness.judge.throttle import RetryPolicy
+from harness.retrying import RetryPolicy
 
 KEY = "AIzaSy-test-key-that-must-not-leak-0123456789"
 CLIENTS = ("google-generativeai", "google-genai")

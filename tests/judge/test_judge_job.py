@@ -18,7 +18,7 @@ from harness.judge import JudgeConfig, forecast_judging, judge, load_rubric, rub
 from harness.judge.cost import Price
 from harness.judge.records import Judgement, PairJudgement, read_records
 from harness.judge.store import Store
-from harness.judge.throttle import RetryPolicy
+from harness.retrying import RetryPolicy
 from harness.runs import RunDirectory, load, read_samples
 
 NAME = "listwise-relevance"
@@ -403,14 +403,13 @@ def test_passing_failures_are_asked_again_and_lasting_ones_not(
     any_client: str, config_for: Configure, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", make_tasks(8), failures=0.0)
-    quick = RetryPolicy(attempts=1)
     with FakeGemini(statuses=[503, 400, 503]) as fake:
-        result = judge(config_for(run, fake.url, any_client, retry=quick))
+        result = judge(config_for(run, fake.url, any_client, attempts=1))
         reasons = Counter(row.unscored for row in judgements(run) if row.unscored)
         assert reasons == {"server_error": 2, "rejected": 1}
         assert result.run.metrics[f"judge.{NAME}.unscored.server_error"].estimate == pytest.approx(2 / 16)
         sent = len(fake.arrivals)
-        metrics = judge(config_for(run, fake.url, any_client, retry=quick)).run.metrics
+        metrics = judge(config_for(run, fake.url, any_client, attempts=1)).run.metrics
         assert len(fake.arrivals) == sent + 2
     assert f"judge.{NAME}.unscored.server_error" not in metrics
     assert metrics[f"judge.{NAME}.unscored.rejected"].estimate == pytest.approx(1 / 16)
