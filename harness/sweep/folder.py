@@ -10,6 +10,7 @@ results.csv           all results
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -125,6 +126,10 @@ class SweepFolder:
         """Rollouts that this run shares with all of its seed whose pool is as large."""
         pool = plan.training.rollout_batch or plan.training.batch_size
         return self.path / "rollouts" / f"pool-{pool}" / f"seed-{run.seed}"
+
+    def lock_sha256(self) -> str | None:
+        """SHA-256 of `prereg.json`, None without one."""
+        return hashlib.sha256(self.lock.read_bytes()).hexdigest() if self.lock.exists() else None
 
     def finished(self, plan: SweepPlan) -> int:
         """How many of the plan's runs have a result."""

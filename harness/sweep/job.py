@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import subprocess
@@ -24,6 +23,7 @@ from harness.sweep.folder import (
     write_json,
 )
 from harness.sweep.plan import SweepPlan, SweepRun
+from harness.sweep.prereg.check import require_lock
 from harness.sweep.provenance import OnCodeChange, refuse
 from harness.sweep.results import TABLE, read_results, write_table
 
@@ -96,7 +96,6 @@ def begin(
         HarnessError: a lock that doesn't belong to this plan, these checkpoints and this code.
         RunMismatchError: another sweep is in the folder.
     """
-    from harness.sweep.prereg.check import require_lock
     from harness.sweep.work import evaluate_base
 
     try:
@@ -104,7 +103,7 @@ def begin(
     except OSError as error:
         raise HarnessError(f"can't write to {folder.path}: {error.strerror}; choose another --out") from error
     with filelock.FileLock(str(folder.path / "sweep.lock")):
-        lock_sha256 = lock_hash(folder)
+        lock_sha256 = folder.lock_sha256()
         if not folder.record.exists():
             record = new_record(plan, lock_sha256)
             if lock_sha256 is not None:
@@ -143,13 +142,6 @@ def base_strict(folder: SweepFolder) -> float:
     if strict is None or strict.estimate is None:
         raise HarnessError(f"{folder.base} has no result; run the sweep again")
     return strict.estimate
-
-
-def lock_hash(folder: SweepFolder) -> str | None:
-    """SHA-256 of `prereg.json`, None without one."""
-    if not folder.lock.exists():
-        return None
-    return hashlib.sha256(folder.lock.read_bytes()).hexdigest()
 
 
 def commands(plan: SweepPlan, plan_file: Path, path: Path, more: Sequence[str] = ()) -> list[str]:
@@ -195,7 +187,7 @@ def _start_worker(folder: SweepFolder, log: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.sweep.worker", str(folder.path)],
+            [sys.executable, "-m", "harness.sweep.work", str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

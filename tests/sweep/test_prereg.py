@@ -8,7 +8,6 @@ from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 from harness.errors import DataError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
-from harness.sweep.job import lock_hash
 from harness.sweep.prereg.check import check, require_lock
 from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
 from harness.sweep.prereg.outcomes import make_tests
@@ -83,7 +82,7 @@ def make_sweep(path, onsets, locked=None, record_changes=None, result_changes=No
         "created": "2026-01-01T12:00:00+00:00",
         "checkpoints": {"teacher": "t", "base": "b"},
         "training_code": CODE,
-        "lock_sha256": lock_hash(folder),
+        "lock_sha256": folder.lock_sha256(),
         "git": None,
         "packages": {},
         "host": {},

@@ -10,7 +10,6 @@ from typing import Any
 from harness.errors import RunMismatchError
 from harness.sweep.analysis import SweepAnalysis, analyse
 from harness.sweep.folder import SweepFolder, SweepRecord, read_record
-from harness.sweep.job import lock_hash
 from harness.sweep.prereg.lock_file import PreregLock, read_lock
 from harness.sweep.prereg.outcomes import TestOutcome, judge
 from harness.sweep.provenance import ANALYSIS, OnCodeChange, code_meanings, digest, refuse, tell_changes
@@ -95,7 +94,7 @@ def check(folder: SweepFolder, on_code_change: OnCodeChange = refuse) -> PreregR
     locked, record = read_lock(folder.lock), read_record(folder)
     if record.lock_sha256 is None:
         raise RunMismatchError(f"the sweep began {record.created} without a lock; nothing was predicted")
-    if lock_hash(folder) != record.lock_sha256:
+    if folder.lock_sha256() != record.lock_sha256:
         raise RunMismatchError("prereg.json was changed after the sweep began; restore it")
     changes: list[str] = []
 
