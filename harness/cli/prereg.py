@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from harness.cliff import CliffResult
+    from harness.evaluate.config import EvalConfig
 
 
 @click.group(epilog="Example: harness prereg lock plan.yaml --out runs/sweep")
@@ -60,6 +65,7 @@ def lock_command(
 
     from harness.cli.listening import error_console, listening
     from harness.cli.sweep_tables import print_lock
+    from harness.measure import CliffConfig, measure_cliff
     from harness.sweep.plan import read_plan
     from harness.sweep.prereg.lock import LockSettings, lock
 
@@ -70,8 +76,18 @@ def lock_command(
         ratio_factor=ratio_factor,
         note=note,
     )
+    plan = read_plan(plan_file)
     with listening(error_console()) as on_progress:
-        locked = lock(read_plan(plan_file), out, settings, on_progress)
+
+        def measure(rollouts: EvalConfig, clip: float) -> tuple[CliffResult, int]:
+            # Scores of teacher and base don't depend on λ; the job wants one all the same.
+            config = CliffConfig(
+                evaluation=rollouts, teacher=plan.teacher, base=plan.base, lam=1.0, clip=clip
+            )
+            report = measure_cliff(config, on_progress)
+            return report.result, report.drawn
+
+        locked = lock(plan, out, measure, settings, on_progress)
     if as_machine:
         click.echo(locked.model_dump_json(indent=1))
     else:

@@ -4,12 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
+from click.testing import CliRunner
 from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
+from harness.cli import cli
 from harness.errors import DataError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
 from harness.sweep.prereg.check import check, require_lock
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
+from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window, read_lock
 from harness.sweep.prereg.outcomes import make_tests
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
 from harness.sweep.results import write_table
@@ -215,3 +217,25 @@ def test_a_report_is_json_also_where_a_ratio_is_infinite(tmp_path):
     shift = next(one for one in report.to_dict()["tests"] if one["name"] == "small_clip_shift")
     assert (shift["outcome"], shift["measured"]["low"]) == ("miss", None)
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.model
+def test_a_lock_is_made_of_teacher_and_base_alone_before_the_sweep(tmp_path):
+    plan, out = tmp_path / "plan.yaml", tmp_path / "sweep"
+    arm = "{name: fine, clip: 1.5, lambdas: [1, 1.2]}"
+    evaluation = "{limit: 8}"
+    plan.write_text(
+        f"teacher: zoo:teacher\nbase: zoo:base\nseeds: [0]\narms: [{arm}]\nevaluation: {evaluation}\n"
+    )
+    arguments = ["prereg", "lock", str(plan), "--out", str(out), "--prompts", "16", "--json"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exception is None, done.output
+    locked = read_lock(out / "prereg.json")
+    assert json.loads(done.stdout) == locked.model_dump(mode="json")
+    assert (locked.version, locked.analysis_code, locked.training_code) == (2, code_meanings(ANALYSIS), CODE)
+    assert [one.name for one in locked.tests] == ["fine_grid", "fine_grid_binding"]
+    assert locked.rollouts == 16
+    assert locked.predictions[0].band.low <= locked.predictions[0].binding_window.low
+    assert not (out / "sweep.json").exists()
+    again = CliRunner().invoke(cli, arguments)
+    assert isinstance(again.exception, RunMismatchError)
