@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 from harness.judge.asking import Asking, Failure
-from harness.judge.client import JudgeClient, Reply, RequestFailedError, installed_clients, open_client
+from harness.judge.client import JudgeClient, Reply, RequestFailedError
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress, ignore
 from harness.judge.cost import Budget, Price, price_of
 from harness.judge.forecast import Forecast, forecast
 from harness.judge.key import KEY_VARIABLES, ApiKey, key_from_environment
 from harness.judge.labels import read_labels
+from harness.judge.libraries import installed_clients, open_client
 from harness.judge.metrics import merge_rubric_metrics
 from harness.judge.plan import Ask, Plan, sample_keys
 from harness.judge.recording import Recorder

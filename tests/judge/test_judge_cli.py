@@ -11,7 +11,7 @@ from conftest import KEY
 from fake_gemini import FakeGemini, Faults, Seen, fair
 from judge_runs import make_run, make_tasks
 
-from harness.judge.locate import rubrics_root
+from harness.judge.rubric_file import rubrics_root
 
 NAME = "listwise-relevance"
 Start = Callable[..., subprocess.Popen[str]]
