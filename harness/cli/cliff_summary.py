@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
-from harness.evaluate.cliff_job import CliffReport, StripToken
+from harness.measure import CliffReport, StripToken
 
 _CALIBRATIONS: tuple[Calibration, ...] = ("role", "position", "sequence")
 _NO_STAR = {

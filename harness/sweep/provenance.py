@@ -25,7 +25,7 @@ ANALYSIS = (
 )
 """What turns results into onsets, hits and misses."""
 
-PREDICTION = ("cliff/*.py", "evaluate/cliff_job/*.py", "sweep/prereg/lock.py")
+PREDICTION = ("cliff/*.py", "measure/*.py", "sweep/prereg/lock.py")
 """What turns teacher and base into windows; it has done its work when the lock is written."""
 
 TRAINING = (
@@ -33,6 +33,7 @@ TRAINING = (
     "data/*.py",
     "engines/*.py",
     "evaluate/**/*.py",
+    "measure/*.py",
     "metrics/*.py",
     "opd/**/*.py",
     "sweep/**/*.py",

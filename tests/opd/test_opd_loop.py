@@ -17,7 +17,7 @@ from harness.errors import (
     IncompleteError,
     RunMismatchError,
 )
-from harness.evaluate.cliff_job.clip_source import read_clip
+from harness.measure.clip_source import read_clip
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 
 torch = pytest.importorskip("torch")

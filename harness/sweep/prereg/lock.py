@@ -8,9 +8,9 @@ from pathlib import Path
 from harness.cliff import CliffResult, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
-from harness.evaluate.cliff_job import CliffConfig, measure_cliff
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
+from harness.measure import CliffConfig, measure_cliff
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_git, describe_host, installed_packages, now
 from harness.sweep.folder import SweepFolder, checkpoint_hashes, write_atomically

@@ -1,14 +1,14 @@
 """The job behind `harness cliff`: rollouts → class masses under teacher, base, student → λ* and verdict."""
 
-from harness.evaluate.cliff_job.config import CliffConfig
-from harness.evaluate.cliff_job.job import (
+from harness.measure.config import CliffConfig
+from harness.measure.job import (
     check_cliff,
     cliff_of_run,
     evaluate_with_cliff,
     measure_cliff,
     settle_engine,
 )
-from harness.evaluate.cliff_job.report import CliffReport, ModelCost, StripToken
+from harness.measure.report import CliffReport, ModelCost, StripToken
 from harness.runs.directory import CLIFF
 
 __all__ = [

@@ -12,7 +12,7 @@ import yaml
 
 from harness.cliff import estimate_clip
 from harness.errors import DataError
-from harness.evaluate.cliff_job.clip_source import read_clip, read_lambda, read_ratios
+from harness.measure.clip_source import read_clip, read_lambda, read_ratios
 
 CONFIGS: list[tuple[str, dict[str, Any], float, str]] = [
     ("nested", {"config": {"loss": {"clip": 5.0, "lam": 1.2}}}, 5.0, "config.loss.clip"),

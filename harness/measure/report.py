@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
-from harness.evaluate.cliff_job.positions import Rollout
+from harness.measure.positions import Rollout
 from harness.runs import Run, RunDirectory, load
 from harness.runs.directory import CLIFF
 

@@ -9,9 +9,9 @@ import pytest
 
 from harness.engines import EngineInfo
 from harness.errors import DataError
-from harness.evaluate.cliff_job.positions import Rollout, Walk
-from harness.evaluate.cliff_job.score_log import ScoreLog
-from harness.evaluate.cliff_job.scoring import MAX_TOP_K, Scoring
+from harness.measure.positions import Rollout, Walk
+from harness.measure.score_log import ScoreLog
+from harness.measure.scoring import MAX_TOP_K, Scoring
 from harness.progress import ignore
 
 

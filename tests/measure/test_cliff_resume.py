@@ -22,7 +22,7 @@ from harness.cli import main
 from harness.cliff import ClassMass, MassBounds
 from harness.engines.class_masses import ClassScores
 from harness.errors import DataError, RunMismatchError
-from harness.evaluate.cliff_job.score_log import SCORES, ScoreLog
+from harness.measure.score_log import SCORES, ScoreLog
 from harness.runs import RunDirectory, load
 
 pytestmark = pytest.mark.model

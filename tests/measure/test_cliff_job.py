@@ -21,7 +21,7 @@ from harness.cli.cliff import cliff
 from harness.cliff import CliffResult, lambda_star
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 from harness.evaluate import EvalConfig, evaluate
-from harness.evaluate.cliff_job import CliffConfig, cliff_of_run
+from harness.measure import CliffConfig, cliff_of_run
 from harness.runs import load
 
 pytestmark = pytest.mark.model
@@ -244,7 +244,7 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
     from harness.contract import Contract
     from harness.contract.tokens import TokenClasses
     from harness.engines import EngineConfig, open_engine
-    from harness.evaluate.cliff_job.positions import read_rollouts
+    from harness.measure.positions import read_rollouts
     from harness.runs import Run
 
     class Emptied(Run):

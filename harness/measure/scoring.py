@@ -17,10 +17,10 @@ from harness.engines import Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import CHUNK, ClassScores, score_classes
 from harness.engines.hf_batches import unfinished_batches
 from harness.errors import DataError, IncompleteError
-from harness.evaluate.cliff_job.config import ModelRole
-from harness.evaluate.cliff_job.positions import Rollout
-from harness.evaluate.cliff_job.report import ModelCost
-from harness.evaluate.cliff_job.score_log import ScoreLog
+from harness.measure.config import ModelRole
+from harness.measure.positions import Rollout
+from harness.measure.report import ModelCost
+from harness.measure.score_log import ScoreLog
 from harness.progress import OnProgress, Progress
 
 # A server refuses more than its --max-logprobs, 20 by default; an embedded vLLM takes any number.

@@ -26,7 +26,7 @@ from vllm_server import VllmServer
 
 from harness.cli import main
 from harness.cliff import lambda_star
-from harness.evaluate.cliff_job.score_log import SCORES
+from harness.measure.score_log import SCORES
 from harness.runs import load
 
 pytestmark = [pytest.mark.vllm, pytest.mark.model]

@@ -20,13 +20,13 @@ from harness.contract.tokens import TokenClasses
 from harness.engines import Engine, EngineConfig, choose_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
-from harness.evaluate.cliff_job.clip_source import find_clip
-from harness.evaluate.cliff_job.config import CliffConfig, ModelRole
-from harness.evaluate.cliff_job.positions import Rollout, read_rollouts
-from harness.evaluate.cliff_job.report import CliffReport, token_strip
-from harness.evaluate.cliff_job.score_log import ScoreLog
-from harness.evaluate.cliff_job.scoring import ModelScores, Scoring, position_records
 from harness.evaluate.job import evaluate
+from harness.measure.clip_source import find_clip
+from harness.measure.config import CliffConfig, ModelRole
+from harness.measure.positions import Rollout, read_rollouts
+from harness.measure.report import CliffReport, token_strip
+from harness.measure.score_log import ScoreLog
+from harness.measure.scoring import ModelScores, Scoring, position_records
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run, RunDirectory
 

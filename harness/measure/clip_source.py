@@ -16,7 +16,7 @@ from harness.cliff import ClipEstimate, estimate_clip, known_clip
 from harness.errors import DataError, HarnessError
 
 if TYPE_CHECKING:
-    from harness.evaluate.cliff_job.config import CliffConfig
+    from harness.measure.config import CliffConfig
 
 MANIFEST = "manifest.json"
 OPD_KIND = "opd"
