@@ -166,8 +166,8 @@ class _Judging:
         config = self._plan.config
         if self._price is None and config.max_cost is not None:
             raise HarnessError(
-                f"the price of {config.rubric.model.name} isn't known, so --max-cost can't be kept; "
-                "give it with --price INPUT OUTPUT, in US dollars per million tokens"
+                f"the price of {config.rubric.model.name} isn't known, so `max_cost=` can't be kept; "
+                "give it as `price=INPUT OUTPUT`, in US dollars per million tokens"
             )
         with _opened(config, _required_key(len(asks))) as client:
             self._recorder.client = f"{client.name} {client.version}"
@@ -189,7 +189,7 @@ class _Judging:
         """Whether a killed session may have paid for a question that isn't to be asked again."""
         if ask.key not in lost or self._plan.config.ask_again:
             return False
-        self._write(ask, Failure("in_doubt", "under way when a session was killed; --ask-again"), cached=True)
+        self._write(ask, Failure("in_doubt", "under way when a session was killed"), cached=True)
         return True
 
     def _outcome(self, ask: Ask, outcome: Reply | Failure) -> None:

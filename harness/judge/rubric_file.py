@@ -49,7 +49,7 @@ def rubrics_root() -> Path:
             return place
     raise DataError(
         f"the bundled rubrics are neither in {places[0]} nor in {places[1]}; "
-        "install the package again or name a file with --rubric"
+        "install the package again or name a file as `rubric=`"
     )
 
 
@@ -67,7 +67,7 @@ def find_rubric(name_or_path: str | Path) -> Path:
     if path.name == str(name_or_path) and bundled.is_file():
         return bundled
     known = ", ".join(sorted(file.stem for file in root.glob("*.yaml")))
-    raise DataError(f"{name_or_path} is neither a file nor a bundled rubric ({known}); check --rubric")
+    raise DataError(f"{name_or_path} is neither a file nor a bundled rubric ({known}); check `rubric=`")
 
 
 def load_rubric(name_or_path: str | Path) -> Rubric:
@@ -99,7 +99,7 @@ def check_rubric(path: Path) -> tuple[Rubric | None, list[Problem]]:
         repeated = list(_repeated_keys(root, ""))
         data = yaml.safe_load(text)
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}; check --rubric") from error
+        raise DataError(f"{path} can't be read: {error.strerror or error}; check `rubric=`") from error
     except UnicodeDecodeError:
         return None, [Problem(None, "", "isn't UTF-8 text")]
     except yaml.YAMLError as error:

@@ -75,7 +75,7 @@ def test_checkpoints_are_checked_when_the_engine_is_opened(tmp_path: Path, engin
         open_engine(EngineConfig(engine=engine, ckpt=str(tmp_path / "missing")))
     with pytest.raises(EngineUnavailableError, match="not a checkpoint"):
         open_engine(EngineConfig(engine=engine, ckpt=str(tmp_path)))
-    with pytest.raises(HarnessError, match="--ckpt"):
+    with pytest.raises(HarnessError, match="`ckpt=`"):
         open_engine(EngineConfig(engine=engine))
 
 
