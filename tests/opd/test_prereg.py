@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 from harness.errors import DataError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
@@ -14,6 +13,7 @@ from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePredi
 from harness.sweep.prereg.outcomes import make_tests
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_hashes, digest
 from harness.sweep.results import write_table
+from tests.opd.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 PLAN = plan_of(
     [
