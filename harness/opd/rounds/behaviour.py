@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.engines import EngineConfig, open_engine
-from harness.engines.base import GenerationRequest, SamplingParams
+from harness.engines.base import GenerationRequest
 from harness.engines.checkpoint import Checkpoint
 from harness.errors import IncompleteError
 from harness.opd.models.loading import Policies, save_whole
@@ -54,12 +54,11 @@ def draw_with_vllm(
         )
         for number, order in enumerate(orders)
     ]
-    sampling = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=drawer.max_tokens)
     with _saved(student, start) as folder:
         engine = open_engine(EngineConfig(engine="vllm", ckpt=str(folder), enforce_eager=True))
         with contextlib.closing(engine):
             engine.start()
-            drawn = {int(one.key): one.token_ids for one in engine.generate(requests, sampling)}
+            drawn = {int(one.key): one.token_ids for one in engine.generate(requests, drawer.sampling)}
     if missing := len(orders) - len(drawn):
         raise IncompleteError(f"vLLM ended without {missing} of {len(orders)} rollouts; use --resume")
     return drawer.rollouts(orders, [drawn[number] for number in range(len(orders))])
