@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import (
+    Capabilities,
     EngineInfo,
     Generation,
     GenerationRequest,
@@ -50,6 +51,11 @@ class HfEngine:
         self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
         self._model: Any = None
         self._grammars: Any = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything about one batch at a time."""
+        return Capabilities(exact_masses=True, batch_size=self._batch_size())
 
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
@@ -170,13 +176,15 @@ class HfEngine:
             grammars=[request.schema and self._grammars.compile(request.schema) for request in batch],
         )
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
-        """Yield raw logprobs of given completions."""
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions batch by batch; batches are formed as in `generate`."""
         if self._model is None:
             raise RuntimeError("the engine is not started")
         from harness.engines.hf_scoring import score
 
-        return score(self._model, requests, top_k, self._batch_size())
+        return score(self._model, requests, top_k, self._batch_size(), done)
 
     def close(self) -> None:
         """Free the model."""

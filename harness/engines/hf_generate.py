@@ -73,7 +73,7 @@ def generate(
     except torch.cuda.OutOfMemoryError as error:
         raise IncompleteError(
             f"{model.device} ran out of memory with {len(prompts)} completions at a time; "
-            "run the same command again with a smaller batch_size or max_tokens"
+            "run the same command again with a smaller `batch_size=` or `max_tokens=`"
         ) from error
     return [
         _cut(row[width : width + limit], stop_ids) for row, limit in zip(output.tolist(), limits, strict=True)

@@ -199,7 +199,7 @@ class _Evaluation:
 
     def _start_and_encode(self) -> tuple[list[Prompt], float]:
         self.on_progress(Progress("loading the model"))
-        if self.config.engine.engine != "vllm":
+        if not self.engine.capabilities.own_process:
             # The model loads in this process: two threads that import its libraries trip over each other.
             prompts = self._encode()
             return prompts, self._timed_start()
