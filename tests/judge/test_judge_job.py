@@ -10,8 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_gemini import FakeGemini, Faults, fair, graded
-from judge_runs import CHECKPOINT, RAW_MARK, make_run, make_tasks
 
 from harness.errors import DataError, HarnessError, IncompleteError, RunMismatchError
 from harness.judge import JudgeConfig, forecast_judging, judge, load_rubric, rubric_metrics
@@ -20,6 +18,8 @@ from harness.judge.records import Judgement, PairJudgement, read_records
 from harness.judge.store import Store
 from harness.retrying import RetryPolicy
 from harness.runs import RunDirectory, load, read_samples
+from tests.judge.fake_gemini import FakeGemini, Faults, fair, graded
+from tests.judge.judge_runs import CHECKPOINT, RAW_MARK, make_run, make_tasks
 
 NAME = "listwise-relevance"
 FAULTY = Faults(refused=0.10, broken=0.05, hanging=0.02, malformed=0.02, blocked=0.01)

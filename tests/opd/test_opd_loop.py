@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opd_family import BATCH, family_config
 
 from harness.errors import (
     DataError,
@@ -19,6 +18,7 @@ from harness.errors import (
 )
 from harness.measure.clip_source import read_clip
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
+from tests.checkpoints.opd_family import BATCH, family_config
 
 torch = pytest.importorskip("torch")
 from harness.opd.loop.update import DivergenceError  # noqa: E402

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
-from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 from harness.cli import cli
 from harness.errors import DataError, RunMismatchError
@@ -15,6 +14,7 @@ from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePredi
 from harness.sweep.prereg.outcomes import make_tests
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
 from harness.sweep.results import write_table
+from tests.sweep.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
 PLAN = plan_of(
     [
