@@ -259,7 +259,7 @@ def test_a_fleet_starts_when_some_servers_answer() -> None:
 
 def test_servers_of_different_models_are_refused() -> None:
     with faulty(lambda *_: None, models=("a", "b")) as server:
-        with pytest.raises(EngineUnavailableError, match="serves a, b; say which with --served-model"):
+        with pytest.raises(EngineUnavailableError, match="serves a, b; say which as `served_model=`"):
             open_engine(config(server.url)).info()
         assert open_engine(config(server.url, served_model="b")).info().options["served_model"] == "b"
         with pytest.raises(EngineUnavailableError, match="serves a, b, not c"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engines.config import vllm_platform
+from harness.engines.choose import vllm_platform
 from harness.opd.config import opd_optimisation
 from tests.checkpoints.opd_family import BATCH, family_config
 

@@ -124,7 +124,7 @@ def test_a_run_records_what_made_it(family: Family, tmp_path: Path) -> None:
 
 
 def test_a_trained_checkpoint_loads_in_the_engine(family: Family, tmp_path: Path) -> None:
-    from harness.engines.config import EngineConfig, open_engine
+    from harness.engines import EngineConfig, open_engine
     from harness.engines.tokenizer import ChatTokenizer
 
     run = train(family_config(family, tmp_path / "run"))

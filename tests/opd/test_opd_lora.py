@@ -16,8 +16,8 @@ pytestmark = pytest.mark.model
 
 
 def test_lora_trains_an_adapter_on_an_untouched_base(family: Family, tmp_path: Path) -> None:
+    from harness.engines import EngineConfig, open_engine
     from harness.engines.checkpoint import is_adapter
-    from harness.engines.config import EngineConfig, open_engine
 
     config = family_config(family, tmp_path / "run", lora=LoRA(rank=2), ratio="student/base")
     run = train(config)

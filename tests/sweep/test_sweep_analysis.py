@@ -12,7 +12,7 @@ from harness.sweep.analysis import analyse, compare_onsets
 from harness.sweep.plot import draw_sweep
 from harness.sweep.prereg.lock_file import ClipPrediction, Window
 from harness.sweep.results import read_results, read_table, write_table
-from tests.opd.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
+from tests.sweep.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 ARMS = [{"name": "small", "clip": 1.5}, {"name": "large", "clip": 5.0}]
 PLAN = plan_of(ARMS)

@@ -2,7 +2,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.sweep.plan import parse_plan, read_plan, training_config
-from tests.opd.sweep_worlds import GRID, plan_of
+from tests.sweep.sweep_worlds import GRID, plan_of
 
 PLAN = """
 teacher: T
