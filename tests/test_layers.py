@@ -11,7 +11,7 @@ PACKAGE = ROOT / "harness"
 ROWS = (
     ("errors", "progress", "retrying"),
     ("contract", "metrics", "stats", "cliff"),
-    ("data", "engines", "judge", "runs"),
+    ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),
 )
