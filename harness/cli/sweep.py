@@ -72,10 +72,11 @@ def sweep(
 
     from rich.console import Console
 
+    from harness import files
     from harness.cli.listening import error_console, listening
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
-    from harness.sweep.folder import SweepFolder, write_atomically
+    from harness.sweep.folder import SweepFolder
     from harness.sweep.job import commands, run_sweep
     from harness.sweep.plan import read_plan
     from harness.sweep.plot import draw_sweep
@@ -103,7 +104,8 @@ def sweep(
             json.dumps({"done": done, "runs": total}) if as_machine else f"{done} of {total} runs done"
         )
         return
-    write_atomically(out / "sweep.svg", draw_sweep(analysis))
+    with files.resumable(out):
+        files.write_text(out / "sweep.svg", draw_sweep(analysis))
     if as_machine:
         click.echo(json.dumps({"sweep": str(out)} | analysis.to_dict(), indent=1, allow_nan=False))
     else:

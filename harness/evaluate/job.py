@@ -15,11 +15,11 @@ from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams
 from harness.engines.config import open_engine
-from harness.errors import DataError, IncompleteError, RunMismatchError
+from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.plan import Prompt, plan_requests
-from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.judge.metrics import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -130,11 +130,11 @@ class _Evaluation:
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics)
+                self.directory.write_metrics(metrics | measured_by_cliff(self.directory.path))
                 merge_rubric_metrics(self.directory)
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(done) + session.generated} of {manifest.planned} samples; "
                 "run the same command to go on"
             ) from None

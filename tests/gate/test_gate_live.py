@@ -13,7 +13,7 @@ import scipy.stats
 from gate_runs import BAD, answers, config, good, make_run, write_outputs, write_tasks
 
 from harness.engines.config import EngineConfig
-from harness.errors import IncompleteError, RunMismatchError
+from harness.errors import IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate import GateResult, Policy, PolicyError, decide
 from harness.gate.expression import BaselineRule, NumberRule
@@ -134,7 +134,7 @@ def test_a_killed_gate_ends_like_an_undisturbed_one(data: Path, tmp_path: Path) 
         if progress.done >= 20:
             raise KeyboardInterrupt
 
-    with pytest.raises(IncompleteError, match="interrupted after 20"):
+    with pytest.raises(Interrupted, match="interrupted after 20"):
         decide_live(config(data, answered, tmp_path / "killed"), on_progress=interrupt)
     again, _ = live(data, answered, tmp_path / "killed")
     assert again.rules == calm.rules
@@ -150,7 +150,7 @@ def test_earlier_samples_count_when_their_turn_comes(data: Path, tmp_path: Path)
         if progress.done >= 100:
             raise KeyboardInterrupt
 
-    with pytest.raises(IncompleteError):
+    with pytest.raises(Interrupted):
         evaluate(config(data, answered, tmp_path / "begun"), interrupt)
     result, _ = live(data, answered, tmp_path / "begun")
     assert result.rules == fresh.rules

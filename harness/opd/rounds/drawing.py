@@ -20,6 +20,7 @@ from harness.engines.limits import answer_limit
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
 from harness.evaluate.plan import sample_seed
+from harness.files import write_text
 
 # Prompts a batch of transformers' generate; more keep the keys and values of more rows in memory.
 DRAW_BATCH = {"cpu": 64}
@@ -276,8 +277,7 @@ def open_drawer(
 
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
     """One rollout a line."""
-    lines = (json.dumps(asdict(rollout)) + "\n" for rollout in rollouts)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(f"{json.dumps(asdict(rollout))}\n" for rollout in rollouts))
 
 
 def read_rollouts(path: Path) -> list[Rollout]:

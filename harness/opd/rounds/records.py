@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff import ClassMass, MassBounds, PositionRecords
+from harness.files import replacing
 
 
 def join_records(parts: Sequence[PositionRecords]) -> PositionRecords:
@@ -58,7 +59,7 @@ def save_window(path: Path, window: Sequence[PositionRecords]) -> None:
                 masses.log_mass,
                 masses.log_tail,
             )
-    with path.open("wb") as stream:
+    with replacing(path) as stream:
         np.savez(stream, **columns)
 
 
