@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import FrameType
 
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError, IncompleteError, InternalError
 from harness.sweep.folder import SweepFolder, read_record, require_same
 from harness.sweep.job import lock_hash
 from harness.sweep.work import work
@@ -37,6 +38,10 @@ def main(path: str) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return IncompleteError.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        print(f"harness: error: {InternalError.of(error)}", file=sys.stderr)
+        return InternalError.exit_code
     return 0
 
 
