@@ -12,6 +12,7 @@ import click
 
 from harness import __version__
 from harness.cli.ending import end, terminable
+from harness.cli.problems import in_flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             return _run(rest)
         except BaseException as error:
-            return end(error, debug)
+            return end(error, debug, lambda message: in_flags(message, cli, rest))
 
 
 def _run(arguments: list[str]) -> int:

@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -36,8 +36,14 @@ def known(error: BaseException) -> HarnessError:
             return InternalError.of(error)
 
 
-def end(error: BaseException, debug: bool) -> int:
-    """Say what ended the command, which is being handled, and return its exit code."""
+def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
+    """Say what ended the command, which is being handled, and return its exit code.
+
+    Args:
+        error: any exception.
+        debug: show its traceback.
+        worded: puts a library's message into the words of the command line.
+    """
     if reader_left() and isinstance(error, BrokenPipeError):
         return 0
     # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
@@ -45,16 +51,17 @@ def end(error: BaseException, debug: bool) -> int:
         print(error.format_message(), file=sys.stderr)
         return HarnessError.exit_code
     ours = known(error)
+    message = worded(str(ours)) if ours is error else str(ours)
     with contextlib.suppress(OSError):
         if debug:
             traceback.print_exc()
-        say(ours)
+        say(message)
     return ours.exit_code
 
 
-def say(error: HarnessError) -> None:
-    """Its message as one line on standard error."""
-    print(f"harness: error: {' '.join(str(error).split())}", file=sys.stderr)
+def say(message: str) -> None:
+    """An error's message as one line on standard error."""
+    print(f"harness: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def reader_left() -> bool:

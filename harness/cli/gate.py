@@ -135,13 +135,15 @@ class _Reports:
     def write_error(self, error: BaseException) -> None:
         """Reports from an earlier gate must not stand in for the verdict that isn't there."""
         from harness.cli.ending import known, say
+        from harness.cli.problems import in_flags
         from harness.gate.junit import junit_of_error
         from harness.gate.markdown import summary_of_error
 
         ours = known(error)
+        ours = type(ours)(in_flags(str(ours), click.get_current_context().command, ()))
         for problem in self._write(junit_of_error(ours), summary_of_error(ours)):
             if str(problem) != str(ours):
-                say(problem)
+                say(str(problem))
 
     def _write(self, junit: bytes, summary: str) -> list[HarnessError]:
         """Write all that can be written; what kept the others from it."""

@@ -58,7 +58,7 @@ class OpenAIEngine:
                 "the openai engine needs httpx; run: pip install 'format-safety-harness[openai]'"
             ) from error
         if not config.base_urls:
-            raise HarnessError("the openai engine needs a server; give --base-url http://HOST:PORT/v1")
+            raise HarnessError("the openai engine needs a server; give `base_urls=http://HOST:PORT/v1`")
         for url in config.base_urls:
             server_root(url)
         self._config = config
@@ -151,7 +151,7 @@ class OpenAIEngine:
         if theirs != ours:
             raise EngineUnavailableError(
                 f"the tokenizer in {tokenizer.folder} is not that of {self._fleet.model}; "
-                "give the served checkpoint as --ckpt or --tokenizer"
+                "give the served checkpoint as `ckpt=` or `tokenizer=`"
             )
 
     def generate(
@@ -184,7 +184,7 @@ class OpenAIEngine:
         """
         if self._fleet.version is None:
             raise EngineUnavailableError(
-                "only vLLM servers can score given completions; use --engine vllm or hf"
+                "only vLLM servers can score given completions; use `engine=vllm` or hf"
             )
         return in_background(
             requests, partial(self._opened, partial(self._score, top_k)), self._config.concurrency

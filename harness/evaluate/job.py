@@ -13,14 +13,13 @@ from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import PROMPT_VERSION, render_prompt
-from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams
-from harness.engines.config import open_engine
+from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
 from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.plan import Prompt, plan_requests
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
-from harness.judge.metrics import merge_rubric_metrics
+from harness.judge import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES

@@ -13,7 +13,7 @@ import numpy as np
 from harness.contract import FAILURE_CODES, Contract, ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
-from harness.judge.metrics import merge_rubric_metrics
+from harness.judge import merge_rubric_metrics
 from harness.metrics import (
     NO_CODE,
     TIERS,

@@ -111,9 +111,9 @@ class Asking:
         again = "run the same command to go on"
         match self.stopped:
             case "requests":
-                return "--max-requests is reached; raise it to go on"
+                return "`max_requests=` is reached; raise it to go on"
             case "cost":
-                return "the next request could cross --max-cost; raise it to go on"
+                return "the next request could cross `max_cost=`; raise it to go on"
             case "interrupted":
                 return f"interrupted; {again}"
             case "refused":

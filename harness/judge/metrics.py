@@ -11,12 +11,15 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from harness.judge.by_task import compact, counts, sums
 from harness.judge.exposure import (
+    compact,
+    counts,
     detectable_difference,
     position_bias,
     rank_correlation,
     self_agreement,
+    sums,
+    unscored_rates,
 )
 from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
@@ -29,7 +32,6 @@ from harness.judge.records import (
     read_rubric,
 )
 from harness.judge.rubric import Rubric
-from harness.judge.unscored import unscored_rates
 from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson
 

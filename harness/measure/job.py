@@ -17,8 +17,7 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.contract.tokens import TokenClasses
-from harness.engines import Engine
-from harness.engines.config import EngineConfig, choose_engine, open_engine
+from harness.engines import Engine, EngineConfig, choose_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
 from harness.evaluate.job import evaluate

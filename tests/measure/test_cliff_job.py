@@ -13,9 +13,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from planted_bigram import BASE, END, GARBAGE, START, TEACHER, token_ids, write_planted, write_tasks
-from tiny_qwen3 import write_tiny_qwen3
-
 from harness.cli import main
 from harness.cli.cliff import cliff
 from harness.cliff import CliffResult, lambda_star
@@ -23,6 +20,17 @@ from harness.errors import DataError, EngineUnavailableError, HarnessError
 from harness.evaluate import EvalConfig, evaluate
 from harness.measure import CliffConfig, cliff_of_run
 from harness.runs import load
+from tests.checkpoints.planted_bigram import (
+    BASE,
+    END,
+    GARBAGE,
+    START,
+    TEACHER,
+    token_ids,
+    write_planted,
+    write_tasks,
+)
+from tests.checkpoints.tiny_qwen3 import write_tiny_qwen3
 
 pytestmark = pytest.mark.model
 

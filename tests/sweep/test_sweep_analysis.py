@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 from harness.errors import DataError
 from harness.stats import wilson
@@ -13,6 +12,7 @@ from harness.sweep.analysis import analyse, compare_onsets
 from harness.sweep.plot import draw_sweep
 from harness.sweep.prereg.lock_file import ClipPrediction, Window
 from harness.sweep.results import read_results, read_table, write_table
+from tests.sweep.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
 
 ARMS = [{"name": "small", "clip": 1.5}, {"name": "large", "clip": 5.0}]
 PLAN = plan_of(ARMS)
