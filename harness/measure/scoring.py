@@ -15,7 +15,7 @@ from harness.cliff import MassBounds
 from harness.engines import Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import CHUNK, ClassScores, score_classes
 from harness.engines.hf_batches import unfinished_batches
-from harness.errors import DataError, IncompleteError
+from harness.errors import DataError, IncompleteError, Interrupted
 from harness.measure.config import ModelRole
 from harness.measure.report import ModelCost
 from harness.measure.score_log import ScoreLog
@@ -138,7 +138,7 @@ class Scoring:
                 scores[one.key] = one
                 self.on_progress(Progress(doing, len(scores), len(requests), resumed))
         except KeyboardInterrupt:
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(scores)} of {len(requests)} scores of the {name}; "
                 "run the same command to go on"
             ) from None

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.engines.config import EngineConfig
-from harness.errors import IncompleteError
+from harness.errors import IncompleteError, Interrupted
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate import Policy, decide
 from harness.gate.live import LiveOptions, decide_live
@@ -102,7 +102,7 @@ def test_a_killed_gate_ends_like_an_undisturbed_one(data: Path, tmp_path: Path) 
         if progress.done >= 20:
             raise KeyboardInterrupt
 
-    with pytest.raises(IncompleteError, match="interrupted after 20"):
+    with pytest.raises(Interrupted, match="interrupted after 20"):
         decide_live(config(data, answered, tmp_path / "killed"), on_progress=interrupt)
     again, _ = live(data, answered, tmp_path / "killed")
     assert again.rules == calm.rules
@@ -118,7 +118,7 @@ def test_earlier_samples_count_when_their_turn_comes(data: Path, tmp_path: Path)
         if progress.done >= 100:
             raise KeyboardInterrupt
 
-    with pytest.raises(IncompleteError):
+    with pytest.raises(Interrupted):
         evaluate(config(data, answered, tmp_path / "begun"), interrupt)
     result, _ = live(data, answered, tmp_path / "begun")
     assert result.rules == fresh.rules

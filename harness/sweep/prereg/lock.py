@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import files
 from harness.cliff import CliffResult, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
@@ -13,7 +14,7 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
-from harness.sweep.folder import SweepFolder, checkpoint_hashes, write_atomically
+from harness.sweep.folder import SweepFolder, checkpoint_hashes
 from harness.sweep.plan import SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
     ClipPrediction,
@@ -111,7 +112,8 @@ def lock(
         packages=installed_packages(),
         host=describe_host(),
     )
-    write_atomically(folder.lock, locked.model_dump_json(indent=1) + "\n")
+    with files.resumable(folder.lock):
+        files.write_text(folder.lock, locked.model_dump_json(indent=1) + "\n")
     return locked
 
 
