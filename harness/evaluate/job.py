@@ -15,10 +15,10 @@ from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import PROMPT_VERSION
 from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
 from harness.engines.limits import usual_answer_tokens
-from harness.errors import DataError, IncompleteError, RunMismatchError
+from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
-from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.judge import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
@@ -127,11 +127,11 @@ class _Evaluation:
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics)
+                self.directory.write_metrics(metrics | measured_by_cliff(self.directory.path))
                 merge_rubric_metrics(self.directory)
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(done) + session.generated} of {manifest.planned} samples; "
                 "run the same command to go on"
             ) from None

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.contract import DEFAULT, Contract
 from harness.errors import EngineUnavailableError, HarnessError
+from harness.files import append
 
 if TYPE_CHECKING:
     from harness.opd.loop.guard import LambdaGuard, RoleReading
@@ -275,9 +276,7 @@ def _require_whole(model: Any) -> None:
 
 def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) -> None:
     row = asdict(reading)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / READINGS).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row, allow_nan=False) + "\n")
+    append(folder / READINGS, f"{json.dumps(row, allow_nan=False)}\n".encode())
     flat = {name: value for name, value in row.items() if name not in ("roles", "step") and value is not None}
     history.append({f"cliff/{name}": value for name, value in flat.items()} | {"step": reading.step})
 

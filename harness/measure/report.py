@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,6 @@ import numpy as np
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
-from harness.runs.directory import CLIFF
 
 METRICS = "cliff."
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
@@ -133,11 +131,12 @@ class CliffReport:
         with RunDirectory(self.path) as directory:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
             known = load(self.path).metrics
-            metrics = {name: one for name, one in known.items() if not name.startswith(METRICS)}
-            metrics |= self.result.metrics()
-            draft = self.path / f"{CLIFF}.new"
-            draft.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            draft.replace(self.path / CLIFF)
+            kept = {name: one for name, one in known.items() if not name.startswith(METRICS)}
+            metrics = kept | self.result.metrics()
+            if len(kept) < len(known):
+                # Killed between the two files, a run must not hold one estimate in each.
+                directory.write_metrics(kept)
+            directory.write_cliff(self.to_dict())
             directory.write_metrics(metrics)
         return replace(run, metrics=metrics)
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.cliff import MassBounds
 from harness.engines import Capabilities, Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import ClassScores, score_classes
-from harness.errors import DataError, IncompleteError
+from harness.errors import DataError, IncompleteError, Interrupted
 from harness.measure.config import ModelRole
 from harness.measure.report import ModelCost
 from harness.measure.score_log import ScoreLog
@@ -129,7 +129,7 @@ class Scoring:
                 scores[one.key] = one
                 self.on_progress(Progress(doing, len(scores), len(requests), resumed))
         except KeyboardInterrupt:
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(scores)} of {len(requests)} scores of the {name}; "
                 "run the same command to go on"
             ) from None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.engines.base import FinishReason
 from harness.errors import DataError
+from harness.files import write_text
 from harness.rollouts.prompts import make_prompts
 from harness.runs import Run
 
@@ -86,7 +87,7 @@ def rollouts_of_run(
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
     """One rollout a line."""
     lines = (json.dumps(asdict(rollout)) + "\n" for rollout in rollouts)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_text(path, "".join(lines))
 
 
 def read_rollouts(path: Path) -> list[Rollout]:

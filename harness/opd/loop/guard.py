@@ -20,6 +20,7 @@ from harness.cliff import (
     thresholds_from_log_tails,
 )
 from harness.contract.automaton import ROLES
+from harness.files import replacing
 from harness.opd.config import Guard
 
 # The last rounds that an estimate rests on; with fresh rollouts older ones come from another policy.
@@ -77,7 +78,7 @@ class LambdaGuard:
                     arrays[f"{number} {name} tail"] = column.low.log_tail
                 else:
                     arrays[f"{number} {name}"] = column
-        with path.open("wb") as stream:
+        with replacing(path) as stream:
             np.savez(stream, **arrays)
 
     def restore(self, path: Path, roles: tuple[str, ...] = ROLES) -> None:

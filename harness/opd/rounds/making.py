@@ -15,9 +15,9 @@ from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines import IN_MEMORY
 from harness.errors import DataError
+from harness.files import new_folder
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
-from harness.opd.models.files import unfinished_folder
 from harness.opd.models.loading import Checkpoints, Policies
 from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_engine
@@ -133,8 +133,7 @@ class Rounds:
                 self._current = self.take_up(stored)
             else:
                 self._current = self.draw(0)
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                with unfinished_folder(stored) as draft:
+                with new_folder(stored) as draft:
                     self._current.save(draft)
             self.policies.release()
         return self._current

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from harness import files
 from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.errors import DataError
 from harness.opd.rounds.scoring import Layout, Scores
@@ -102,7 +103,7 @@ class Round:
         """Write rollouts and scores into an existing folder."""
         write_rollouts(folder / ROLLOUTS, self.rollouts)
         behaviour = {} if self.behaviour is None else {"behaviour": self.behaviour.numpy()}
-        with (folder / SCORES).open("wb") as stream:
+        with files.replacing(folder / SCORES) as stream:
             np.savez(
                 stream,
                 teacher=self.teacher.logprobs.numpy(),
@@ -114,7 +115,7 @@ class Round:
                 **behaviour,
             )
         text = json.dumps(asdict(self.about), indent=1) + "\n"
-        (folder / ABOUT).write_text(text, encoding="utf-8")
+        files.write_text(folder / ABOUT, text)
 
     @classmethod
     def load(cls, folder: Path, size: int, share_prompts: bool, walker: Walker) -> Round:
