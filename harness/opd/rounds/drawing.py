@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract
+from harness.contract import Contract, parse
 from harness.data.tasks import RankingTask
 from harness.engines.base import FinishReason
 from harness.engines.checkpoint import Checkpoint
@@ -133,7 +133,9 @@ class Drawer:
                 raise IncompleteError(f"the behaviour policy gave no token for task {order.task}")
             known = self.prompts[order.task]
             reason: FinishReason = "stop" if token_ids[-1] in self.stop_ids else "length"
-            parsed = self.contract.parse(self.tokenizer.decode(token_ids), known.task.k, finish_reason=reason)
+            parsed = parse(
+                self.tokenizer.decode(token_ids), known.task.k, self.contract, finish_reason=reason
+            )
             drawn.append(
                 Rollout(
                     task=order.task,
