@@ -12,16 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.cliff import (
-    CliffDomainError,
-    crossing_time,
-    fixed_point_log_odds,
-    lambda_star_from_log_odds,
-    onset_for_budget,
-    simulate,
-    teacher_log_odds_for,
-)
-from harness.cliff.dynamics import drift
+from harness.cliff import CliffDomainError, fixed_point_log_odds, lambda_star_from_log_odds
+from tests.cliff.dynamics import crossing_time, drift, onset_for_budget, simulate
+from tests.cliff.inverse import teacher_log_odds_for
 from tests.cliff.planted_cliff import cliff_oracles
 
 TIMES = json.loads((Path(__file__).parents[1] / "cases" / "cliff_oracles.json").read_text(encoding="utf-8"))[
