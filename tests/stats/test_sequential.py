@@ -12,15 +12,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.stats import (
-    SequentialTest,
-    bernoulli_boundaries,
-    confidence_sequence,
-    operating_characteristics,
-    sample_size_proportion,
-    wald_bound,
-)
+from harness.stats import SequentialTest, confidence_sequence, sample_size_proportion
 from harness.stats.sequential import FRACTIONS
+from tests.stats.sequential_planning import bernoulli_boundaries, operating_characteristics, wald_bound
 
 unit = st.floats(0, 1)
 
