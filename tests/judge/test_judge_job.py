@@ -1,12 +1,14 @@
 """Judging whole runs through both libraries, a faulty service, caps and interruptions."""
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from harness.retrying import RetryPolicy
 from harness.runs import RunDirectory, load, read_samples
 from tests.judge.fake_gemini import FakeGemini, Faults, fair, graded
 from tests.judge.judge_runs import CHECKPOINT, RAW_MARK, make_run, make_tasks
+from tests.killing import killed_at
 
 NAME = "listwise-relevance"
 FAULTY = Faults(refused=0.10, broken=0.05, hanging=0.02, malformed=0.02, blocked=0.01)
@@ -552,3 +555,38 @@ def test_identical_rankings_are_ties_that_nobody_pays_for(
     assert (preference.estimate, result.spent.requests) == (0.5, 0)
     rows = [record for record in read_records(run) if isinstance(record, PairJudgement)]
     assert {(row.better, row.shown, row.model) for row in rows} == {("tie", None, "")}
+
+
+def test_killed_anywhere_a_judging_leaves_no_numbers_of_an_earlier_one(
+    any_client: str,
+    config_for: Configure,
+    harness_judge: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    """Judged by halves: killed after the second half's judgements, it must not show the first half's."""
+    first = make_run(tmp_path / "first", make_tasks(20), failures=0.0)
+    calm = shutil.copytree(first, tmp_path / "calm")
+    with FakeGemini() as fake:
+        for run, limit in ((first, 10), (calm, 20)):
+            arguments = [str(run), "--rubric", NAME, "--endpoint", fake.url, "--client", any_client]
+            arguments += ["--limit", str(limit), "--cache", str(tmp_path / "judge.sqlite")]
+            _, errors = harness_judge(*arguments).communicate()
+            assert "error" not in errors
+        url = fake.url
+    # All answers are there: what is judged from here on asks nobody.
+    half, whole = load(first).metrics, load(calm).metrics
+    assert half[f"rubric.{NAME}"] != whole[f"rubric.{NAME}"]
+    silent = 0
+    for point in count():
+        run = shutil.copytree(first, tmp_path / f"run-{point}")
+        if not killed_at(point, lambda run=run: judge(config_for(run, url, any_client))):  # type: ignore[misc]
+            break
+        seen = load(run).metrics
+        if any(name.startswith("rubric.") for name in seen):
+            assert seen == (half if len(judgements(run)) == len(judgements(first)) else whole)
+        else:
+            silent += 1
+        judge(config_for(run, url, any_client))
+        assert load(run).metrics == whole
+    assert silent >= 2
+    assert load(run).metrics == whole
