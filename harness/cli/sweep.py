@@ -80,12 +80,12 @@ def sweep(
 
     from harness import files
     from harness.cli.listening import error_console, listening, on_code_change
+    from harness.cli.sweep_figure import draw_sweep
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
     from harness.sweep.folder import SweepFolder
     from harness.sweep.job import commands, run_sweep
     from harness.sweep.plan import read_plan
-    from harness.sweep.plot import draw_sweep
 
     if plan_file is None:
         plan = _plan_of(options)

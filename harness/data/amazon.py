@@ -69,7 +69,7 @@ def prepare_amazon_fashion(
     settings = settings or AmazonSettings()
     there = [split for split in SPLITS if (out / f"{split}.jsonl").exists()]
     if there and not overwrite:
-        raise DataError(f"{out}: holds {there[0]}.jsonl already; choose another folder or pass --overwrite")
+        raise DataError(f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=`")
     with _working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
         counts = _Counts()
         items = index.add_catalogue(_counted(read_titles(meta, progress), counts.metadata))
@@ -205,7 +205,7 @@ def _working_folder(out: Path) -> Iterator[Path]:
             yield Path(folder)
     except (OSError, sqlite3.OperationalError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)
-        todo = "free some space or choose another --out" if full else "choose another --out"
+        todo = "free some space or choose another `out=`" if full else "choose another `out=`"
         raise DataError(f"{out}: can't be written ({error}); {todo}") from error
 
 

@@ -73,7 +73,7 @@ def write_fashion_mini(
         HarnessError: the folder can't be written.
     """
     if n is not None and split is None:
-        raise DataError("a number of tasks needs a split: give --split with --n")
+        raise DataError("a number of tasks needs a split: give `split=` with `n=`")
     wanted: dict[Split, int] = {split: SHIPPED_ROWS[split] if n is None else n} if split else SHIPPED_ROWS
     tasks = {name: generate_tasks(name, rows, seed) for name, rows in wanted.items()}
     with output(out, "choose another folder"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
-from harness.measure.positions import Rollout
+from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
 
 METRICS = "cliff."
@@ -142,32 +142,32 @@ class CliffReport:
 
 
 def token_strip(
-    rollouts: Sequence[Rollout], records: PositionRecords, c: float, contents: Sequence[bytes | None]
+    positions: Positions, records: PositionRecords, c: float, contents: Sequence[bytes | None]
 ) -> tuple[StripToken, ...]:
     """One example token by token: the first rollout that keeps the contract, else the one that gets furthest.
 
     Args:
-        rollouts: all of them, in the order of the records.
-        records: their positions.
+        positions: of all rollouts.
+        records: what models say there.
         c: clip strength, > 1.
         contents: bytes of each token id.
     """
-    valid = [number for number, rollout in enumerate(rollouts) if rollout.valid]
-    lengths = [len(rollout.token_ids) for rollout in rollouts]
+    valid = [number for number, rollout in enumerate(positions.rollouts) if rollout.strict]
+    lengths = [len(walk.roles) for walk in positions.walks]
     chosen = valid[0] if valid else int(np.argmax(lengths))
     first = sum(lengths[:chosen])
     part = slice(first, first + lengths[chosen])
     teacher, base = records.teacher.middle(), records.base.middle()
     stars = thresholds_from_log_tails(teacher.log_tail[part], base.log_tail[part], np.log(c)).value
-    example = rollouts[chosen]
+    walk = positions.walks[chosen]
     return tuple(
         StripToken(
             text=(contents[token_id] or b"").decode("utf-8", "replace"),
-            role=example.walk.roles[t],
-            member=example.walk.members[t],
+            role=walk.roles[t],
+            member=walk.members[t],
             p=float(np.exp(teacher.log_mass[first + t])),
             b=float(np.exp(base.log_mass[first + t])),
             lambda_star=float(stars[t]) if np.isfinite(stars[t]) else None,
         )
-        for t, token_id in enumerate(example.token_ids)
+        for t, token_id in enumerate(positions.rollouts[chosen].token_ids[: lengths[chosen]])
     )

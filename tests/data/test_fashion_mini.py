@@ -233,7 +233,7 @@ def test_bad_arguments(tmp_path: Path) -> None:
         generate_tasks("train", 0)
     with pytest.raises(DataError, match="at least 0"):
         generate_tasks("train", 1, seed=-1)
-    with pytest.raises(DataError, match="--split"):
+    with pytest.raises(DataError, match="`split=`"):
         write_fashion_mini(tmp_path, n=3)
     (tmp_path / "file").write_text("")
     with pytest.raises(HarnessError, match=r"can't be written \(.*choose another folder"):

@@ -27,7 +27,6 @@ from harness.opd.loop.log import OPDStep, role_fields, token_fields
 from harness.opd.loop.update import DivergenceError, StudentUpdates, Update
 from harness.opd.models.loading import Checkpoints
 from harness.opd.rounds.making import Rounds, load_dataset
-from harness.opd.rounds.records import load_window, save_window
 from harness.opd.rounds.round import Round
 from harness.progress import OnProgress, Progress, ignore
 
@@ -199,7 +198,7 @@ class _Training:
             share.mkdir()
             self._round.save(share)
         if accelerator.is_main_process:
-            save_window(draft / "guard.npz", self._guard.window)
+            self._guard.save(draft / "guard.npz")
             position = {"step": step, "processes": accelerator.num_processes, "held": asdict(self._held)}
             with _torch_writes(step):
                 torch.save(position, draft / "position.pt")
@@ -227,8 +226,7 @@ class _Training:
         if self._round is not None:
             self._roles = read_roles(self._rounds.gathered(self._round.records), self._config.clip)
             self._held = GuardReading(**{**position["held"], "estimate": None})
-        window = load_window(state / "guard.npz", self._rounds.roles)
-        self._guard.restore(window)
+        self._guard.restore(state / "guard.npz")
         self._warned = any("guard" in one for one in self._folder.manifest.get("warnings", []))
         return step
 

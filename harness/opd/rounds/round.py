@@ -14,11 +14,10 @@ import numpy as np
 import torch
 
 from harness import files
-from harness.cliff import ClassMass, PositionRecords
+from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.errors import DataError
-from harness.measure.positions import Walker
-from harness.opd.rounds.drawing import Rollout, read_rollouts, write_rollouts
-from harness.opd.rounds.scoring import Layout, Positions, Scores
+from harness.opd.rounds.scoring import Layout, Scores
+from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
 
 ROLLOUTS = "rollouts.jsonl"
 SCORES = "scores.npz"
@@ -96,7 +95,9 @@ class Round:
     @property
     def records(self) -> PositionRecords:
         """Structural positions with both models' masses."""
-        return self.positions.records(self.teacher.masses, self.base.masses)
+        return self.positions.records(
+            MassBounds.exact(self.teacher.masses), MassBounds.exact(self.base.masses)
+        )
 
     def save(self, folder: Path) -> None:
         """Write rollouts and scores into an existing folder."""
