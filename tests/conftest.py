@@ -6,8 +6,9 @@ import signal
 from hypothesis import settings
 
 from tests.checkpoints.checkpoint_fixtures import family, smollm2, tiny_qwen3
+from tests.disks import disk, small_disk
 
-__all__ = ["family", "smollm2", "tiny_qwen3"]
+__all__ = ["disk", "family", "small_disk", "smollm2", "tiny_qwen3"]
 
 # Timed assertions are defects here, and hypothesis's deadline is one: CI machines are slow and noisy.
 settings.register_profile("harness", deadline=None)

@@ -136,13 +136,19 @@ class RunDirectory:
         Args:
             kept: metrics that stay right whatever the samples say.
         """
-        manifest = (self.path / MANIFEST).read_text(encoding="utf-8")
-        yield lambda: self._unsettle(kept)
-        self._write(MANIFEST, manifest)
+        text = (self.path / MANIFEST).read_text(encoding="utf-8")
+        manifest = read_manifest(self.path)
 
-    def _unsettle(self, kept: Mapping[str, Estimate]) -> None:
-        self.write_manifest(read_manifest(self.path).model_copy(update={"status": "incomplete"}))
-        self.write_metrics(kept)
+        def unsettle() -> None:
+            self.write_manifest(manifest.model_copy(update={"status": "incomplete"}))
+            self.write_metrics(kept)
+
+        yield unsettle
+        if manifest.status == "incomplete" and manifest.finished is not None:
+            # It was complete before a process was killed in such a block.
+            self.write_manifest(manifest.model_copy(update={"status": "complete"}))
+        else:
+            self._write(MANIFEST, text)
 
     def _write(self, name: str, text: str) -> None:
         with files.resumable(self.path):
