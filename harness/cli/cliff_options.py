@@ -138,7 +138,7 @@ def cliff_for_evaluation(evaluation: EvalConfig, options: dict[str, Any]) -> Cli
 
     if all(options.get(name) is None for name in _CLIFF_ONLY):
         return None
-    if evaluation.engine.engine == "openai":
+    if evaluation.engine.asks_servers:
         raise HarnessError(
             "teacher and base need servers of their own; evaluate first, then run harness cliff"
         )

@@ -39,7 +39,7 @@ class CliffConfig(BaseModel):
         resamples: bootstrap resamples.
         top_k: tokens a position that vllm and openai engines are asked for first.
         max_top_k: most they are asked for where the first leave the masses too uncertain; None is
-            `harness.measure.scoring.MAX_TOP_K` of the engine.
+            what the engine allows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from harness.contract import DEFAULT, parse
 from harness.data.fashion_mini import generate_tasks
+from harness.engines import SamplingParams
 from harness.engines.tokenizer import ChatTokenizer
 from harness.opd.rounds.drawing import Drawer, Order, round_orders
 from harness.rollouts import make_prompts
@@ -54,7 +55,7 @@ def drawer(folder: Path, max_tokens: int, context: int | None = None) -> Drawer:
         tokenizer=tokenizer,
         contract=DEFAULT,
         stop_ids=(tokenizer.eos_token_id,),
-        max_tokens=max_tokens,
+        sampling=SamplingParams(temperature=1.0, max_tokens=max_tokens),
         context_length=context,
     )
 

@@ -20,7 +20,9 @@ def test_rules_wait_for_scipy_until_they_need_it():
     }
 
 
-@pytest.mark.parametrize("call", ["rate_against_bar(59, 60, 0.95)", "mean_against_bar([0.1, 0.7, 0.9], [1, 1, 1], 0.5)"])
+@pytest.mark.parametrize(
+    "call", ["rate_against_bar(59, 60, 0.95)", "mean_against_bar([0.1, 0.7, 0.9], [1, 1, 1], 0.5)"]
+)
 def test_a_verdict_loads_special_functions_and_no_more_of_scipy(call):
     loaded = modules_after(f"import harness.stats; harness.stats.{call}")
     assert "scipy.special" in loaded
