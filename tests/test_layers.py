@@ -83,7 +83,7 @@ def test_datasets_folder_is_no_package() -> None:
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 COMMAND = re.compile(r"`harness [^`]*`")
-FLAGLESS = ("data", "engines", "judge")
+FLAGLESS = ("data", "engines", "evaluate", "judge")
 # These write whole command lines down: how a data card, a page and a run of a sweep are made.
 WRITERS = ("data/fashion_mini_files.py", "report/view.py", "sweep/job.py")
 
