@@ -9,9 +9,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
-    ("errors", "progress", "retrying"),
+    ("errors", "files", "progress", "retrying"),
     ("contract", "metrics", "stats", "cliff"),
-    ("data", "engines", "judge", "runs"),
+    ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from harness import files
 from harness.cli.eval_options import EVAL_OPTION_NAMES, eval_config, eval_options, settle_engine
 from harness.errors import HarnessError
 
@@ -20,7 +22,32 @@ _DEFAULT_POLICY_FILE = Path("gate.yaml")
 _LIVE = ("ckpt", "replay", "base_urls")
 
 
-@click.command(epilog="\b\nExample: harness gate demo/listopd\n(a run that harness demo makes)")
+class _GateCommand(click.Command):
+    """Writes its reports also where the command line itself is wrong."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            _Reports(_last(given, "--junit"), _last(given, "--summary")).write_error(error)
+            raise
+
+
+def _last(arguments: list[str], option: str) -> Path | None:
+    """The value of an option on a line that can't be parsed."""
+    found = None
+    for name, value in zip(arguments, [*arguments[1:], None], strict=True):
+        if name == option and value is not None:
+            found = Path(value)
+        elif name.startswith(f"{option}="):
+            found = Path(name.removeprefix(f"{option}="))
+    return found
+
+
+@click.command(
+    cls=_GateCommand, epilog="\b\nExample: harness gate demo/listopd\n(a run that harness demo makes)"
+)
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--policy", type=click.Path(path_type=Path), help="Rules and error rates; see --init.")
 @click.option("--init", is_flag=True, help="Write a commented policy to gate.yaml (or --policy) and end.")
@@ -48,12 +75,13 @@ def gate(context: click.Context, /, run: Path | None, init: bool, **options: Any
     order, and drawing stops as soon as the evidence is there; `harness eval` with the same options goes on
     with what was drawn.
 
-    Exit codes: 0 passed, 1 failed, 2 usage, policy or data error, 3 incomplete run, 4 inconclusive.
+    Exit codes: 0 passed, 1 failed, 2 usage, policy or data error, 3 incomplete run, 4 inconclusive,
+    5 a bug in the harness itself.
     """
     own = _Options(**{field.name: options.pop(field.name) for field in fields(_Options)})
     if init:
         return _init(own.policy or _DEFAULT_POLICY_FILE)
-    reports = _Reports(own)
+    reports = _Reports(own.junit, own.summary)
     try:
         policy, baseline = _open(own)
         if run is not None:
@@ -65,10 +93,11 @@ def gate(context: click.Context, /, run: Path | None, init: bool, **options: Any
             raise HarnessError("give a RUN to judge, or --ckpt CKPT to evaluate one live")
         if not own.no_record:
             _record(result, policy)
-    except HarnessError as error:
+        reports.write(result, policy)
+        _show(result, own.as_machine)
+    except BaseException as error:
         reports.write_error(error)
         raise
-    reports.write(result, policy)
     return result.exit_code
 
 
@@ -88,38 +117,70 @@ class _Options:
     as_machine: bool
 
 
+@dataclass(frozen=True, slots=True)
 class _Reports:
-    """Where a result goes."""
+    """The files that a result goes to."""
 
-    def __init__(self, options: _Options) -> None:
-        self._options = options
+    junit: Path | None
+    summary: Path | None
 
     def write(self, result: GateResult, policy: Policy) -> None:
-        from harness.cli.gate_table import gate_console, print_gate
         from harness.gate.junit import junit
         from harness.gate.markdown import summary
 
-        self._write_files(junit(result, policy.on_inconclusive), summary(result))
-        if self._options.as_machine:
-            click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
-        else:
-            print_gate(result, gate_console())
+        problems = self._write(junit(result, policy.on_inconclusive), summary(result))
+        if problems:
+            raise problems[0]
 
-    def write_error(self, error: HarnessError) -> None:
+    def write_error(self, error: BaseException) -> None:
+        """Reports from an earlier gate must not stand in for the verdict that isn't there."""
+        from harness.cli.ending import known, say
+        from harness.cli.problems import in_flags
         from harness.gate.junit import junit_of_error
         from harness.gate.markdown import summary_of_error
 
-        self._write_files(junit_of_error(error), summary_of_error(error))
+        ours = known(error)
+        ours = type(ours)(in_flags(str(ours), click.get_current_context().command, ()))
+        for problem in self._write(junit_of_error(ours), summary_of_error(ours)):
+            if str(problem) != str(ours):
+                say(str(problem))
 
-    def _write_files(self, junit: bytes, summary: str) -> None:
-        from harness.gate.junit import write_file
+    def _write(self, junit: bytes, summary: str) -> list[HarnessError]:
+        """Write all that can be written; what kept the others from it."""
         from harness.gate.markdown import append_job_summary
 
-        if self._options.junit is not None:
-            write_file(self._options.junit, junit)
-        if self._options.summary is not None:
-            write_file(self._options.summary, summary.encode())
-        append_job_summary(summary)
+        problems = []
+        for path, content in ((self.junit, junit), (self.summary, summary.encode())):
+            if path is None:
+                continue
+            try:
+                with files.output(path, "choose another file"):
+                    files.write_bytes(path, content)
+            except HarnessError as problem:
+                with suppress(OSError):
+                    if path.is_file():
+                        path.unlink()
+                problems.append(problem)
+        try:
+            append_job_summary(summary)
+        except HarnessError as problem:
+            problems.append(problem)
+        return problems
+
+
+def _show(result: GateResult, as_machine: bool) -> None:
+    from harness.cli.ending import reader_left
+    from harness.cli.gate_table import gate_console, print_gate
+
+    try:
+        if as_machine:
+            click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+        else:
+            print_gate(result, gate_console())
+    except BrokenPipeError:
+        # The verdict stands, whoever reads on.
+        if not reader_left():
+            raise
 
 
 def _init(path: Path) -> int:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from harness.errors import DataError, HarnessError, IncompleteError
+from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
 
 if TYPE_CHECKING:
     from harness.judge import JudgeConfig, JudgeResult
@@ -88,7 +88,7 @@ def _judge(config: JudgeConfig, as_machine: bool) -> None:
     with listening_to_judge(console) as on_progress:
         try:
             result = judge(config, on_progress)
-        except IncompleteError:
+        except (IncompleteError, Interrupted):
             # What there is so far is in the metrics; the error then says why it isn't all.
             _show(load(config.run), config, None, as_machine)
             raise

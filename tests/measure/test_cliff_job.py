@@ -249,10 +249,8 @@ def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -
 
 
 def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Path) -> None:
-    from harness.contract import Contract
-    from harness.contract.tokens import TokenClasses
     from harness.engines import EngineConfig, open_engine
-    from harness.measure.positions import read_rollouts
+    from harness.rollouts import rollouts_of_run
     from harness.runs import Run
 
     class Emptied(Run):
@@ -265,7 +263,7 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
     emptied = Emptied(run.path, run.manifest, run.metrics)
     engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted / "base")))
     with pytest.raises(DataError, match="every completion is empty"):
-        read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
+        rollouts_of_run(emptied, engine.encode)
 
 
 def test_harness_eval_writes_the_same_file(

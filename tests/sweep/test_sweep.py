@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
-from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.errors import HarnessError, Interrupted, RunMismatchError
 from harness.sweep import provenance
 from harness.sweep.folder import SweepFolder, read_record
 from harness.sweep.provenance import TRAINING, digest, source_file
@@ -233,7 +233,7 @@ def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_
     config = training_config(plan, run, folder.run(run) / "train", folder.rollouts(plan, run))
     manifest = train_opd(config).out / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete"', '"running"'))
-    with pytest.raises(IncompleteError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         make_run(plan, folder, run, code, interrupt)
     assert not folder.result(run).exists()
     expected = next(one for one in read_results(finished) if (one.lam, one.seed) == (run.lam, run.seed))
