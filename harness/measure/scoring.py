@@ -179,5 +179,5 @@ class Scoring:
         if info.context_length is not None and longest > info.context_length:
             raise DataError(
                 f"a rollout of {longest} tokens doesn't fit the {name}'s context of {info.context_length}; "
-                "lower --max-tokens or choose shorter tasks"
+                "lower `max_tokens=` or choose shorter tasks"
             )

@@ -111,7 +111,7 @@ class Drawer:
                 rollouts += self.rollouts(batch, self._generate(model, batch))
         except torch.cuda.OutOfMemoryError as error:
             raise IncompleteError(
-                f"{model.device} ran out of memory while drawing rollouts; lower --max-tokens"
+                f"{model.device} ran out of memory while drawing rollouts; lower `max_tokens=`"
             ) from error
         finally:
             model.train(training)
