@@ -100,9 +100,10 @@ def test_datasets_folder_is_no_package() -> None:
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 COMMAND = re.compile(r"`harness [^`]*`")
-FLAGLESS = ("data", "engines", "judge", "rollouts")
-# These write whole command lines down: how a data card, a page and a run of a sweep are made.
-WRITERS = ("data/fashion_mini_files.py", "report/view.py", "sweep/job.py")
+# These write whole command lines: how a data card, a page and a run of a sweep are made; what git is asked.
+WRITERS = ("data/fashion_mini_files.py", "report/view.py", "runs/manifest.py", "sweep/job.py")
+# Being rebuilt elsewhere just now.
+PENDING = ("gate/comparability.py", "gate/tables.py", "opd/config.py", "opd/optimisation.py")
 
 
 def strings(tree: ast.AST) -> set[str]:
@@ -123,7 +124,7 @@ def strings(tree: ast.AST) -> set[str]:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_only_the_face_knows_flags(path: Path) -> None:
     """Libraries write a setting as `name=` and the face puts the flag there (`harness.cli.problems`)."""
-    if top_level(path) not in FLAGLESS or str(path.relative_to(PACKAGE)) in WRITERS:
+    if top_level(path) in ("cli", "errors") or str(path.relative_to(PACKAGE)) in WRITERS + PENDING:
         return
     spoken = [text for text in strings(ast.parse(path.read_text())) if FLAG.search(COMMAND.sub("", text))]
     assert not spoken

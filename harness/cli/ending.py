@@ -55,11 +55,10 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
         print(error.format_message(), file=sys.stderr)
         return HarnessError.exit_code
     ours = known(error)
-    message = worded(str(ours)) if ours is error else str(ours)
     with contextlib.suppress(OSError):
         if debug:
             traceback.print_exc()
-        say(message)
+        say(worded(str(ours)))
     return ours.exit_code
 
 

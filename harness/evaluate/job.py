@@ -94,7 +94,7 @@ class _Evaluation:
         if foreign := len(done - planned):
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
-                "(a smaller --limit, or rows that moved?); choose another --out"
+                "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
         if done == planned and earlier is not None and earlier.status == "complete":
@@ -239,7 +239,7 @@ class _Evaluation:
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
-                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another --out"
+                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another `out=`"
             )
         return manifest
 
@@ -328,7 +328,7 @@ def _require_k(dataset: LoadedDataset, k: int | None) -> None:
     if others:
         raise DataError(
             f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
-            f"(first: {others[0].task_id} with {others[0].k}); leave --k out or choose another split"
+            f"(first: {others[0].task_id} with {others[0].k}); leave `k=` out or choose another split"
         )
 
 

@@ -45,10 +45,10 @@ class RunDirectory:
         self._samples: files.LineLog | None = None
 
     def __enter__(self) -> RunDirectory:
-        with files.output(self.path, "choose another --out"):
+        with files.output(self.path, "choose another `out=`"):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / MANIFEST).exists() and _holds_other_files(self.path):
-                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another --out")
+                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another `out=`")
             self._lock = files.lock(self.path / LOCK)
             files.clear_drafts(self.path)
         return self

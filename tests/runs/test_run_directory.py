@@ -126,7 +126,7 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarnessError, match="choose another --out"):
+    with pytest.raises(HarnessError, match="choose another `out=`"):
         RunDirectory(tmp_path / "file" / "run").__enter__()
 
 

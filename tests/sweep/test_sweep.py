@@ -300,5 +300,5 @@ def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path
 
 def test_a_folder_that_cannot_be_made_is_said(plan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HarnessError, match="choose another --out"):
+    with pytest.raises(HarnessError, match="choose another `out=`"):
         sweep(plan_file, tmp_path / "file" / "sweep")
