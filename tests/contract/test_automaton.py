@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import DEFAULT, ROLES, Contract, advance, advance_text, is_complete, role, start
 from tests.contract.answers import contracts, ks, near_answers, valid
 from tests.contract.strict_oracle import strict_ranking
+from tests.examples import examples
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "parse.json").read_text())
 STRINGS = Contract(id_style="string")
@@ -36,7 +37,7 @@ def accepts(contract, k, text):
 
 
 @given(near_answers())
-@settings(max_examples=1500, deadline=None)
+@examples(1500)
 def test_accepts_what_is_strict_and_nothing_else(answer):
     text, k, contract = answer
     expected = strict_ranking(text, k, contract.key, contract.id_style, contract.extra_keys)
@@ -53,14 +54,13 @@ def test_accepts_the_strict_cases_and_no_others(case):
 
 
 @given(valid())
-@settings(deadline=None)
 def test_accepts_every_spelling(answer):
     text, k, contract, _ = answer
     assert accepts(contract, k, text)
 
 
 @given(near_answers())
-@settings(max_examples=400, deadline=None)
+@examples(400)
 def test_a_state_that_is_not_none_can_be_completed(answer):
     text, k, contract = answer
     state, read = start(contract, k), ""
@@ -166,7 +166,7 @@ def test_states_differ_by_the_ids_that_are_used():
 
 
 @given(contracts, ks, st.data())
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_a_used_id_is_a_dead_end(contract, k, data):
     used = data.draw(st.permutations(range(1, k + 1)))[: data.draw(st.integers(1, k))]
     listed = json.dumps({contract.key: [contract.spell(n) for n in used]})[:-2]

@@ -3,7 +3,7 @@ import math
 import mpmath
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats.distributions import (
@@ -16,6 +16,7 @@ from harness.stats.distributions import (
     student_t_cdf,
     student_t_quantile,
 )
+from tests.examples import examples
 
 probabilities = st.floats(1e-9, 1 - 1e-9)
 
@@ -32,13 +33,13 @@ def exact_t_tail(t, df):
 
 
 @given(st.floats(0, 1), st.floats(0.05, 500.0), st.floats(0.05, 500.0))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_beta_cdf(x, a, b):
     assert beta_cdf(x, a, b) == pytest.approx(float(exact_beta_cdf(x, a, b)), rel=1e-9, abs=1e-300)
 
 
 @given(probabilities, st.floats(0.05, 500.0), st.floats(0.05, 500.0))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_beta_quantile(p, a, b):
     assert float(exact_beta_cdf(beta_quantile(p, a, b), a, b)) == pytest.approx(p, abs=1e-9)
 
@@ -59,7 +60,7 @@ def test_student_t(p, df):
 
 
 @given(st.floats(-20, -1), st.integers(5, 5000))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_student_t_far_out(t, df):
     """No p-value is 0: what is that unlikely keeps its digits."""
     assert student_t_cdf(t, df) == pytest.approx(float(exact_t_tail(t, df)), rel=1e-9)

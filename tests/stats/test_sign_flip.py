@@ -3,11 +3,12 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.stats import sign_flip
 from harness.stats.permutation import _drawn_sums, _merge
+from tests.examples import examples
 
 
 def oracle(differences, alternative):
@@ -23,7 +24,7 @@ def oracle(differences, alternative):
     return float(result.pvalue)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(
     st.lists(st.sampled_from([-140, -80, -35, 35, 42, 20, 140]), min_size=2, max_size=10),
     st.sampled_from(["two-sided", "greater", "less"]),
