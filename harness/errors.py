@@ -6,6 +6,8 @@ what to do about it; `harness.cli` prints it without a traceback unless `--debug
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -31,3 +33,12 @@ class IncompleteError(HarnessError):
     """Work stopped half-way (engine died, disk full, interrupted) and can be resumed. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean a, b or c?`, or nothing where no name is like it."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        return ""
+    *first, last = close
+    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"

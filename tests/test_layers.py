@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
     ("errors", "progress", "retrying"),
-    ("contract", "metrics", "stats", "cliff"),
+    ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),

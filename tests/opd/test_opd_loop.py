@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -177,11 +176,11 @@ def test_runs_share_stored_rollouts(family: Family, tmp_path: Path) -> None:
     stored = prepare_rollouts(alone, tmp_path / "stored")
     own = train(alone)
     assert same_weights(
-        train(replace(alone, out=tmp_path / "shared", rollouts=stored)).checkpoint, own.checkpoint
+        train(alone.changed(out=tmp_path / "shared", rollouts=stored)).checkpoint, own.checkpoint
     )
-    from_run = replace(alone, out=tmp_path / "from-run", rollouts=own.out / "rollouts")
+    from_run = alone.changed(out=tmp_path / "from-run", rollouts=own.out / "rollouts")
     assert same_weights(train(from_run).checkpoint, own.checkpoint)
-    other = train(replace(alone, out=tmp_path / "other", rollouts=stored, lam=2.0))
+    other = train(alone.changed(out=tmp_path / "other", rollouts=stored, lam=2.0))
     assert not same_weights(other.checkpoint, own.checkpoint)
 
 
@@ -189,19 +188,18 @@ def test_rollouts_stored_for_one_ratio_serve_another(family: Family, tmp_path: P
     from harness.opd.loop.job import prepare_rollouts
 
     config = family_config(family, tmp_path / "own")
-    stored = prepare_rollouts(replace(config, ratio="student/base"), tmp_path / "stored")
-    shared = train(replace(config, out=tmp_path / "shared", rollouts=stored))
+    stored = prepare_rollouts(config.changed(ratio="student/base"), tmp_path / "stored")
+    shared = train(config.changed(out=tmp_path / "shared", rollouts=stored))
     assert same_weights(shared.checkpoint, train(config).checkpoint)
 
 
 def test_stored_rollouts_cut_otherwise_are_scored_again(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "one")
     run = train(config)
-    small = replace(
-        config,
+    small = config.changed(
         out=tmp_path / "two",
         rollouts=run.out / "rollouts",
-        optimisation=replace(config.optimisation, micro_batch_size=2),
+        optimisation=config.optimisation.changed(micro_batch_size=2),
     )
     again = train(small)
     assert log(again.out)[0]["ratio"]["q100"] == 1.0
@@ -247,7 +245,7 @@ def test_the_guard_holds_lambda_at_its_limit(family: Family, tmp_path: Path) -> 
     limit = log(held.out)[0]["guard_limit"]
     assert limit < 3.0
     assert held.lam == pytest.approx(limit)
-    exact = train(replace(family_config(family, tmp_path / "exact", **common), lam=held.lam))
+    exact = train(family_config(family, tmp_path / "exact", **common).changed(lam=held.lam))
     assert same_weights(exact.checkpoint, held.checkpoint)
 
 
@@ -310,16 +308,22 @@ def test_lora_with_equal_policies_stays_at_zero(family: Family, tmp_path: Path) 
 
 
 BAD = [
-    ({"lam": 0.0}, "λ must be finite and above 0"),
-    ({"lam": float("nan")}, "λ must be finite and above 0"),
-    ({"clip": 1.0}, "c must be finite and above 1"),
+    ({"lam": 0.0}, "`lam=0.0` should be greater than 0"),
+    ({"lam": float("nan")}, "`lam=nan` should be a finite number"),
+    ({"lam": float("inf")}, "`lam=inf` should be a finite number"),
+    ({"clip": 1.0}, "`clip=1.0` should be greater than 1"),
     ({"rollout_batch": 12}, "choose a multiple"),
     ({"samples": 3}, "choose a divisor"),
     ({"staleness": "fresh", "rollouts": Path("x")}, "stored rollouts are fixed"),
-    ({"lora": LoRA(), "student": "elsewhere"}, "leave the student checkpoint out"),
+    ({"lora": LoRA(), "student": "elsewhere"}, "leave `student=` out"),
     ({"clip": None, "guard": "warn"}, "the guard needs a clip"),
-    ({"guard_epsilon": 1.0}, "epsilon"),
-    ({"updates_per_rollout": 2}, "go with fresh rollouts"),
+    ({"guard_epsilon": 1.0}, "`guard_epsilon="),
+    ({"guard_confidence": 1.0}, "`guard_confidence="),
+    ({"checkpoint_every": -1}, "`checkpoint_every="),
+    ({"log_every": 0}, "`log_every="),
+    ({"max_tokens": 0}, "`max_tokens="),
+    ({"updates_per_rollout": 2}, "goes with fresh rollouts"),
+    ({"rolouts": Path("x")}, "no setting `rolouts`; did you mean rollouts"),
 ]
 
 
@@ -349,13 +353,16 @@ def test_what_cannot_be_meant_is_refused(
 )
 def test_weights_are_not_moved_by_what_is_no_number(changes: dict[str, Any]) -> None:
     with pytest.raises(HarnessError):
-        replace(opd_optimisation(), **changes)
+        opd_optimisation().changed(**changes)
 
 
-@pytest.mark.parametrize("lora", [(0, 16.0), (2, 0.0), (2, float("nan"))])
-def test_an_adapter_that_cannot_learn_is_refused(lora: tuple[int, float]) -> None:
-    with pytest.raises(HarnessError, match="LoRA needs"):
-        LoRA(*lora)
+@pytest.mark.parametrize(
+    ("lora", "says"),
+    [({"rank": 0}, "`rank="), ({"alpha": 0.0}, "`alpha="), ({"alpha": float("nan")}, "`alpha=")],
+)
+def test_an_adapter_that_cannot_learn_is_refused(lora: dict[str, Any], says: str) -> None:
+    with pytest.raises(HarnessError, match=says):
+        LoRA(**lora)
 
 
 def test_the_costly_readings_come_as_often_as_asked(family: Family, tmp_path: Path) -> None:
@@ -408,11 +415,11 @@ def test_stored_scores_that_do_not_fit_are_refused(family: Family, tmp_path: Pat
     rows[0]["token_ids"] = rows[0]["token_ids"][:1]
     (stored / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="scores of other rollouts"):
-        train(replace(config, rollouts=stored))
+        train(config.changed(rollouts=stored))
     torn = (stored / "scores.npz").read_bytes()[:2000]
     (stored / "scores.npz").write_bytes(torn)
     with pytest.raises(DataError, match="can't be read as stored scores"):
-        train(replace(config, out=tmp_path / "other", rollouts=stored))
+        train(config.changed(out=tmp_path / "other", rollouts=stored))
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 0])
@@ -433,7 +440,7 @@ def test_where_nothing_more_can_be_written_it_stops_and_goes_on_later(
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, DivergenceError)
     assert manifest(config.out)["status"] == "failed"
-    run = train(replace(config, resume=True))
+    run = train(config.changed(resume=True))
     assert same_weights(run.checkpoint, train(family_config(family, tmp_path / "calm")).checkpoint)
 
 
@@ -448,13 +455,13 @@ def test_an_existing_run_is_gone_on_with_only_if_asked_and_equal(family: Family,
     run = train(config)
     with pytest.raises(HarnessError, match="--resume"):
         train(config)
-    assert train(replace(config, resume=True)) == run
+    assert train(config.changed(resume=True)) == run
     with pytest.raises(RunMismatchError, match="another configuration"):
-        train(replace(config, resume=True, lam=1.3))
+        train(config.changed(resume=True, lam=1.3))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(HarnessError, match="holds no training run"):
-        train(replace(config, out=tmp_path / "mine", resume=True))
+        train(config.changed(out=tmp_path / "mine", resume=True))
 
 
 def test_prompts_that_fill_the_context_are_refused(family: Family, tmp_path: Path) -> None:
