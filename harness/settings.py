@@ -6,6 +6,7 @@ Each field's description is the docstring under it. A setting that several model
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import NoneType
@@ -129,7 +130,8 @@ def first_problem(error: ValidationError, model: type[BaseModel] | None = None) 
     """
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    # "Input should be …", "String should have …": the subject is the field, which stands before it.
+    reason = re.sub(r"^(Value error, |\w+ (?=should ))", "", first["msg"])
     if first["type"] == "extra_forbidden":
         names = [] if model is None or "." in where else sorted(model.model_fields)
         return f"there is no setting `{where}`{nearest(where, names)}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness import files
+from harness.cli.ending import known, reader_left, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, flags_of, options_of, settings_from
+from harness.cli.problems import in_flags
 from harness.errors import HarnessError
 from harness.gate import GateResult, Policy, decide, load_policy, open_run
 from harness.gate.comparability import Common
+from harness.gate.junit import junit, junit_of_error
+from harness.gate.markdown import append_job_summary, summary, summary_of_error
 from harness.gate.text import count, headline, interval, plain, remarks, value
 from harness.runs import Run
 from harness.settings import Settings
@@ -58,8 +65,31 @@ def _live_options() -> list[click.Option]:
     return [*options_of(LiveOptions, leave_out=("common",)), *eval_options()]
 
 
+class _GateCommand(Command):
+    """Writes its reports also where the command line itself is wrong."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            _Reports(_last(given, "--junit"), _last(given, "--summary")).write_error(error)
+            raise
+
+
+def _last(arguments: list[str], option: str) -> Path | None:
+    """The value of an option on a line that can't be parsed."""
+    found = None
+    for name, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if name == option and following is not None:
+            found = Path(following)
+        elif name.startswith(f"{option}="):
+            found = Path(name.removeprefix(f"{option}="))
+    return found
+
+
 @click.command(
-    cls=Command,
+    cls=_GateCommand,
     settings=_options,
     rare_settings=_live_options,
     epilog="\b\nExample: harness gate demo/listopd\n(a run that harness demo makes)",
@@ -75,12 +105,13 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
     order, and drawing stops as soon as the evidence is there; `harness eval` with the same options goes on
     with what was drawn.
 
-    Exit codes: 0 passed, 1 failed, 2 usage, policy or data error, 3 incomplete run, 4 inconclusive.
+    Exit codes: 0 passed, 1 failed, 2 usage, policy or data error, 3 incomplete run, 4 inconclusive,
+    5 a bug in the harness itself.
     """
     own = settings_from(GateOptions, options)
     if init:
         return _init(own.policy or _DEFAULT_POLICY_FILE)
-    reports = _Reports(own, as_machine)
+    reports = _Reports(own.junit, own.summary)
     try:
         policy, baseline = _open(own)
         if run is not None:
@@ -92,44 +123,65 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
             raise HarnessError("give a RUN to judge, or --ckpt CKPT to evaluate one live")
         if not own.no_record:
             _record(result, policy)
-    except HarnessError as error:
+        reports.write(result, policy)
+        _show(result, as_machine)
+    except BaseException as error:
         reports.write_error(error)
         raise
-    reports.write(result, policy)
     return result.exit_code
 
 
+@dataclass(frozen=True, slots=True)
 class _Reports:
-    """Where a result goes."""
+    """The files that a result goes to."""
 
-    def __init__(self, options: GateOptions, as_machine: bool) -> None:
-        self._options, self._as_machine = options, as_machine
+    junit: Path | None
+    summary: Path | None
 
     def write(self, result: GateResult, policy: Policy) -> None:
-        from harness.gate.junit import junit
-        from harness.gate.markdown import summary
+        problems = self._write(junit(result, policy.on_inconclusive), summary(result))
+        if problems:
+            raise problems[0]
 
-        self._write_files(junit(result, policy.on_inconclusive), summary(result))
-        if self._as_machine:
+    def write_error(self, error: BaseException) -> None:
+        """Reports from an earlier gate must not stand in for the verdict that isn't there."""
+        ours = known(error)
+        ours = type(ours)(in_flags(str(ours), click.get_current_context().command, ()))
+        for problem in self._write(junit_of_error(ours), summary_of_error(ours)):
+            if str(problem) != str(ours):
+                say(str(problem))
+
+    def _write(self, junit: bytes, summary: str) -> list[HarnessError]:
+        """Write all that can be written; what kept the others from it."""
+        problems = []
+        for path, content in ((self.junit, junit), (self.summary, summary.encode())):
+            if path is None:
+                continue
+            try:
+                with files.output(path, "choose another file"):
+                    files.write_bytes(path, content)
+            except HarnessError as problem:
+                with suppress(OSError):
+                    if path.is_file():
+                        path.unlink()
+                problems.append(problem)
+        try:
+            append_job_summary(summary)
+        except HarnessError as problem:
+            problems.append(problem)
+        return problems
+
+
+def _show(result: GateResult, as_machine: bool) -> None:
+    try:
+        if as_machine:
             click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
             print_gate(result, gate_console())
-
-    def write_error(self, error: HarnessError) -> None:
-        from harness.gate.junit import junit_of_error
-        from harness.gate.markdown import summary_of_error
-
-        self._write_files(junit_of_error(error), summary_of_error(error))
-
-    def _write_files(self, junit: bytes, summary: str) -> None:
-        from harness.gate.junit import write_file
-        from harness.gate.markdown import append_job_summary
-
-        if self._options.junit is not None:
-            write_file(self._options.junit, junit)
-        if self._options.summary is not None:
-            write_file(self._options.summary, summary.encode())
-        append_job_summary(summary)
+    except BrokenPipeError:
+        # The verdict stands, whoever reads on.
+        if not reader_left():
+            raise
 
 
 def _init(path: Path) -> int:

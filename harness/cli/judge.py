@@ -17,7 +17,7 @@ from rich.text import Text
 
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, options_of, settings_from
-from harness.errors import DataError, HarnessError, IncompleteError
+from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
 from harness.judge import (
     METRIC_PREFIXES,
     Forecast,
@@ -94,7 +94,7 @@ def _judge(config: JudgeConfig, as_machine: bool) -> None:
     with listening_to_judge(console) as on_progress:
         try:
             result = judge(config, on_progress)
-        except IncompleteError:
+        except (IncompleteError, Interrupted):
             # What there is so far is in the metrics; the error then says why it isn't all.
             _show(load(config.run), config, None, as_machine)
             raise

@@ -10,7 +10,7 @@ import click
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
 
-def in_flags(message: str, group: click.Group, arguments: Sequence[str]) -> str:
+def in_flags(message: str, command: click.Command, arguments: Sequence[str]) -> str:
     """A library's message in the words of the command that was called.
 
     Libraries know no flags. They write a setting as Python does, in backticks: "give `base_urls=URL`",
@@ -19,11 +19,10 @@ def in_flags(message: str, group: click.Group, arguments: Sequence[str]) -> str:
 
     Args:
         message: of an error.
-        group: all commands.
+        command: the group of all commands, or the one that was called.
         arguments: of the command line, by which the command is found.
     """
-    command: click.Command = group
-    context = click.Context(group)
+    context = click.Context(command)
     for word in arguments:
         if isinstance(command, click.Group):
             command = command.get_command(context, word) or command

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,23 +168,6 @@ def check_tasks(path_or_name: str | Path, split: str | None = None) -> CheckedFi
     return CheckedFile(file.path, rows_read, rows_bad, tuple(bad_rows))
 
 
-def iter_tasks(
-    path_or_name: str | Path, split: str | None = None, *, skip_bad_rows: bool = False
-) -> Iterator[RankingTask]:
-    """Stream tasks without holding them.
-
-    Raises:
-        BadRowsError: at the first bad row, unless `skip_bad_rows`.
-        DataError: as for `load_tasks`.
-    """
-    file = find_task_file(path_or_name, split)
-    for row in read_rows(file.path):
-        if isinstance(row, RankingTask):
-            yield row
-        elif not skip_bad_rows:
-            raise _bad_rows_error(file.path, 1, row)
-
-
 def find_task_file(path_or_name: str | Path, split: str | None = None) -> TaskFile:
     """Find the file that a dataset argument means.
 
@@ -242,6 +225,6 @@ def _bad_rows_error(path: Path, rows: int, bad_rows: Sequence[BadRow]) -> BadRow
     more = f"; and {len(bad_rows) - SHOWN_BAD_ROWS} more" if len(bad_rows) > SHOWN_BAD_ROWS else ""
     return BadRowsError(
         f"{path}: {rows} bad row{'s' if rows > 1 else ''}, nothing was run: {shown}{more}. "
-        "Correct them or pass --skip-bad-rows",
+        "Correct them or pass `skip_bad_rows=`",
         tuple(bad_rows),
     )

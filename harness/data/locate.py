@@ -17,7 +17,7 @@ class KnownDataset:
     """A dataset that comes with the project.
 
     Attributes:
-        name: what `--data` takes.
+        name: by which it is called for.
         path: its folder.
         splits: names of its splits; train, validation and test first.
     """
@@ -43,7 +43,7 @@ def datasets_root() -> Path:
             return place
     raise DataError(
         f"the bundled datasets are neither in {places[0]} nor in {places[1]}; "
-        "install the package again or name a file with --data"
+        "install the package again or name a file as `data=`"
     )
 
 

@@ -1,7 +1,6 @@
 """Engines turn prompts into text; each lives in one module that alone imports its library."""
 
 from harness.engines.base import (
-    ClassLogMasses,
     Engine,
     EngineInfo,
     Generation,
@@ -14,7 +13,6 @@ from harness.engines.choose import choose_engine, open_engine
 from harness.engines.config import EngineConfig
 
 __all__ = [
-    "ClassLogMasses",
     "Engine",
     "EngineConfig",
     "EngineInfo",

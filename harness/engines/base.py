@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from harness.cliff import ClassMass
 
 FinishReason = Literal["stop", "length"]
 
@@ -94,20 +97,6 @@ class ScoreRequest:
     classes: tuple[npt.NDArray[np.int64], ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassLogMasses:
-    """Exact mass of a class of tokens and of all other tokens, as logs, at T positions; they add up to 1.
-
-    Attributes:
-        log_mass: [T] log of the class mass, −inf for none.
-        log_tail: [T] log of the mass of the complement, summed over the complement itself and not taken from
-            one minus the class mass, so that it keeps its digits where that is near 1.
-    """
-
-    log_mass: npt.NDArray[np.float64]
-    log_tail: npt.NDArray[np.float64]
-
-
 @dataclass(frozen=True, slots=True)
 class TokenScores:
     """Raw logprobs (T = 1, top_p = 1) at the T completion positions; entry t belongs to token t.
@@ -117,15 +106,15 @@ class TokenScores:
         logprobs: [T] logprob of the token that stands there.
         top_ids: [T, k] ids of the most likely tokens, most likely first.
         top_logprobs: [T, k] their logprobs.
-        class_masses: of the request's classes, where the engine sees the whole distribution; the top-k is
-            then left out (k = 0). None where no classes were asked for, or only the top-k is known.
+        class_masses: [T] of the request's classes, exact, where the engine sees the whole distribution; the
+            top-k is then left out (k = 0). None where no classes were asked for, or only the top-k is known.
     """
 
     key: str
     logprobs: npt.NDArray[np.float64]
     top_ids: npt.NDArray[np.int64]
     top_logprobs: npt.NDArray[np.float64]
-    class_masses: ClassLogMasses | None = None
+    class_masses: ClassMass | None = None
 
 
 @dataclass(frozen=True, slots=True)

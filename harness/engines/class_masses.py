@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff import ClassMass, MassBounds
+from harness.cliff import MassBounds
 from harness.engines.base import Engine, ScoreRequest, TokenScores
 
 DEFAULT_TOP_K = 20
@@ -77,8 +77,7 @@ def _settled(
         for scores in engine.score(waiting, k):
             request = by_key[scores.key]
             if scores.class_masses is not None:
-                exact = ClassMass(scores.class_masses.log_mass, scores.class_masses.log_tail)
-                yield ClassScores(scores.key, scores.logprobs, MassBounds.exact(exact), 0)
+                yield ClassScores(scores.key, scores.logprobs, MassBounds.exact(scores.class_masses), 0)
                 continue
             bounds = bounds_from_top_k(request, scores)
             if k < largest and is_wide(bounds):

@@ -12,15 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.data.prompt import PROMPT_VERSION, render_prompt
+from harness.data.prompt import PROMPT_VERSION
 from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
-from harness.errors import DataError, IncompleteError, RunMismatchError
+from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
-from harness.evaluate.plan import Prompt, plan_requests
-from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.judge import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
+from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES
 from harness.runs.manifest import (
@@ -129,11 +129,11 @@ class _Evaluation:
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics)
+                self.directory.write_metrics(metrics | measured_by_cliff(self.directory.path))
                 merge_rubric_metrics(self.directory)
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(done) + session.generated} of {manifest.planned} samples; "
                 "run the same command to go on"
             ) from None
@@ -192,9 +192,7 @@ class _Evaluation:
             )
 
     def _encode(self) -> list[Prompt]:
-        texts = [render_prompt(task, self.config.contract) for task in self.dataset.tasks]
-        encoded = self.engine.encode(texts)
-        return [Prompt(*parts) for parts in zip(self.dataset.tasks, texts, encoded, strict=True)]
+        return make_prompts(self.dataset.tasks, self.config.contract, self.engine.encode)
 
     def _timed_start(self) -> float:
         started = time.monotonic()

@@ -87,15 +87,17 @@ def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:
     """
     manifest = read_manifest(path)
     with RunDirectory(path) as directory:
-        cliff = _measured_by_cliff(path)
+        cliff = measured_by_cliff(path)
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in read_tasks(path)}
-        directory.replace_samples(_scored_anew(path, scorers, manifest.planned, on_progress))
-        directory.write_metrics(summarise_run(path, manifest.sampling["seed"]) | cliff)
-        merge_rubric_metrics(directory)
+        samples = _scored_anew(path, scorers, manifest.planned, on_progress)
+        with directory.unsettled(cliff) as unsettle:
+            directory.replace_samples(samples, unsettle)
+            directory.write_metrics(summarise_run(path, manifest.sampling["seed"]) | cliff)
+            merge_rubric_metrics(directory)
     return load(path)
 
 
-def _measured_by_cliff(path: Path) -> dict[str, Estimate]:
+def measured_by_cliff(path: Path) -> dict[str, Estimate]:
     """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are."""
     try:
         metrics = load(path).metrics

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from harness import files
 from harness.gate.expression import PolicyError, Rule, parse_rule
 from harness.settings import Settings
 
@@ -131,15 +132,13 @@ def write_example(path: Path) -> None:
     """Write the commented example.
 
     Raises:
-        PolicyError: the file exists already, or can't be written.
+        PolicyError: the file exists already.
+        HarnessError: it can't be written.
     """
-    try:
-        with path.open("x", encoding="utf-8") as out:
-            out.write(EXAMPLE)
-    except FileExistsError:
-        raise PolicyError(f"{path} exists already; choose another name with --policy FILE") from None
-    except OSError as error:
-        raise PolicyError(f"{path} can't be written: {error.strerror or error}") from error
+    if path.exists():
+        raise PolicyError(f"{path} exists already; choose another name with --policy FILE")
+    with files.output(path, "choose another name with --policy FILE"):
+        files.write_text(path, EXAMPLE)
 
 
 def _loader() -> Any:

@@ -21,6 +21,7 @@ from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Split
 from harness.engines.limits import MaxTokens
 from harness.errors import EngineUnavailableError, HarnessError
+from harness.files import append
 from harness.settings import Count, Level, Positive, Settings
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ class CliffWatch:
         from harness.contract.tokens import TokenClasses
         from harness.data.loading import load_tasks
         from harness.engines.vocabulary import require_same_vocabulary
-        from harness.measure.positions import Walker
         from harness.opd.loop.guard import LambdaGuard
         from harness.opd.models.files import load_model
         from harness.opd.models.loading import find_whole, vocabulary_of
         from harness.opd.models.policy import Policy
         from harness.opd.optimisation import Placement
         from harness.opd.rounds.drawing import open_drawer
+        from harness.rollouts import Walker
 
         self._settings = settings
         vocabulary = vocabulary_of(settings.base)
@@ -141,12 +142,14 @@ class CliffWatch:
             model: a transformers causal model; ends up in the mode it was in.
             step: optimizer steps done; each draws other rollouts.
         """
+        from harness.cliff import MassBounds
         from harness.opd.loop.guard import binding_role, read_roles
         from harness.opd.models.policy import Policy
         from harness.opd.rounds.drawing import round_orders
-        from harness.opd.rounds.scoring import Layout, Positions, score
+        from harness.opd.rounds.scoring import Layout, score
+        from harness.rollouts import Positions
 
-        tasks = len(self._drawer.tasks)
+        tasks = len(self._drawer.prompts)
         rollouts = self._drawer.with_model(model, round_orders(tasks, tasks, 1, step, self._settings.seed))
         layout, positions = Layout(rollouts, tasks, False), Positions.find(rollouts, self._walker)
         training = model.training
@@ -158,7 +161,7 @@ class CliffWatch:
             )
         finally:
             model.train(training)
-        records = positions.records(teacher, base)
+        records = positions.records(MassBounds.exact(teacher), MassBounds.exact(base))
         roles = read_roles(records, self._settings.clip, student)
         held = self._guard.hold(records)
         name = binding_role(roles)
@@ -258,9 +261,7 @@ def _require_whole(model: Any) -> None:
 
 def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) -> None:
     row = asdict(reading)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / READINGS).open("a", encoding="utf-8") as log:
-        log.write(json.dumps(row, allow_nan=False) + "\n")
+    append(folder / READINGS, f"{json.dumps(row, allow_nan=False)}\n".encode())
     flat = {name: value for name, value in row.items() if name not in ("roles", "step") and value is not None}
     history.append({f"cliff/{name}": value for name, value in flat.items()} | {"step": reading.step})
 

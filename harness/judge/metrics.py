@@ -119,6 +119,17 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
         directory.write_metrics(metrics)
 
 
+def drop_rubric_metrics(directory: RunDirectory) -> None:
+    """Take the numbers of judging out of the run's metrics: judgements are about to be added under them.
+
+    A process killed before `merge_rubric_metrics` then leaves no numbers of an earlier state.
+    """
+    metrics = load(directory.path).metrics
+    kept = {name: value for name, value in metrics.items() if not name.startswith(METRIC_PREFIXES)}
+    if len(kept) < len(metrics):
+        directory.write_metrics(kept)
+
+
 def _read(run: Run) -> tuple[dict[str, _Judged], dict[str, dict[str, float]]]:
     by_digest: dict[str, _Judged] = {}
     latest: dict[str, str] = {}

@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords
-from harness.contract.automaton import ROLES
+from harness.cliff import MassBounds
 from harness.engines import Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import CHUNK, ClassScores, score_classes
 from harness.engines.hf_batches import unfinished_batches
-from harness.errors import DataError, IncompleteError
+from harness.errors import DataError, IncompleteError, Interrupted
 from harness.measure.config import ModelRole
-from harness.measure.positions import Rollout
 from harness.measure.report import ModelCost
 from harness.measure.score_log import ScoreLog
 from harness.progress import OnProgress, Progress
@@ -47,7 +45,7 @@ class Scoring:
     """What all models' scorings of one set of rollouts share.
 
     Attributes:
-        rollouts: what is scored, in this order.
+        requests: the rollouts, with their classes, in this order.
         classes: identifies the classes: vocabulary, ids that end an answer, contract.
         vocabulary: number of token ids, beyond which no top-k can go.
         top_k: tokens a position that engines without exact masses are asked for first.
@@ -56,7 +54,7 @@ class Scoring:
         on_progress: told where the job stands.
     """
 
-    rollouts: Sequence[Rollout]
+    requests: Sequence[ScoreRequest]
     classes: str
     vocabulary: int
     top_k: int
@@ -81,17 +79,16 @@ class Scoring:
         info = engine.info()
         scorer = self._scorer(info)
         scores = self.log.of(scorer)
-        requests = [rollout.score_request() for rollout in self.rollouts]
-        missing = [request for request in requests if request.key not in scores]
+        missing = [request for request in self.requests if request.key not in scores]
         began = time.monotonic()
         if missing:
             self._check_context(name, info)
             load_seconds += self._start(name, engine)
             began = time.monotonic()
-            self._score(name, engine, scorer, requests, scores)
-        ordered = [scores[request.key] for request in requests]
+            self._score(name, engine, scorer, scores)
+        ordered = [scores[request.key] for request in self.requests]
         return ModelScores(
-            masses=_joined([one.masses for one in ordered]),
+            masses=MassBounds.concat([one.masses for one in ordered]),
             logprobs=np.concatenate([one.logprobs for one in ordered]),
             cost=ModelCost(
                 roles=tuple(roles),
@@ -102,8 +99,8 @@ class Scoring:
                 dtype=info.options.get("dtype"),
                 exact=all(one.top_k == 0 for one in ordered),
                 largest_top_k=max(one.top_k for one in ordered),
-                tokens_read=sum(len(one.prompt_ids) + len(one.completion_ids) for one in requests),
-                positions=sum(len(one.completion_ids) for one in requests),
+                tokens_read=sum(len(one.prompt_ids) + len(one.completion_ids) for one in self.requests),
+                positions=sum(len(one.completion_ids) for one in self.requests),
                 scored_now=len(missing),
                 load_seconds=round(load_seconds, 3),
                 score_seconds=round(time.monotonic() - began, 3) if missing else 0.0,
@@ -122,10 +119,10 @@ class Scoring:
         name: str,
         engine: Engine,
         scorer: str,
-        requests: Sequence[ScoreRequest],
         scores: dict[str, ClassScores],
     ) -> None:
         """Add what is missing to `scores` and to the log."""
+        requests = self.requests
         wanted = self._requests(engine.info(), requests, frozenset(scores))
         largest = self._largest(engine.info())
         resumed = len(scores)
@@ -141,7 +138,7 @@ class Scoring:
                 scores[one.key] = one
                 self.on_progress(Progress(doing, len(scores), len(requests), resumed))
         except KeyboardInterrupt:
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(scores)} of {len(requests)} scores of the {name}; "
                 "run the same command to go on"
             ) from None
@@ -178,42 +175,9 @@ class Scoring:
     def _check_context(self, name: str, info: EngineInfo) -> None:
         # Servers generate one token more, which must fit as well.
         spare = 0 if info.name == "hf" else 1
-        longest = spare + max(len(one.prompt_ids) + len(one.token_ids) for one in self.rollouts)
+        longest = spare + max(len(one.prompt_ids) + len(one.completion_ids) for one in self.requests)
         if info.context_length is not None and longest > info.context_length:
             raise DataError(
                 f"a rollout of {longest} tokens doesn't fit the {name}'s context of {info.context_length}; "
                 "lower --max-tokens or choose shorter tasks"
             )
-
-
-def position_records(
-    rollouts: Sequence[Rollout], teacher: MassBounds, base: MassBounds, student: MassBounds | None
-) -> PositionRecords:
-    """One row a position, in the order of the rollouts."""
-    lengths = [len(rollout.walk.roles) for rollout in rollouts]
-    number = {role: position for position, role in enumerate(ROLES)}
-    return PositionRecords(
-        roles=ROLES,
-        task=np.repeat(np.array([rollout.task for rollout in rollouts], dtype=np.int64), lengths),
-        rollout=np.repeat(np.array([rollout.index for rollout in rollouts], dtype=np.int64), lengths),
-        role=np.array([number[role] for one in rollouts for role in one.walk.roles], dtype=np.int64),
-        index=np.array([index for one in rollouts for index in one.walk.indices], dtype=np.int64),
-        teacher=teacher,
-        base=base,
-        student=student,
-        step=np.concatenate([np.arange(length, dtype=np.int64) for length in lengths]),
-        cut=np.repeat(np.array([not rollout.walk.finished for rollout in rollouts], dtype=bool), lengths),
-    )
-
-
-def _joined(parts: Sequence[MassBounds]) -> MassBounds:
-    def whole(masses: Sequence[ClassMass]) -> ClassMass:
-        return ClassMass(
-            np.concatenate([mass.log_mass for mass in masses]),
-            np.concatenate([mass.log_tail for mass in masses]),
-        )
-
-    low = whole([part.low for part in parts])
-    if all(part.is_exact for part in parts):
-        return MassBounds.exact(low)
-    return MassBounds(low, whole([part.high for part in parts]))

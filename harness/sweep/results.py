@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import DataError
+from harness.files import write_text
 from harness.settings import first_problem
 
 RESULT = "result.json"
@@ -41,7 +43,7 @@ class SweepResult:
         started: when training began, ISO 8601, UTC.
         finished: when the result was written.
         weights_sha256: of the student, None where there is none.
-        training_code: hash of the code that made it, `sweep_code.digest`.
+        training_code: hash of the code that made it, `provenance.digest`.
     """
 
     arm: str
@@ -103,12 +105,11 @@ def read_results(folder: Path) -> list[SweepResult]:
 def write_table(results: Sequence[SweepResult], path: Path) -> None:
     """All results as CSV, an empty cell for None; `read_table` gives them back exactly."""
     names = [field.name for field in fields(SweepResult)]
-    draft = path.with_name(path.name + ".new")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(result) for result in results)
-    draft.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in results)
+    write_text(path, text.getvalue())
 
 
 def read_table(path: Path) -> list[SweepResult]:

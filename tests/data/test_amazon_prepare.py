@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from synthetic_reviews import items, random_reviews, review, write_rows
 
 from harness.data.amazon import prepare_amazon_fashion
 from harness.data.amazon_index import MAX_ROWS_PER_USER
@@ -25,6 +24,7 @@ from harness.data.loading import load_tasks
 from harness.data.locate import splits_in
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
+from tests.data.synthetic_reviews import items, random_reviews, review, write_rows
 
 FEW = AmazonSettings(min_tasks=1)
 
@@ -261,7 +261,7 @@ def test_existing_splits_are_safe(tmp_path: Path) -> None:
     prepare(tmp_path, normal_users(), items(60))
     before = files_in(tmp_path / "out")
     reviews, meta = tmp_path / "reviews.jsonl", tmp_path / "meta.jsonl.gz"
-    with pytest.raises(DataError, match="--overwrite"):
+    with pytest.raises(DataError, match="`overwrite=`"):
         prepare_amazon_fashion(reviews, meta, tmp_path / "out", AmazonSettings(seed=9, min_tasks=1))
     with pytest.raises(UnfitDataError):
         prepare_amazon_fashion(reviews, meta, tmp_path / "out", AmazonSettings(min_tasks=99), overwrite=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import Fault, faulty
 
 from harness.engines import EngineConfig, GenerationRequest, SamplingParams, open_engine
 from harness.engines.background import in_background
@@ -19,6 +18,7 @@ from harness.engines.http_fleet import Fleet
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 from harness.retrying import RetryPolicy
+from tests.engines.faulty_server import Fault, faulty
 
 pytest.importorskip("httpx")
 SAMPLING = SamplingParams(max_tokens=7, temperature=0.5, top_p=0.9)

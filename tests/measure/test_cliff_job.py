@@ -13,9 +13,6 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from planted_bigram import BASE, END, GARBAGE, START, TEACHER, token_ids, write_planted, write_tasks
-from tiny_qwen3 import write_tiny_qwen3
-
 from harness.cli import main
 from harness.cli.cliff import cliff
 from harness.cliff import CliffResult, lambda_star
@@ -23,6 +20,17 @@ from harness.errors import DataError, EngineUnavailableError, HarnessError
 from harness.evaluate import EvalConfig, evaluate
 from harness.measure import CliffConfig, cliff_of_run
 from harness.runs import load
+from tests.checkpoints.planted_bigram import (
+    BASE,
+    END,
+    GARBAGE,
+    START,
+    TEACHER,
+    token_ids,
+    write_planted,
+    write_tasks,
+)
+from tests.checkpoints.tiny_qwen3 import write_tiny_qwen3
 
 pytestmark = pytest.mark.model
 
@@ -241,10 +249,8 @@ def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -
 
 
 def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Path) -> None:
-    from harness.contract import Contract
-    from harness.contract.tokens import TokenClasses
     from harness.engines import EngineConfig, open_engine
-    from harness.measure.positions import read_rollouts
+    from harness.rollouts import rollouts_of_run
     from harness.runs import Run
 
     class Emptied(Run):
@@ -257,7 +263,7 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
     emptied = Emptied(run.path, run.manifest, run.metrics)
     engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted / "base")))
     with pytest.raises(DataError, match="every completion is empty"):
-        read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
+        rollouts_of_run(emptied, engine.encode)
 
 
 def test_harness_eval_writes_the_same_file(

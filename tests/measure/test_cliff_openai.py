@@ -12,7 +12,11 @@ import pytest
 
 pytest.importorskip("vllm")
 
-from planted_bigram import (
+from harness.cli import main
+from harness.cliff import lambda_star
+from harness.measure.score_log import SCORES
+from harness.runs import load
+from tests.checkpoints.planted_bigram import (
     BASE,
     END,
     GARBAGE,
@@ -22,12 +26,7 @@ from planted_bigram import (
     write_planted,
     write_tasks,
 )
-from vllm_server import VllmServer
-
-from harness.cli import main
-from harness.cliff import lambda_star
-from harness.measure.score_log import SCORES
-from harness.runs import load
+from tests.checkpoints.vllm_server import VllmServer
 
 pytestmark = [pytest.mark.vllm, pytest.mark.model]
 

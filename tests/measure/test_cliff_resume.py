@@ -16,14 +16,13 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from planted_bigram import BASE, TEACHER, write_planted, write_tasks
-
 from harness.cli import main
 from harness.cliff import ClassMass, MassBounds
 from harness.engines.class_masses import ClassScores
 from harness.errors import DataError, RunMismatchError
 from harness.measure.score_log import SCORES, ScoreLog
 from harness.runs import RunDirectory, load
+from tests.checkpoints.planted_bigram import BASE, TEACHER, write_planted, write_tasks
 
 pytestmark = pytest.mark.model
 

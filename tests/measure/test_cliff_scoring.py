@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
-from harness.engines import EngineInfo
+from harness.engines import EngineInfo, ScoreRequest
 from harness.errors import DataError
-from harness.measure.positions import Rollout, Walk
 from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import MAX_TOP_K, Scoring
 from harness.progress import ignore
 
 
 def scoring(tmp_path: Path, vocabulary: int, max_top_k: int | None = None, tokens: int = 4) -> Scoring:
-    rollout = Rollout("r", 0, 0, (1,) * 6, (2,) * tokens, Walk((), (), (), ()), valid=True)
-    return Scoring([rollout], "classes", vocabulary, 20, max_top_k, ScoreLog(tmp_path), ignore)
+    request = ScoreRequest("r", (1,) * 6, (2,) * tokens)
+    return Scoring([request], "classes", vocabulary, 20, max_top_k, ScoreLog(tmp_path), ignore)
 
 
 def info(name: str, **more: Any) -> EngineInfo:

@@ -55,7 +55,7 @@ def test_sft_trains_a_checkpoint(
         (("--guard", "warn"), "the guard needs a clip"),
         (("--rollouts", "somewhere", "--staleness", "fixed"), "no folder of stored rollouts"),
         (("--data", "no-such-data"), "no-such-data"),
-        (("--lr", "nan"), "--lr nan should be"),
+        (("--lr", "nan"), "--learning-rate nan should be"),
         (("--lora-alpha", "32"), "goes with --lora-rank"),
         (("--key", ""), "--key should have at least 1 character"),
         (("--device", "gpu"), "torch knows no device 'gpu'"),
@@ -90,7 +90,10 @@ def test_a_place_that_is_no_folder_is_one_line(
         (opd(family, file, "--resume"), "holds no training run"),
         (opd(family, torn, "--resume"), "can't be read as JSON"),
         ([*sft, "--lr", "1e-3", "--out", str(file / "s")], "choose another --out"),
-        ([*sft, "--lr", "inf", "--out", str(tmp_path / "s")], "--lr inf should be a finite number"),
+        (
+            [*sft, "--lr", "inf", "--out", str(tmp_path / "s")],
+            "--learning-rate inf should be a finite number",
+        ),
     ):
         assert main(command) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opd_family import BATCH, family_config
 
-from harness.errors import IncompleteError, RunMismatchError
+from harness.errors import Interrupted, RunMismatchError
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 from harness.progress import Progress
+from tests.checkpoints.opd_family import BATCH, family_config
 
 torch = pytest.importorskip("torch")
 
@@ -76,7 +76,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
 
     kind, calm = undisturbed
     broken = config(family, tmp_path / "broken", kind)
-    with pytest.raises(IncompleteError, match="--resume"):
+    with pytest.raises(Interrupted, match="--resume"):
         train_opd(broken, interrupt)
     assert json.loads((broken.out / "manifest.json").read_text())["status"] == "incomplete"
     resumed: list[Progress] = []
@@ -99,7 +99,7 @@ def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, P
         config(family, tmp_path / name, "fresh").changed(lora=LoRA(rank=2)) for name in ("calm", "broken")
     )
     train_opd(calm)
-    with pytest.raises(IncompleteError, match="--resume"):
+    with pytest.raises(Interrupted, match="--resume"):
         train_opd(broken, interrupt)
     train_opd(broken.changed(resume=True))
     files = [one.out / "checkpoint" / "adapter_model.safetensors" for one in (calm, broken)]
@@ -151,7 +151,7 @@ def test_two_processes_do_not_share_a_run(family: dict[str, Path], tmp_path: Pat
     run.out.mkdir()
     with (
         FileLock(run.out / ".lock"),
-        pytest.raises(RunMismatchError, match="another process works on"),
+        pytest.raises(RunMismatchError, match="is being written by another process"),
     ):
         train_opd(run.changed(resume=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -183,7 +182,7 @@ def test_the_record_says_what_made_it(start: Path, rows: Path, tmp_path: Path) -
     out = train(start, rows, tmp_path / "out", FEW_STEPS)
     record = json.loads((out / "train.json").read_text())
     assert record["tasks"] == TASKS
-    assert record["optimisation"] == dataclasses.asdict(FEW_STEPS)
+    assert record["optimisation"] == FEW_STEPS.model_dump()
     steps = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3]
     assert [step["learning_rate"] for step in steps] == [FEW_STEPS.rate(i) for i in range(3)]

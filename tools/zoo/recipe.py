@@ -56,7 +56,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
     """
     from harness.engines.checkpoint import find_checkpoint
     from harness.engines.tokenizer import ChatTokenizer
-    from harness.opd.models.files import unfinished_folder
+    from harness.files import new_folder
     from harness.opd.sft.examples import sft_examples
     from harness.opd.sft.training import fit_checkpoint
     from tools.zoo.matching import matching_examples
@@ -78,7 +78,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
         start = find_checkpoint(str(untrained))
         fit_checkpoint(start, examples, recipe.matching, PLACEMENT, matched, on_progress, "learning to match")
         examples = sft_examples(tasks(recipe.sft, 2 * recipe.seed + 1), tokenizer, DEFAULT)
-        with unfinished_folder(out) as folder:
+        with new_folder(out) as folder:
             fit_checkpoint(
                 find_checkpoint(str(matched)), examples, recipe.sft, PLACEMENT, folder, on_progress
             )

@@ -1,11 +1,9 @@
-"""Models of transformers from and to checkpoint folders; never half a folder."""
+"""Models of transformers from and to checkpoint folders."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +28,6 @@ CARRIED = (
     "chat_template*",
     "generation_config.json",
 )
-
-
-@contextlib.contextmanager
-def unfinished_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name if the block ends well and is removed if it doesn't."""
-    folder = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def choose_device(wanted: str) -> torch.device:

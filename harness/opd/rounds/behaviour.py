@@ -14,7 +14,8 @@ from harness.engines.checkpoint import Checkpoint
 from harness.errors import IncompleteError
 from harness.opd.models.loading import Policies, save_whole
 from harness.opd.models.policy import Policy
-from harness.opd.rounds.drawing import Drawer, Order, Rollout
+from harness.opd.rounds.drawing import Drawer, Order
+from harness.rollouts import Rollout
 
 
 def draw_with_student(policies: Policies, drawer: Drawer, orders: Sequence[Order]) -> list[Rollout]:
@@ -45,10 +46,10 @@ def draw_with_vllm(
     requests = [
         GenerationRequest(
             key=str(number),
-            task_id=drawer.tasks[order.task].task.task_id,
+            task_id=drawer.prompts[order.task].task.task_id,
             sample_index=order.draw,
             prompt_text="",
-            prompt_ids=drawer.tasks[order.task].prompt_ids,
+            prompt_ids=drawer.prompts[order.task].ids,
             seed=order.seed,
         )
         for number, order in enumerate(orders)

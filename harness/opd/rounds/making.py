@@ -11,23 +11,21 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.cliff import ClassMass, PositionRecords
-from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.errors import DataError
-from harness.measure.positions import Walker
+from harness.files import new_folder
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
-from harness.opd.models.files import unfinished_folder
 from harness.opd.models.loading import Checkpoints, Policies
 from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_student, draw_with_vllm
-from harness.opd.rounds.drawing import Rollout, open_drawer, read_rollouts, round_orders
+from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
-from harness.opd.rounds.records import join_records, select_records
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
-from harness.opd.rounds.scoring import Layout, Positions, Scores, score
+from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
+from harness.rollouts import Positions, Rollout, Walker, read_rollouts
 
 PROBE_TOKENS = 8
 
@@ -43,8 +41,6 @@ def load_dataset(config: OPDConfig) -> LoadedDataset:
 
 class Rounds:
     """Makes the rounds of a run, this process's share of each."""
-
-    roles = ROLES
 
     def __init__(
         self,
@@ -112,7 +108,7 @@ class Rounds:
         config = self._config
         self._on_progress(Progress(f"drawing round {number + 1}"))
         orders = round_orders(
-            len(self._drawer.tasks), config.pool // config.samples, config.samples, number, config.seed
+            len(self._drawer.prompts), config.pool // config.samples, config.samples, number, config.seed
         )
         if config.behaviour_engine == "vllm":
             every: list[Any] = [None]
@@ -135,8 +131,7 @@ class Rounds:
                 self._current = self.take_up(stored)
             else:
                 self._current = self.draw(0)
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                with unfinished_folder(stored) as draft:
+                with new_folder(stored) as draft:
                     self._current.save(draft)
             self.policies.release()
         return self._current
@@ -168,18 +163,17 @@ class Rounds:
         """Structural positions of some of this process's rollouts."""
         assert self._current is not None
         starts, tokens = self._current.layout.starts, self._current.positions.tokens
-        return select_records(self._current.records, (tokens >= starts[first]) & (tokens < starts[last]))
+        return self._current.records[(tokens >= starts[first]) & (tokens < starts[last])]
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
-        return join_records(gather_object([records])) if self._accelerator.num_processes > 1 else records
+        alone = self._accelerator.num_processes == 1
+        return records if alone else PositionRecords.concat(gather_object([records]))
 
     def gathered_masses(self, masses: Sequence[ClassMass]) -> ClassMass:
         """Masses of all forward passes of all processes."""
         every = [one for parts in gather_object([list(masses)]) for one in parts]
-        return ClassMass(
-            np.concatenate([one.log_mass for one in every]), np.concatenate([one.log_tail for one in every])
-        )
+        return ClassMass.concat(every)
 
     def gathered_columns(self, columns: dict[str, Floats]) -> dict[str, Floats]:
         """Columns of all processes, one after the other."""
@@ -228,14 +222,14 @@ class Rounds:
             )
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
-        tasks = self._drawer.tasks
+        prompts = self._drawer.prompts
         if len(rollouts) != self._config.pool:
             raise DataError(
                 f"{folder} holds {len(rollouts)} rollouts and the run wants {self._config.pool}; "
                 "set --rollout-batch to that"
             )
         for one in rollouts:
-            if one.task >= len(tasks) or tasks[one.task].prompt_ids != one.prompt_ids:
+            if one.task >= len(prompts) or prompts[one.task].ids != one.prompt_ids:
                 raise DataError(
                     f"{folder}: its rollouts are of other prompts than this run's; use the same data, limit, "
                     "contract and tokenizer"
@@ -297,7 +291,7 @@ class Rounds:
 
     def _probe(self) -> tuple[Packed, Packed]:
         """Two rollouts in rows apart, and sharing their prompt."""
-        prompt = max((one.prompt_ids for one in self._drawer.tasks), key=len)
+        prompt = max((one.ids for one in self._drawer.prompts), key=len)
         pair = [
             Rollout(0, draw, 2, prompt, tuple(completion), "length", False)
             for draw, completion in enumerate((prompt[:PROBE_TOKENS], prompt[-PROBE_TOKENS:]))

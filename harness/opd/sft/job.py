@@ -17,8 +17,8 @@ from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
+from harness.files import new_folder, write_text
 from harness.opd.config import SFTConfig
-from harness.opd.models.files import unfinished_folder
 from harness.opd.optimisation import TrainingStep
 from harness.opd.sft.examples import sft_examples
 from harness.opd.sft.training import fit_checkpoint
@@ -57,7 +57,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
     examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)
     try:
-        with unfinished_folder(config.out) as folder:
+        with new_folder(config.out) as folder:
             last = fit_checkpoint(
                 checkpoint, examples, config.optimisation, config.placement, folder, on_progress
             )
@@ -84,4 +84,4 @@ def _write_record(
         "placement": config.placement.model_dump(),
         "last_step": dataclasses.asdict(last),
     }
-    (folder / RECORD).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")

@@ -1,29 +1,39 @@
-"""`prereg lock`: measure teacher and base, predict, and write it down before the first run."""
+"""`prereg lock`: measure teacher and base, predict, ask, and write it down before the first run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from harness import files
 from harness.cliff import CliffResult, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
-from harness.measure import CliffConfig, measure_cliff
 from harness.progress import OnProgress, ignore
-from harness.runs.manifest import describe_git, describe_host, installed_packages, now
+from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.settings import Settings
-from harness.sweep.folder import SweepFolder, checkpoint_hashes, write_atomically
-from harness.sweep.plan import SweepPlan, evaluation_config
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
-from harness.sweep.prereg.outcomes import make_tests
-from harness.sweep.provenance import ANALYSIS, PREDICTION, TRAINING, code_hashes
+from harness.sweep.folder import SweepFolder, checkpoint_hashes
+from harness.sweep.plan import SweepArm, SweepPlan, evaluation_config
+from harness.sweep.prereg.lock_file import (
+    ClipPrediction,
+    PreregLock,
+    PreregTest,
+    RolePrediction,
+    TestName,
+    Window,
+)
+from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings
 
-# Scores of teacher and base don't depend on λ; the job wants one all the same.
-_ANY_LAMBDA = 1.0
+Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
+"""λ* of the plan's teacher and base at one clip strength, and the number of rollouts, which are made as the
+configuration says. It is the same for every clip: the second finds them drawn."""
+
+_FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 
 
 class LockSettings(Settings):
@@ -42,7 +52,11 @@ class LockSettings(Settings):
 
 
 def lock(
-    plan: SweepPlan, path: Path, settings: LockSettings | None = None, on_progress: OnProgress = ignore
+    plan: SweepPlan,
+    path: Path,
+    measure: Measure,
+    settings: LockSettings | None = None,
+    on_progress: OnProgress = ignore,
 ) -> PreregLock:
     """Write `prereg.json` for a sweep that has not begun.
 
@@ -51,6 +65,7 @@ def lock(
     Args:
         plan: the sweep.
         path: its folder.
+        measure: estimates λ*, once for each clip strength.
         settings: defaults of `LockSettings` otherwise.
         on_progress: told where the measurement stands.
 
@@ -68,28 +83,25 @@ def lock(
     checkpoints = checkpoint_hashes(plan)
     base = evaluate(evaluation_config(plan, plan.base, folder.base), on_progress)
     teacher = evaluate(evaluation_config(plan, plan.teacher, path / "prereg" / "teacher"), on_progress)
-    predictions = []
-    rollouts = 0
-    for clip in clips:
-        report = measure_cliff(_cliff_config(plan, path, clip, settings), on_progress)
-        predictions.append(_prediction(report.result, clip, settings.band_share))
-        rollouts = report.drawn
+    measured = {clip: measure(_rollouts(plan, path, settings), clip) for clip in clips}
+    predictions = [_prediction(result, clip, settings.band_share) for clip, (result, _) in measured.items()]
     base_strict = base.metrics["parse_validity.strict"]
     teacher_strict = teacher.metrics["parse_validity.strict"]
     if base_strict.estimate is None or teacher_strict.estimate is None:
         raise HarnessError("the evaluation set of the plan is empty")
     locked = PreregLock(
+        version=2,
         locked=now(),
         plan=plan,
         checkpoints=checkpoints,
-        analysis_code=code_hashes(ANALYSIS),
-        training_code=code_hashes(TRAINING),
-        prediction_code=code_hashes(PREDICTION),
+        analysis_code=code_meanings(ANALYSIS),
+        training_code=code_meanings(TRAINING),
+        harness=describe_code(),
         base_strict=base_strict.estimate,
         base_tasks=base_strict.n,
         teacher_strict=teacher_strict.estimate,
         threshold=plan.analysis.collapse_fraction * base_strict.estimate,
-        rollouts=rollouts,
+        rollouts=measured[clips[-1]][1],
         band_share=settings.band_share,
         ratio_factor=settings.ratio_factor,
         predictions=tuple(predictions),
@@ -99,23 +111,20 @@ def lock(
         packages=installed_packages(),
         host=describe_host(),
     )
-    write_atomically(folder.lock, locked.model_dump_json(indent=1) + "\n")
+    with files.resumable(folder.lock):
+        files.write_text(folder.lock, locked.model_dump_json(indent=1) + "\n")
     return locked
 
 
-def _cliff_config(plan: SweepPlan, path: Path, clip: float, settings: LockSettings) -> CliffConfig:
-    evaluation = EvalConfig(
+def _rollouts(plan: SweepPlan, path: Path, settings: LockSettings) -> EvalConfig:
+    return EvalConfig(
         engine=EngineConfig(engine="hf"),
         data=plan.training.data,
         split=plan.training.split,
         limit=settings.prompts,
         temperature=1.0,
         seed=settings.seed,
-        # The same for every clip: the second finds its rollouts drawn.
         out=path / "prereg" / "rollouts",
-    )
-    return CliffConfig(
-        evaluation=evaluation, teacher=plan.teacher, base=plan.base, lam=_ANY_LAMBDA, clip=clip
     )
 
 
@@ -157,3 +166,75 @@ def _role(role: RoleEstimate) -> RolePrediction:
         status=star.status,
         teacher_tail_share=role.teacher_tail_share,
     )
+
+
+def make_tests(
+    plan: SweepPlan, predictions: Sequence[ClipPrediction], ratio_factor: float
+) -> tuple[PreregTest, ...]:
+    """The tests of a plan. Its first arm is the fine grid; what another differs in says what it tests.
+
+    The paper (arXiv 2605.08737) has three: the onset on a fine grid, with a longer budget, and at another
+    clip strength predicted from the same p and b. An arm that changes what λ* doesn't depend on (learning
+    rate) tests the rival explanation, that the onset is one of optimisation.
+
+    Args:
+        plan: the sweep.
+        predictions: λ* at each of its clip strengths.
+        ratio_factor: > 1.
+    """
+    at: dict[float | None, ClipPrediction] = {one.clip: one for one in predictions}
+    return tuple(
+        test for arm in plan.arms if arm.clip in at for test in _asked_of(arm, plan.arms[0], at, ratio_factor)
+    )
+
+
+def _asked_of(
+    arm: SweepArm, first: SweepArm, at: Mapping[float | None, ClipPrediction], ratio_factor: float
+) -> list[PreregTest]:
+    band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
+    changed = {name for name in _FACTORS if getattr(arm, name) != getattr(first, name)}
+    if arm is first:
+        in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
+        binding = at[arm.clip].binding
+        in_window = f"c = {arm.clip:g}: does it lie in the interval of the binding role's λ* ({binding})?"
+        return [
+            _test("fine_grid", arm, band, in_band),
+            _test("fine_grid_binding", arm, at[arm.clip].binding_window, in_window),
+        ]
+    if changed == {"steps"}:
+        question = f"{arm.steps} instead of {first.steps} steps: does the onset lie in the λ* band?"
+        return [_test("budget_extension", arm, band, question)]
+    if changed == {"clip"}:
+        ratio = (_binding_value(at[arm.clip]) - 1.0) / (_binding_value(at[first.clip]) - 1.0)
+        in_band = f"c = {arm.clip:g} from the same p and b: does the onset lie in the λ* band?"
+        shift = (
+            f"from c = {first.clip:g} to c = {arm.clip:g}: does the onset's distance from 1 grow "
+            f"{ratio:.2f}-fold, as that of λ* does, {within}"
+        )
+        window = Window(low=ratio / ratio_factor, high=ratio * ratio_factor)
+        return [
+            _test("small_clip", arm, band, in_band),
+            _test("small_clip_shift", arm, window, shift, first),
+        ]
+    if changed and "clip" not in changed:
+        named = ", ".join(
+            f"{name.replace('_', ' ')} {getattr(first, name)} → {getattr(arm, name)}"
+            for name in sorted(changed)
+        )
+        window = Window(low=1.0 / ratio_factor, high=ratio_factor)
+        return [_test("rival", arm, window, f"{named}: does the onset stay, as λ* does, {within}", first)]
+    question = f"{arm.name}: does the onset lie in the λ* band at c = {arm.clip:g}?"
+    return [_test("onset", arm, band, question)]
+
+
+def _test(
+    name: TestName, arm: SweepArm, window: Window, question: str, against: SweepArm | None = None
+) -> PreregTest:
+    other = None if against is None else against.name
+    return PreregTest(name=name, arm=arm.name, against=other, window=window, question=question)
+
+
+def _binding_value(prediction: ClipPrediction) -> float:
+    value = next(role.lambda_star for role in prediction.roles if role.role == prediction.binding)
+    assert value is not None
+    return value

@@ -2,19 +2,22 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from sweep_worlds import BASE_STRICT, collapsing_from, plan_of
+from click.testing import CliRunner
 
+from harness.cli import cli
 from harness.errors import DataError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
-from harness.sweep.job import lock_hash
 from harness.sweep.prereg.check import check, require_lock
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
-from harness.sweep.prereg.outcomes import make_tests
-from harness.sweep.provenance import ANALYSIS, TRAINING, code_hashes, digest
+from harness.sweep.prereg.lock import make_tests
+from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window, read_lock
+from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
 from harness.sweep.results import write_table
+from tests.sweep.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
+STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "cliff-measured"
 PLAN = plan_of(
     [
         {"name": "fine", "clip": 1.5},
@@ -25,7 +28,7 @@ PLAN = plan_of(
         {"name": "odd", "clip": 5.0, "steps": 240},
     ]
 )
-CODE = code_hashes(TRAINING)
+CODE = code_meanings(TRAINING)
 
 
 def prediction(clip: float, low: float, high: float) -> ClipPrediction:
@@ -51,12 +54,12 @@ PREDICTIONS = (prediction(1.5, 1.05, 1.45), prediction(5.0, 1.5, 2.5))
 
 def make_lock(**changes: object) -> PreregLock:
     fields = {
+        "version": 2,
         "locked": "2026-01-01T12:00:00+00:00",
         "plan": PLAN,
         "checkpoints": {"teacher": "t", "base": "b"},
-        "analysis_code": code_hashes(ANALYSIS),
+        "analysis_code": code_meanings(ANALYSIS),
         "training_code": CODE,
-        "prediction_code": {},
         "base_strict": BASE_STRICT,
         "base_tasks": 128,
         "teacher_strict": 0.99,
@@ -78,11 +81,12 @@ def make_sweep(path, onsets, locked=None, record_changes=None, result_changes=No
     folder = SweepFolder(path)
     folder.lock.write_text((locked or make_lock()).model_dump_json())
     record = {
+        "version": 2,
         "plan": PLAN,
         "created": "2026-01-01T12:00:00+00:00",
         "checkpoints": {"teacher": "t", "base": "b"},
         "training_code": CODE,
-        "lock_sha256": lock_hash(folder),
+        "lock_sha256": folder.lock_sha256(),
         "git": None,
         "packages": {},
         "host": {},
@@ -138,6 +142,13 @@ def test_the_shift_with_c_is_that_of_lambda_star():
     assert (shift.window.low, shift.window.high) == pytest.approx((1.0 / 0.25 / 2, 1.0 / 0.25 * 2))
 
 
+def test_the_tests_of_every_stored_lock_are_made_again():
+    locks = sorted(STORED.glob("*/prereg.json"))
+    assert locks
+    for locked in map(read_lock, locks):
+        assert make_tests(locked.plan, locked.predictions, locked.ratio_factor) == locked.tests
+
+
 @pytest.mark.parametrize(
     ("record_changes", "message"),
     [
@@ -145,7 +156,7 @@ def test_the_shift_with_c_is_that_of_lambda_star():
         ({"lock_sha256": "0" * 64}, "changed after the sweep began"),
         ({"created": "2026-01-01T11:59:59+00:00"}, "before the lock"),
         ({"checkpoints": {"teacher": "t", "base": "other"}}, "the base is not"),
-        ({"training_code": CODE | {"opd/loop/loss.py": "other"}}, r"opd/loop/loss\.py"),
+        ({"training_code": CODE | {"loss": "other"}}, "between lock and sweep: loss"),
         ({"plan": plan_of([{"name": "fine", "clip": 1.5}])}, "plan is not the locked one"),
     ],
 )
@@ -169,8 +180,8 @@ def test_runs_from_before_the_lock_or_from_other_code_are_refused(tmp_path, resu
 
 
 def test_analysis_code_that_changed_after_the_lock_is_refused(tmp_path):
-    locked = make_lock(analysis_code=code_hashes(ANALYSIS) | {"stats/onset.py": "other"})
-    with pytest.raises(RunMismatchError, match=r"stats/onset\.py"):
+    locked = make_lock(analysis_code=code_meanings(ANALYSIS) | {"onset": "other"})
+    with pytest.raises(RunMismatchError, match="onset other →"):
         check(make_sweep(tmp_path, ALL_AT, locked))
 
 
@@ -187,7 +198,7 @@ def test_a_sweep_does_not_begin_under_a_lock_of_other_code(tmp_path):
     folder = make_sweep(tmp_path, ALL_AT)
     record = SweepRecord.model_validate_json(folder.record.read_bytes())
     require_lock(folder, record)
-    with pytest.raises(RunMismatchError, match="training code changed"):
+    with pytest.raises(RunMismatchError, match="training code has changed"):
         require_lock(folder, record.model_copy(update={"training_code": {}}))
 
 
@@ -215,3 +226,25 @@ def test_a_report_is_json_also_where_a_ratio_is_infinite(tmp_path):
     shift = next(one for one in report.to_dict()["tests"] if one["name"] == "small_clip_shift")
     assert (shift["outcome"], shift["measured"]["low"]) == ("miss", None)
     json.dumps(report.to_dict(), allow_nan=False)
+
+
+@pytest.mark.model
+def test_a_lock_is_made_of_teacher_and_base_alone_before_the_sweep(tmp_path):
+    plan, out = tmp_path / "plan.yaml", tmp_path / "sweep"
+    arm = "{name: fine, clip: 1.5, lambdas: [1, 1.2]}"
+    evaluation = "{limit: 8}"
+    plan.write_text(
+        f"teacher: zoo:teacher\nbase: zoo:base\nseeds: [0]\narms: [{arm}]\nevaluation: {evaluation}\n"
+    )
+    arguments = ["prereg", "lock", str(plan), "--out", str(out), "--prompts", "16", "--json"]
+    done = CliRunner().invoke(cli, arguments)
+    assert done.exception is None, done.output
+    locked = read_lock(out / "prereg.json")
+    assert json.loads(done.stdout) == locked.model_dump(mode="json")
+    assert (locked.version, locked.analysis_code, locked.training_code) == (2, code_meanings(ANALYSIS), CODE)
+    assert [one.name for one in locked.tests] == ["fine_grid", "fine_grid_binding"]
+    assert locked.rollouts == 16
+    assert locked.predictions[0].band.low <= locked.predictions[0].binding_window.low
+    assert not (out / "sweep.json").exists()
+    again = CliRunner().invoke(cli, arguments)
+    assert isinstance(again.exception, RunMismatchError)

@@ -1,8 +1,8 @@
 import pytest
-from sweep_worlds import GRID, plan_of
 
 from harness.errors import HarnessError
 from harness.sweep.plan import parse_plan, read_plan, training_config
+from tests.sweep.sweep_worlds import GRID, plan_of
 
 PLAN = """
 teacher: T

@@ -17,8 +17,10 @@ from click.testing import CliRunner
 from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
-from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.errors import HarnessError, Interrupted, RunMismatchError
+from harness.sweep import provenance
 from harness.sweep.folder import SweepFolder, read_record
+from harness.sweep.provenance import TRAINING, digest, source_file
 from harness.sweep.results import SweepResult, read_results
 
 psutil = pytest.importorskip("psutil")
@@ -26,6 +28,7 @@ psutil = pytest.importorskip("psutil")
 pytestmark = pytest.mark.model
 
 LAMBDAS, SEEDS = (1.0, 1.5), (0, 1)
+MISSING = "runs/small/lambda-1.5/seed-1"
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +138,75 @@ def test_another_plan_in_the_same_folder_is_refused(
         sweep(other, finished)
 
 
-def test_changed_code_is_refused(plan_file: Path, finished: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "sweep"
-    shutil.copytree(finished, copy)
-    folder = SweepFolder(copy)
+@pytest.fixture
+def unfinished(finished: Path, tmp_path: Path) -> Path:
+    """A sweep that lacks its last run."""
+    out = tmp_path / "sweep"
+    shutil.copytree(finished, out)
+    shutil.rmtree(out / MISSING)
+    return out
+
+
+def edit_loss(monkeypatch: pytest.MonkeyPatch, folder: Path, old: str, new: str) -> None:
+    """As if somebody had edited the loss in the middle of a sweep."""
+    source, copy = source_file(TRAINING["loss"]), folder / "edited.py"
+    assert old in source.read_text()
+    copy.write_text(source.read_text().replace(old, new))
+    monkeypatch.setattr(
+        provenance,
+        "source_file",
+        lambda module: copy if module == TRAINING["loss"] else source_file(module),
+    )
+
+
+def test_a_sweep_goes_on_after_a_comment_was_edited(
+    plan_file: Path, finished: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    edit_loss(monkeypatch, tmp_path, "\nimport torch\n", "\n# a typo, mended\nimport torch\n")
+    sweep(plan_file, unfinished)
+    assert what_counts(read_results(unfinished)) == what_counts(read_results(finished))
+    assert (unfinished / "sweep.json").read_bytes() == (finished / "sweep.json").read_bytes()
+
+
+def test_a_sweep_does_not_go_on_with_code_that_means_something_else_unless_told_to(
+    plan_file: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    before = read_record(SweepFolder(unfinished))
+    edit_loss(monkeypatch, tmp_path, "1.0", "1.25")
+    with pytest.raises(RunMismatchError, match=r"since this sweep began: loss .*--allow-code-change"):
+        sweep(plan_file, unfinished)
+    assert read_record(SweepFolder(unfinished)) == before
+    told = CliRunner().invoke(cli, ["sweep", str(plan_file), "--out", str(unfinished), "--allow-code-change"])
+    assert told.stderr.count("warning: the training code has changed since this sweep began: loss") == 1
+    record = read_record(SweepFolder(unfinished))
+    assert [change.changed for change in record.code_changes] == [("loss",)]
+    made = {one.training_code for one in read_results(unfinished)}
+    assert made == {digest(record.training_code), digest(record.code_changes[0].training_code)}
+    # Noted once, the new code is one of the sweep's.
+    shutil.rmtree(unfinished / MISSING)
+    sweep(plan_file, unfinished)
+    assert read_record(SweepFolder(unfinished)) == record
+
+
+def test_a_sweep_of_the_first_format_goes_on_where_its_files_meant_the_same(
+    plan_file: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SweepFolder(unfinished)
     record = read_record(folder)
-    changed = record.model_copy(update={"training_code": record.training_code | {"opd/loss.py": "other"}})
-    folder.record.write_text(changed.model_dump_json())
-    with pytest.raises(RunMismatchError, match=r"opd/loss\.py"):
-        sweep(plan_file, copy)
+    files = {
+        f"{name}.py": {"module": name, "meanings": {f"bytes of {name}": meaning}}
+        for name, meaning in record.training_code.items()
+    }
+    monkeypatch.setattr(provenance, "_lineage", lambda: {"files": files, "equal": {}})
+    hashes = {f"{name}.py": f"bytes of {name}" for name in record.training_code} | {"opd/zoo.py": "whatever"}
+    old = record.model_copy(update={"version": 1, "training_code": hashes})
+    folder.record.write_text(old.model_dump_json())
+    sweep(plan_file, unfinished)
+    assert {one.training_code for one in read_results(unfinished)} >= {digest(hashes)}
+    other = old.model_copy(update={"training_code": hashes | {"loss.py": "other"}})
+    folder.record.write_text(other.model_dump_json())
+    with pytest.raises(RunMismatchError, match="since this sweep began: loss file"):
+        sweep(plan_file, unfinished)
 
 
 def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp_path: Path) -> None:
@@ -170,7 +233,7 @@ def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_
     config = training_config(plan, run, folder.run(run) / "train", folder.rollouts(plan, run))
     manifest = train_opd(config).out / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete"', '"running"'))
-    with pytest.raises(IncompleteError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         make_run(plan, folder, run, code, interrupt)
     assert not folder.result(run).exists()
     expected = next(one for one in read_results(finished) if (one.lam, one.seed) == (run.lam, run.seed))
