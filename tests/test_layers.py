@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
     ("errors", "files", "progress", "retrying"),
-    ("contract", "metrics", "stats", "cliff"),
+    ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from harness.errors import HarnessError
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
-
-
-def first_problem(error: ValidationError) -> HarnessError:
-    """The first problem with its place: `endpoint: must be a URL such as …`."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    reason = first["msg"].removeprefix("Value error, ")
-    return HarnessError(f"{where}: {reason}" if where else reason)
 
 
 def in_flags(message: str, command: click.Command, arguments: Sequence[str]) -> str:

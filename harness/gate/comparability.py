@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
 from harness.gate.tables import TaskTable, read_task_rows
 from harness.gate.text import plain
 from harness.runs import Manifest, Run
+
+Common = Annotated[bool, Field(description="Compare unlike runs on the tasks they share.")]
 
 _SAMPLING = ("temperature", "top_p", "max_tokens", "constrained")
 

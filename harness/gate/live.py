@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
-from harness.gate.comparability import Pairing, pair_runs
+from harness.gate.comparability import Common, Pairing, pair_runs
 from harness.gate.decide import conclude, describe
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.loading import CLIFF, cliff_word
@@ -22,6 +22,7 @@ from harness.gate.settle import Levels, settle, settle_word, verdict_at
 from harness.gate.tables import incomplete, is_informative, tabulate
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
+from harness.settings import Count, Settings
 from harness.stats import holm
 
 Until = Literal["verdict", "rules"]
@@ -30,19 +31,14 @@ _ORDER_STREAM = 0x6761_7465
 """Keeps the order of tasks apart from everything else that is drawn with the run's seed."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """How a live gate draws.
+class LiveOptions(Settings, title="Live gate"):
+    """How a live gate draws."""
 
-    Attributes:
-        max_tasks: budget; None is all tasks of the dataset.
-        until: stop once the gate's verdict is known, or only once every rule's is.
-        common: compare with a baseline that was asked other things, on the common tasks.
-    """
-
-    max_tasks: int | None = None
+    max_tasks: Count | None = None
+    """Draw at most N tasks."""
     until: Until = "verdict"
-    common: bool = False
+    """Stop once the gate's verdict is known, or only once every rule's is."""
+    common: Common = False
 
 
 def decide_live(

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from harness.contract import FAILURE_CODES, TIERS
-from harness.errors import DataError
+from harness.errors import DataError, nearest
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
-from harness.gate.policy import nearest
 from harness.runs import Sample
 
 CLIFF_WORDS = ("left", "right", "on_cliff", "out_of_scope")

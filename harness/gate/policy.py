@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from harness import files
 from harness.gate.expression import PolicyError, Rule, parse_rule
+from harness.settings import Settings
 
 DEFAULT_RULE = "parse_validity.strict >= 0.95"
 
@@ -57,24 +57,29 @@ rules:
 """
 
 
-class Policy(BaseModel):
-    """What a checkpoint must show.
+class Policy(Settings):
+    """What a checkpoint must show."""
 
-    Attributes:
-        alpha: largest probability of a wrong verdict, in (0, 0.5).
-        power: for the advice on further samples, in (alpha, 1).
-        on_inconclusive: what the exit code says when nothing is settled.
-        scope: whether rules are about tasks like these or about this list of tasks alone.
-        rules: expressions, see `harness.gate.expression`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal = PolicyError
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Largest probability of a wrong verdict."""
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """For the advice on further samples; above `alpha`."""
     on_inconclusive: Literal["fail", "pass", "inconclusive"] = "inconclusive"
+    """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
+    """Whether rules are about tasks like these or about this list of tasks alone."""
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
+    """Expressions, see `harness.gate.expression`."""
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _texts(cls, rules: Any) -> Any:
+        for number, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
+            if not isinstance(rule, str):
+                raise PolicyError(f"rules.{number} is no text; a rule is one line such as `{DEFAULT_RULE}`")
+        return rules
 
     @field_validator("rules")
     @classmethod
@@ -121,12 +126,7 @@ def load_policy(path: str | Path) -> Policy:
         raise PolicyError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise PolicyError(f"{path} must hold settings such as `alpha: 0.05` and a list `rules:`")
-    try:
-        return Policy.model_validate(content)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise PolicyError(f"{path}: {_first_problem(error)}") from error
+    return Policy.read(content, str(path))
 
 
 def write_example(path: Path) -> None:
@@ -140,25 +140,6 @@ def write_example(path: Path) -> None:
         raise PolicyError(f"{path} exists already; choose another name as `policy=FILE`")
     with files.output(path, "choose another name as `policy=FILE`"):
         files.write_text(path, EXAMPLE)
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean a, b or c?`, or nothing where no name is like it."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not close:
-        return ""
-    *first, last = close
-    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"there is no setting `{where}`{nearest(where, list(Policy.model_fields))}"
-    if first["loc"][:1] == ("rules",) and first["type"] == "string_type":
-        return f"{where} is no text; a rule is one line such as `{DEFAULT_RULE}`"
-    return f"{where}: {first['msg']}"
 
 
 def _loader() -> Any:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import DataError
 from harness.files import write_text
+from harness.settings import first_problem
 
 RESULT = "result.json"
 TABLE = "results.csv"
@@ -130,9 +131,7 @@ def read_table(path: Path) -> list[SweepResult]:
         try:
             results.append(_RESULT.validate_python(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from error
+            raise DataError(f"{path}, line {number}: {first_problem(error)}") from error
     return _in_order(results)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -210,13 +209,11 @@ class RunFolder:
 
 def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:
     """The parts of the manifest that must be equal for a run to be gone on with."""
-    options = dataclasses.asdict(dataclasses.replace(config, contract=None))  # type: ignore[arg-type]
-    options = {name: value for name, value in options.items() if name not in ELSEWHERE}
     stored = config.rollouts
     return {
         "lambda": config.lam,
         "clip": config.clip,
-        "options": options | {"contract": config.contract.model_dump()},
+        "options": config.model_dump(exclude=set(ELSEWHERE)),
         "checkpoints": {
             name: {"name": one.name, "sha256": one.sha256}
             for name, one in (

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from harness import files
 from harness.cliff import CliffResult, RoleEstimate
@@ -14,6 +16,7 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
+from harness.settings import Settings
 from harness.sweep.folder import SweepFolder, checkpoint_hashes
 from harness.sweep.plan import SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
@@ -33,23 +36,19 @@ configuration says. It is the same for every clip: the second finds them drawn."
 _FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 
 
-@dataclass(frozen=True, slots=True)
-class LockSettings:
-    """What a lock leaves to whoever makes it.
+class LockSettings(Settings):
+    """What a lock leaves to whoever makes it."""
 
-    Attributes:
-        prompts: training prompts whose base rollouts p and b are measured on.
-        seed: of those rollouts.
-        band_share: share of the teacher's tail mass a role needs to count for the band.
-        ratio_factor: > 1, half-width of the windows of ratios, as a factor.
-        note: what was known before: pilot runs, other seeds.
-    """
-
-    prompts: int = 256
-    seed: int = 20_260_501
-    band_share: float = 0.05
-    ratio_factor: float = 2.0
+    prompts: Annotated[int, Field(ge=8)] = 256
+    """Training prompts whose base rollouts p and b are measured on."""
+    seed: Annotated[int, Field(ge=0)] = 20_260_501
+    """Of those rollouts."""
+    band_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the teacher's tail mass that a role needs to widen the band."""
+    ratio_factor: Annotated[float, Field(gt=1)] = 2.0
+    """Windows of ratios reach from prediction / factor to prediction × factor."""
     note: str = ""
+    """What was known before: pilot runs and their seeds."""
 
 
 def lock(
