@@ -169,7 +169,7 @@ class _Reports:
 
 
 def _show(result: GateResult, as_machine: bool) -> None:
-    from harness.cli.ending import reader_left
+    from harness.cli.ending import broken_pipe, let_go_of_output
     from harness.cli.gate_table import gate_console, print_gate
 
     try:
@@ -178,9 +178,10 @@ def _show(result: GateResult, as_machine: bool) -> None:
         else:
             print_gate(result, gate_console())
     except (BrokenPipeError, SystemExit) as error:
-        # The verdict stands, whoever reads on.
-        if not reader_left(error):
+        if not broken_pipe(error):
             raise
+        # The verdict stands, whoever reads on.
+        let_go_of_output()
 
 
 def _init(path: Path) -> int:
