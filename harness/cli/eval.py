@@ -94,7 +94,7 @@ def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | 
 
     if all(options[name] is None for name in _CLIFF_ONLY):
         return None
-    if evaluation.engine.engine == "openai":
+    if evaluation.engine.asks_servers:
         raise HarnessError(
             "teacher and base need servers of their own; evaluate first, then run harness cliff"
         )

@@ -178,9 +178,9 @@ def _show(result: GateResult, as_machine: bool) -> None:
             click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
             print_gate(result, gate_console())
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
         # The verdict stands, whoever reads on.
-        if not reader_left():
+        if not reader_left(error):
             raise
 
 

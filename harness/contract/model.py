@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
-from harness.contract.result import ParseResult
 from harness.settings import Settings
 
 IdStyle = Literal["integer", "string"]
@@ -82,23 +81,6 @@ class Contract(Settings, title="Contract"):
         ranking = schema["properties"][self.key]
         kept = {name: part for name, part in ranking.items() if name not in _NOT_FOR_ENGINES}
         return schema | {"properties": {self.key: kept}}
-
-    def parse(self, text: str, k: int, *, finish_reason: str | None = None) -> ParseResult:
-        """`harness.contract.parse` under this contract."""
-        from harness.contract.parser import parse  # the parser needs this module
-
-        return parse(text, k, self, finish_reason=finish_reason)
-
-    def roles(self, text: str, k: int) -> tuple[str | None, ...]:
-        """The structural role of every character of `text`; see `harness.contract.automaton`.
-
-        Returns:
-            One entry per character; None from the first character on with which no valid answer for `k`
-            candidates can begin any more.
-        """
-        from harness.contract.automaton import roles  # the automaton needs this module
-
-        return roles(self, text, k)
 
 
 DEFAULT: Final = Contract()

@@ -69,7 +69,9 @@ def prepare_amazon_fashion(
     settings = settings or AmazonSettings()
     there = [split for split in SPLITS if (out / f"{split}.jsonl").exists()]
     if there and not overwrite:
-        raise DataError(f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=`")
+        raise DataError(
+            f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=True`"
+        )
     with _working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
         counts = _Counts()
         items = index.add_catalogue(_counted(read_titles(meta, progress), counts.metadata))

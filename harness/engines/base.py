@@ -144,8 +144,35 @@ class EngineInfo:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, as far as its callers have to know; nobody asks what it is called.
+
+    Attributes:
+        exact_masses: it sees the whole distribution, so class masses are exact and no top-k is looked at.
+        max_top_k: most tokens a position that it may be asked for; None where only the user can know.
+        score_room: tokens of context that scoring takes beside the sequence itself.
+        batch_size: requests it computes together, in batches formed from the whole plan; None where each is
+            served on its own.
+        begins_all: requests of one call are all under way at once, so whoever may end early hands over few.
+        own_process: the model loads in another process, so this one can work meanwhile.
+    """
+
+    exact_masses: bool = False
+    max_top_k: int | None = None
+    score_room: int = 0
+    batch_size: int | None = None
+    begins_all: bool = False
+    own_process: bool = False
+
+
 class Engine(Protocol):
     """Draws and scores completions. Cheap to make; the model loads at `start`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; known before it is started, and without reading the checkpoint."""
+        ...
 
     def info(self) -> EngineInfo:
         """Describe the engine and its checkpoint without starting it."""
@@ -178,8 +205,16 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
-        """Yield raw logprobs of given completions, in any order."""
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions, in any order.
+
+        Args:
+            requests: the whole plan, as in `generate`.
+            top_k: tokens a position.
+            done: keys that must not be yielded again.
+        """
         ...
 
     def close(self) -> None:

@@ -70,6 +70,17 @@ class EngineConfig(Settings, title="Engine"):
     log: Path | None = None
     """File for what the engine's processes print; a temporary one by default, kept only on failure."""
 
+    @property
+    def replays(self) -> bool:
+        """Whether stored outputs are meant, and no model."""
+        return self.engine == "replay" or (self.engine == "auto" and self.replay is not None)
+
+    @property
+    def asks_servers(self) -> bool:
+        """Whether servers are meant, and no model loaded from here."""
+        named = self.engine == "auto" and self.replay is None and bool(self.base_urls)
+        return self.engine == "openai" or named
+
 
 def installed_version(*distributions: str) -> str | None:
     """Version of the first of these distributions that is installed."""

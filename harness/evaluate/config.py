@@ -46,6 +46,6 @@ class EvalConfig(Settings, title="Evaluation"):
 
     @model_validator(mode="after")
     def _greedy_has_one_answer(self) -> EvalConfig:
-        if self.samples > 1 and self.temperature == 0 and self.engine.engine != "replay":
+        if self.samples > 1 and self.temperature == 0 and not self.engine.replays:
             raise ValueError("samples > 1 at temperature 0 draws the same text again; set `temperature=`")
         return self

@@ -14,6 +14,7 @@ from pathlib import Path
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import PROMPT_VERSION
 from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
+from harness.engines.limits import usual_answer_tokens
 from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
@@ -33,9 +34,6 @@ from harness.runs.manifest import (
     installed_packages,
     now,
 )
-
-_TOKENS_BESIDE_IDS = 64
-_TOKENS_PER_ID = 8
 
 
 def evaluate(
@@ -96,7 +94,7 @@ class _Evaluation:
         if foreign := len(done - planned):
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
-                "(a smaller --limit, or rows that moved?); choose another --out"
+                "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
         if done == planned and earlier is not None and earlier.status == "complete":
@@ -201,7 +199,7 @@ class _Evaluation:
 
     def _start_and_encode(self) -> tuple[list[Prompt], float]:
         self.on_progress(Progress("loading the model"))
-        if self.config.engine.engine != "vllm":
+        if not self.engine.capabilities.own_process:
             # The model loads in this process: two threads that import its libraries trip over each other.
             prompts = self._encode()
             return prompts, self._timed_start()
@@ -241,7 +239,7 @@ class _Evaluation:
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
-                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another --out"
+                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another `out=`"
             )
         return manifest
 
@@ -315,7 +313,7 @@ def _sampling(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:
     return SamplingParams(
         temperature=config.temperature,
         top_p=config.top_p,
-        max_tokens=config.max_tokens or _TOKENS_BESIDE_IDS + _TOKENS_PER_ID * largest,
+        max_tokens=config.max_tokens or usual_answer_tokens(largest),
         seed=config.seed,
         constrained=config.constrained,
     )
@@ -330,7 +328,7 @@ def _require_k(dataset: LoadedDataset, k: int | None) -> None:
     if others:
         raise DataError(
             f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
-            f"(first: {others[0].task_id} with {others[0].k}); leave --k out or choose another split"
+            f"(first: {others[0].task_id} with {others[0].k}); leave `k=` out or choose another split"
         )
 
 

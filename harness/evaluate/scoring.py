@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.contract import FAILURE_CODES, Contract, ParseResult
+from harness.contract import FAILURE_CODES, Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import merge_rubric_metrics
@@ -47,12 +47,12 @@ class TaskScorer:
 
         Labels that can't tell one ranking from another (none relevant, or all tied) give None as well.
         """
-        parse = self._contract.parse(text, self._k, finish_reason=finish_reason)
-        if parse.tier != "strict" or parse.ranking is None or not self._informative:
-            return parse, {"ndcg_at_1": None, "ndcg_at_k": None}
-        return parse, {
-            "ndcg_at_1": ndcg_at(self._relevance, parse.ranking, at=1),
-            "ndcg_at_k": ndcg_at(self._relevance, parse.ranking, at=self._k),
+        parsed = parse(text, self._k, self._contract, finish_reason=finish_reason)
+        if parsed.tier != "strict" or parsed.ranking is None or not self._informative:
+            return parsed, {"ndcg_at_1": None, "ndcg_at_k": None}
+        return parsed, {
+            "ndcg_at_1": ndcg_at(self._relevance, parsed.ranking, at=1),
+            "ndcg_at_k": ndcg_at(self._relevance, parsed.ranking, at=self._k),
         }
 
 

@@ -156,9 +156,7 @@ class LiveGate:
         check_rules(self._policy.parsed_rules, ())
         for rule in self._bars:
             if isinstance(rule, BaselineRule) and self._baseline is None:
-                raise PolicyError(
-                    f"rule `{rule.text}` compares with a baseline; give one with --baseline RUN"
-                )
+                raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
     def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, dict[str, float]]:
         """The baseline's value by metric and task, once it is known to be comparable."""
@@ -204,7 +202,7 @@ class LiveGate:
             notes.append("no rule of the policy compares with the baseline")
         if live.stopped_early and "inconclusive" in self._verdicts:
             notes.append(
-                "drawing ended with the first rule that fails, which fails the gate; --until rules goes on"
+                "drawing ended with the first rule that fails, which fails the gate; `until=rules` goes on"
             )
         if run.manifest.status != "complete":
             notes.append("the run isn't complete; `harness eval` with the same options goes on with it")

@@ -44,7 +44,8 @@ rules:
   # Ranking quality, failures counted 0 (.all) or left out (.parsed).
   # - ndcg_at_1.all >= 0.5
 
-  # Against --baseline RUN, paired by task: not worse by more than 0.02; better by at least 0.01.
+  # Against a baseline (`harness gate RUN --baseline RUN`), paired by task: not worse by more than 0.02;
+  # better by at least 0.01.
   # - ndcg_at_1.parsed >= baseline - 0.02
   # - parse_validity.strict >= baseline + 0.01
 
@@ -136,8 +137,8 @@ def write_example(path: Path) -> None:
         HarnessError: it can't be written.
     """
     if path.exists():
-        raise PolicyError(f"{path} exists already; choose another name with --policy FILE")
-    with files.output(path, "choose another name with --policy FILE"):
+        raise PolicyError(f"{path} exists already; choose another name as `policy=FILE`")
+    with files.output(path, "choose another name as `policy=FILE`"):
         files.write_text(path, EXAMPLE)
 
 

@@ -34,5 +34,5 @@ def write_record(folder: Path, result: GateResult, policy: Policy) -> None:
         HarnessError: the run directory can't be written to.
     """
     content = json.dumps(record(result, policy), indent=1, allow_nan=False) + "\n"
-    with files.output(folder / GATE, "gate with --no-record to leave the run as it is"):
+    with files.output(folder / GATE, "gate with `no_record=True` to leave the run as it is"):
         files.write_text(folder / GATE, content)

@@ -15,7 +15,7 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.contract.tokens import TokenClasses
-from harness.engines import Engine, EngineConfig, choose_engine, open_engine
+from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
@@ -37,9 +37,8 @@ def settle_engine(config: CliffConfig) -> tuple[CliffConfig, str]:
     Raises:
         EngineUnavailableError: none can load them.
     """
-    chosen = [choose_engine(engine) for engine in config.models().values()]
-    # An adapter is only taken by hf, and masses of different engines had better not be compared.
-    name, reason = next((one for one in chosen if one[0] == "hf"), chosen[0])
+    # Masses of different engines had better not be compared.
+    name, reason = choose_common_engine(list(config.models().values()))
     engine = config.evaluation.engine.model_copy(update={"engine": name})
     evaluation = config.evaluation.model_copy(update={"engine": engine})
     return config.model_copy(update={"evaluation": evaluation}), reason
@@ -125,16 +124,16 @@ class _Prepared:
 
 def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
-        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
+        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give `lam=`")
     clip, source = find_clip(config)
     if clip.effective <= 1:
-        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give --clip")
+        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     models = config.models()
     for role, engine in models.items():
-        if engine.engine == "replay":
-            raise HarnessError("stored outputs can't be scored; use --engine hf, vllm or openai")
-        if engine.engine == "openai" and not engine.base_urls:
-            raise HarnessError(f"the openai engine needs a server of the {role}; give --{role}-url")
+        if engine.replays:
+            raise HarnessError("stored outputs can't be scored; use `engine=hf`, vllm or openai")
+        if engine.asks_servers and not engine.base_urls:
+            raise HarnessError(f"the openai engine needs a server of the {role}; give `{role}_urls=`")
     vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}
     own = vocabularies[config.rollout_role]
     for role, vocabulary in vocabularies.items():

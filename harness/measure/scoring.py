@@ -12,17 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff import MassBounds
-from harness.engines import Engine, EngineInfo, ScoreRequest
-from harness.engines.class_masses import CHUNK, ClassScores, score_classes
-from harness.engines.hf_batches import unfinished_batches
+from harness.engines import Capabilities, Engine, EngineInfo, ScoreRequest
+from harness.engines.class_masses import ClassScores, score_classes
 from harness.errors import DataError, IncompleteError, Interrupted
 from harness.measure.config import ModelRole
 from harness.measure.report import ModelCost
 from harness.measure.score_log import ScoreLog
 from harness.progress import OnProgress, Progress
-
-# A server refuses more than its --max-logprobs, 20 by default; an embedded vLLM takes any number.
-MAX_TOP_K = {"vllm": 1280}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +45,7 @@ class Scoring:
         classes: identifies the classes: vocabulary, ids that end an answer, contract.
         vocabulary: number of token ids, beyond which no top-k can go.
         top_k: tokens a position that engines without exact masses are asked for first.
-        max_top_k: most they are asked for; None is `MAX_TOP_K` of the engine.
+        max_top_k: most they are asked for; None is what the engine allows.
         log: where scores are kept.
         on_progress: told where the job stands.
     """
@@ -76,13 +72,13 @@ class Scoring:
         """
         name = " and ".join(roles)
         load_seconds = self._start(name, engine) if self.log.empty else 0.0
-        info = engine.info()
-        scorer = self._scorer(info)
+        info, can = engine.info(), engine.capabilities
+        scorer = self._scorer(info, can)
         scores = self.log.of(scorer)
         missing = [request for request in self.requests if request.key not in scores]
         began = time.monotonic()
         if missing:
-            self._check_context(name, info)
+            self._check_context(name, info.context_length, can)
             load_seconds += self._start(name, engine)
             began = time.monotonic()
             self._score(name, engine, scorer, scores)
@@ -123,17 +119,12 @@ class Scoring:
     ) -> None:
         """Add what is missing to `scores` and to the log."""
         requests = self.requests
-        wanted = self._requests(engine.info(), requests, frozenset(scores))
-        largest = self._largest(engine.info())
         resumed = len(scores)
         doing = f"scoring under the {name}"
         self.on_progress(Progress(doing, resumed, len(requests), resumed))
-        # hf needs no second look, and its batches go over all requests.
-        chunk = None if engine.info().name == "hf" else CHUNK
+        largest = self._largest(engine.capabilities)
         try:
-            for one in score_classes(engine, wanted, self.top_k, largest, chunk):
-                if one.key in scores:
-                    continue
+            for one in score_classes(engine, requests, self.top_k, largest, done=frozenset(scores)):
                 self.log.append(scorer, one)
                 scores[one.key] = one
                 self.on_progress(Progress(doing, len(scores), len(requests), resumed))
@@ -147,20 +138,11 @@ class Scoring:
                 f"the {name} ended without {left} of {len(requests)} scores; run the same command again"
             )
 
-    @staticmethod
-    def _requests(
-        info: EngineInfo, requests: Sequence[ScoreRequest], done: frozenset[str]
-    ) -> list[ScoreRequest]:
-        """What to ask for: all that is missing, in the batches of an undisturbed run where they matter."""
-        if info.name == "hf":
-            return unfinished_batches(requests, done, int(info.options["batch_size"]))
-        return [request for request in requests if request.key not in done]
-
-    def _largest(self, info: EngineInfo) -> int | None:
-        largest = self.max_top_k if self.max_top_k is not None else MAX_TOP_K.get(info.name)
+    def _largest(self, can: Capabilities) -> int | None:
+        largest = self.max_top_k if self.max_top_k is not None else can.max_top_k
         return None if largest is None else min(largest, self.vocabulary)
 
-    def _scorer(self, info: EngineInfo) -> str:
+    def _scorer(self, info: EngineInfo, can: Capabilities) -> str:
         """Hash of all that decides a score beside the rollout itself."""
         decides = {
             "checkpoint": info.weights_sha256 or info.checkpoint,
@@ -168,16 +150,14 @@ class Scoring:
             "engine": info.name,
             "dtype": info.options.get("dtype"),
             "classes": self.classes,
-            "top_k": None if info.name == "hf" else [self.top_k, self._largest(info)],
+            "top_k": None if can.exact_masses else [self.top_k, self._largest(can)],
         }
         return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:16]
 
-    def _check_context(self, name: str, info: EngineInfo) -> None:
-        # Servers generate one token more, which must fit as well.
-        spare = 0 if info.name == "hf" else 1
-        longest = spare + max(len(one.prompt_ids) + len(one.completion_ids) for one in self.requests)
-        if info.context_length is not None and longest > info.context_length:
+    def _check_context(self, name: str, context: int | None, can: Capabilities) -> None:
+        longest = can.score_room + max(len(one.prompt_ids) + len(one.completion_ids) for one in self.requests)
+        if context is not None and longest > context:
             raise DataError(
-                f"a rollout of {longest} tokens doesn't fit the {name}'s context of {info.context_length}; "
-                "lower --max-tokens or choose shorter tasks"
+                f"a rollout of {longest} tokens doesn't fit the {name}'s context of {context}; "
+                "lower `max_tokens=` or choose shorter tasks"
             )

@@ -65,7 +65,7 @@ def rollouts_of_run(
         if prompt.sha256 != sample.prompt_sha256:
             raise DataError(
                 f"{run.path}: the prompt of task {sample.task_id} isn't what it was when sample {sample.key} "
-                "was drawn (another tokenizer or template?); choose another --out"
+                "was drawn (another tokenizer or template?); choose another `out=`"
             )
         found[sample.key] = Rollout(
             task=number,
@@ -79,7 +79,7 @@ def rollouts_of_run(
     if not found:
         raise DataError(
             f"no rollout in {run.path} reaches a structural position: every completion is empty; "
-            "check the checkpoint and --max-tokens"
+            "check the checkpoint and `max_tokens=`"
         )
     return dict(sorted(found.items(), key=lambda item: (item[1].task, item[1].draw)))
 

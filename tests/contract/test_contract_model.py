@@ -6,7 +6,7 @@ import json
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from harness.contract import DEFAULT, Contract, explain, parse
 from harness.errors import HarnessError
@@ -14,7 +14,6 @@ from tests.contract.answers import contracts, ks
 
 
 @given(contracts, ks)
-@settings(deadline=None)
 def test_the_example_in_the_instruction_keeps_the_contract(contract, k):
     example = contract.example(k)
     assert parse(example, k, contract).tier == "strict"
@@ -31,7 +30,6 @@ def test_the_example_is_not_the_order_of_the_candidates(k):
 
 
 @given(contracts, ks)
-@settings(deadline=None)
 def test_the_schema_is_a_schema_and_the_engines_differs_only_where_it_must(contract, k):
     schema, engine = contract.json_schema(k), contract.engine_schema(k)
     jsonschema.Draft202012Validator.check_schema(schema)

@@ -96,7 +96,7 @@ def test_where_nothing_more_can_be_written_it_stops_and_goes_on_later(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(IncompleteError, match=r"stopped by the file system .* --resume") as caught:
+        with pytest.raises(IncompleteError, match=r"stopped by the file system .* `resume=True`") as caught:
             train(config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -116,7 +116,7 @@ def test_another_vocabulary_is_refused(family: Family, tmp_path: Path, tiny_qwen
 def test_an_existing_run_is_gone_on_with_only_if_asked_and_equal(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "run")
     run = train(config)
-    with pytest.raises(HarnessError, match="--resume"):
+    with pytest.raises(HarnessError, match="`resume=True`"):
         train(config)
     assert train(config.changed(resume=True)) == run
     with pytest.raises(RunMismatchError, match="another configuration"):

@@ -76,7 +76,7 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
 
     kind, calm = undisturbed
     broken = config(family, tmp_path / "broken", kind)
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="`resume=True`"):
         train_opd(broken, interrupt)
     assert json.loads((broken.out / "manifest.json").read_text())["status"] == "incomplete"
     resumed: list[Progress] = []
@@ -99,7 +99,7 @@ def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, P
         config(family, tmp_path / name, "fresh").changed(lora=LoRA(rank=2)) for name in ("calm", "broken")
     )
     train_opd(calm)
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="`resume=True`"):
         train_opd(broken, interrupt)
     train_opd(broken.changed(resume=True))
     files = [one.out / "checkpoint" / "adapter_model.safetensors" for one in (calm, broken)]

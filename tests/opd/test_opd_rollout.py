@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, parse
 from harness.data.fashion_mini import generate_tasks
+from harness.engines import SamplingParams
 from harness.engines.tokenizer import ChatTokenizer
 from harness.opd.rounds.drawing import Drawer, Order, round_orders
 from harness.rollouts import make_prompts
@@ -54,7 +55,7 @@ def drawer(folder: Path, max_tokens: int, context: int | None = None) -> Drawer:
         tokenizer=tokenizer,
         contract=DEFAULT,
         stop_ids=(tokenizer.eos_token_id,),
-        max_tokens=max_tokens,
+        sampling=SamplingParams(temperature=1.0, max_tokens=max_tokens),
         context_length=context,
     )
 
@@ -103,7 +104,7 @@ def test_an_end_token_is_kept_and_what_is_cut_off_is_counted(family: dict[str, P
         ended = one.token_ids[-1] == long.stop_ids[0]
         assert one.finish_reason == ("stop" if ended else "length")
         assert long.stop_ids[0] not in one.token_ids[:-1]
-        assert one.strict is (DEFAULT.parse(long.tokenizer.decode(one.token_ids), one.k).tier == "strict")
+        assert one.strict is (parse(long.tokenizer.decode(one.token_ids), one.k).tier == "strict")
     assert any(one.finish_reason == "stop" for one in long.with_model(model, orders))
     cut = short.with_model(model, orders)
     assert all(one.finish_reason == "length" and len(one.token_ids) == 3 and not one.strict for one in cut)

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract
+from harness.contract import Contract, parse
 from harness.data.tasks import RankingTask
-from harness.engines.base import FinishReason
+from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
-from harness.engines.limits import answer_limit
+from harness.engines.hf_generate import generate
+from harness.engines.limits import how_it_ended, usual_answer_tokens
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
 from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
@@ -21,9 +22,6 @@ from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
 # Prompts a batch of transformers' generate; more keep the keys and values of more rows in memory.
 DRAW_BATCH = {"cpu": 64}
 ACCELERATOR_DRAW_BATCH = 256
-# As `harness eval` has it: room for an answer in any usual spelling.
-TOKENS_BESIDE_IDS = 64
-TOKENS_AN_ID = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Drawer:
         tokenizer: of the student.
         contract: what texts are held to.
         stop_ids: ids that end a completion.
-        max_tokens: most completion tokens.
+        sampling: T = 1, top_p = 1, and most completion tokens.
         context_length: longest prompt + completion, None for no limit.
     """
 
@@ -86,12 +84,8 @@ class Drawer:
     tokenizer: ChatTokenizer
     contract: Contract
     stop_ids: tuple[int, ...]
-    max_tokens: int
+    sampling: SamplingParams
     context_length: int | None
-
-    def limit(self, task: int) -> int:
-        """Most completion tokens of a task."""
-        return answer_limit(len(self.prompts[task].ids), self.max_tokens, self.context_length)
 
     def with_model(self, model: Any, orders: Sequence[Order]) -> list[Rollout]:
         """Draw with a transformers model in memory, which ends up in the mode it was in.
@@ -99,22 +93,19 @@ class Drawer:
         Raises:
             IncompleteError: the device ran out of memory.
         """
-        import torch
-
         size = DRAW_BATCH.get(model.device.type, ACCELERATOR_DRAW_BATCH)
-        training = model.training
-        model.eval()
         rollouts = []
-        try:
-            for start in range(0, len(orders), size):
-                batch = orders[start : start + size]
-                rollouts += self.rollouts(batch, self._generate(model, batch))
-        except torch.cuda.OutOfMemoryError as error:
-            raise IncompleteError(
-                f"{model.device} ran out of memory while drawing rollouts; lower --max-tokens"
-            ) from error
-        finally:
-            model.train(training)
+        for start in range(0, len(orders), size):
+            batch = orders[start : start + size]
+            completions = generate(
+                model,
+                [self.prompts[order.task].ids for order in batch],
+                [order.seed for order in batch],
+                self.sampling,
+                stop_ids=self.stop_ids,
+                context_length=self.context_length,
+            )
+            rollouts += self.rollouts(batch, completions)
         return rollouts
 
     def rollouts(self, orders: Sequence[Order], completions: Sequence[Sequence[int]]) -> list[Rollout]:
@@ -132,8 +123,9 @@ class Drawer:
             if not token_ids:
                 raise IncompleteError(f"the behaviour policy gave no token for task {order.task}")
             known = self.prompts[order.task]
-            reason: FinishReason = "stop" if token_ids[-1] in self.stop_ids else "length"
-            parsed = self.contract.parse(self.tokenizer.decode(token_ids), known.task.k, finish_reason=reason)
+            reason = how_it_ended(token_ids, self.stop_ids)
+            text = self.tokenizer.decode(token_ids)
+            parsed = parse(text, known.task.k, self.contract, finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,
@@ -146,47 +138,6 @@ class Drawer:
                 )
             )
         return drawn
-
-    def _generate(self, model: Any, orders: Sequence[Order]) -> list[list[int]]:
-        import torch
-        import transformers
-
-        from harness.engines.hf_sampling import AnswerLimits, SeededSampler
-
-        prompts = [self.prompts[order.task].ids for order in orders]
-        limits = [self.limit(order.task) for order in orders]
-        width, steps = max(map(len, prompts)), max(limits)
-        pad = self.stop_ids[0]
-        # Without the model's own settings (a repetition penalty, say), which generate would mix in.
-        settings, model.generation_config = model.generation_config, transformers.GenerationConfig()
-        try:
-            with torch.no_grad():
-                output = model.generate(
-                    input_ids=torch.tensor(
-                        [[pad] * (width - len(one)) + list(one) for one in prompts], device=model.device
-                    ),
-                    attention_mask=torch.tensor(
-                        [[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=model.device
-                    ),
-                    generation_config=transformers.GenerationConfig(
-                        max_new_tokens=steps,
-                        do_sample=False,
-                        eos_token_id=list(self.stop_ids),
-                        pad_token_id=pad,
-                    ),
-                    logits_processor=[
-                        SeededSampler([order.seed for order in orders], steps, temperature=1.0, top_p=1.0)
-                    ],
-                    stopping_criteria=[AnswerLimits(width, limits)],
-                )
-        finally:
-            model.generation_config = settings
-        rows = output[:, width:].tolist()
-        return [self._cut(row[:limit]) for row, limit in zip(rows, limits, strict=True)]
-
-    def _cut(self, token_ids: list[int]) -> list[int]:
-        ends = (place for place, token in enumerate(token_ids) if token in self.stop_ids)
-        return token_ids[: next(ends, len(token_ids)) + 1]
 
 
 def open_drawer(
@@ -230,6 +181,8 @@ def open_drawer(
         tokenizer=tokenizer,
         contract=contract,
         stop_ids=tuple(stops),
-        max_tokens=max_tokens or TOKENS_BESIDE_IDS + TOKENS_AN_ID * max(task.k for task in tasks),
+        sampling=SamplingParams(
+            temperature=1.0, max_tokens=max_tokens or usual_answer_tokens(max(task.k for task in tasks))
+        ),
         context_length=context,
     )

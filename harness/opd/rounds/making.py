@@ -13,13 +13,14 @@ from accelerate.utils import broadcast_object_list, gather_object
 from harness.cliff import ClassMass, PositionRecords
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
+from harness.engines import IN_MEMORY
 from harness.errors import DataError
 from harness.files import new_folder
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
 from harness.opd.models.loading import Checkpoints, Policies
 from harness.opd.models.policy import Policy, shares_prompts
-from harness.opd.rounds.behaviour import draw_with_student, draw_with_vllm
+from harness.opd.rounds.behaviour import draw_with_engine
 from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
@@ -110,14 +111,15 @@ class Rounds:
         orders = round_orders(
             len(self._drawer.prompts), config.pool // config.samples, config.samples, number, config.seed
         )
-        if config.behaviour_engine == "vllm":
-            every: list[Any] = [None]
-            with self.policies.whole_student() as student:
+        with self.policies.whole_student() as student:
+            if config.behaviour_engine == IN_MEMORY:
+                rollouts = self._drawer.with_model(student.model, self._mine(orders))
+            else:
+                every: list[Any] = [None]
                 if self._accelerator.is_main_process:
-                    every = [draw_with_vllm(student, self._checkpoints.student, self._drawer, orders)]
-            rollouts: list[Rollout] = self._mine(broadcast_object_list(every)[0])
-        else:
-            rollouts = draw_with_student(self.policies, self._drawer, self._mine(orders))
+                    start = self._checkpoints.student
+                    every = [draw_with_engine(config.behaviour_engine, student, start, self._drawer, orders)]
+                rollouts = self._mine(broadcast_object_list(every)[0])
         sha256 = self._checkpoints.student.sha256 if number == 0 else None
         return self._read(number, rollouts, sha256)
 
@@ -218,7 +220,7 @@ class Rounds:
         if self._config.ratio == "student/behaviour" and sha256 not in known:
             raise DataError(
                 f"the rollouts in {folder} were drawn by neither this run's base nor its student, so there "
-                "is no behaviour policy for the ratio; choose another --ratio"
+                "is no behaviour policy for the ratio; choose another `ratio=`"
             )
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
@@ -226,7 +228,7 @@ class Rounds:
         if len(rollouts) != self._config.pool:
             raise DataError(
                 f"{folder} holds {len(rollouts)} rollouts and the run wants {self._config.pool}; "
-                "set --rollout-batch to that"
+                "set `rollout_batch=` to that"
             )
         for one in rollouts:
             if one.task >= len(prompts) or prompts[one.task].ids != one.prompt_ids:

@@ -64,7 +64,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
             _write_record(folder, config, checkpoint, dataset, last)
     except (OSError, SafetensorError) as error:
         raise HarnessError(
-            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another --out"
+            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another `out=`"
         ) from error
     return config.out
 

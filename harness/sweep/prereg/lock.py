@@ -76,7 +76,7 @@ def lock(
     settings = settings or LockSettings()
     folder = SweepFolder(path)
     if folder.record.exists() or folder.lock.exists():
-        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another --out")
+        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another `out=`")
     clips = list(dict.fromkeys(arm.clip for arm in plan.arms if arm.clip is not None))
     if not clips:
         raise HarnessError("no arm of the plan has a clip strength, and without one there is no λ*")
