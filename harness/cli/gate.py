@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import files
-from harness.cli.ending import known, reader_left, say
+from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, flags_of, options_of, settings_from
