@@ -27,11 +27,11 @@ from harness.data.amazon_report import (
 )
 from harness.data.amazon_rows import Dropped, Interaction, Progress, Titled, read_interactions, read_titles
 from harness.data.amazon_tasks import AmazonSettings, UsableReviews, make_task, split_of, usable_reviews
+from harness.data.locate import SPLIT_ORDER
 from harness.data.tasks import RankingTask
 from harness.data.writing import to_json_line
 from harness.errors import DataError
 
-SPLITS = ("train", "validation", "test")
 CARD_NAME = "README.md"
 
 Row = TypeVar("Row", Interaction, Titled)
@@ -67,7 +67,7 @@ def prepare_amazon_fashion(
         DataError: a file can't be read, `out` holds splits already, or the disk is full.
     """
     settings = settings or AmazonSettings()
-    there = [split for split in SPLITS if (out / f"{split}.jsonl").exists()]
+    there = [split for split in SPLIT_ORDER if (out / f"{split}.jsonl").exists()]
     if there and not overwrite:
         raise DataError(f"{out}: holds {there[0]}.jsonl already; choose another folder or pass --overwrite")
     with _working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
@@ -143,7 +143,7 @@ class _Counts:
             ratings=dict(sorted(self.ratings.items())),
             users_dropped=dict(sorted(self.users_dropped.items())),
             tied_histories=self.tied_histories,
-            tasks={split: self.tasks[split] for split in SPLITS},
+            tasks={split: self.tasks[split] for split in SPLIT_ORDER},
             labels=dict(sorted(self.labels.items())),
             peak_memory_mib=peak_memory_mib(),
         )
@@ -171,7 +171,7 @@ def _write_splits(
     with ExitStack() as stack:
         files = {
             split: stack.enter_context((folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n"))
-            for split in SPLITS
+            for split in SPLIT_ORDER
         }
         for user in index.users():
             usable = usable_reviews(user)
@@ -214,7 +214,7 @@ def _working_folder(out: Path) -> Iterator[Path]:
 
 def _publish(folder: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
-    for name in (*(f"{split}.jsonl" for split in SPLITS), CARD_NAME):
+    for name in (*(f"{split}.jsonl" for split in SPLIT_ORDER), CARD_NAME):
         # An empty split is no file: loading it would be an error.
         if (folder / name).stat().st_size:
             os.replace(folder / name, out / name)
