@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.gate import GateResult
-from harness.gate.text import count, headline, interval, plain, remarks, value
+from harness.gate.text import count, headline, interval, remarks, value
+from harness.runs.text import plain
 
 _STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _WIDE = 150

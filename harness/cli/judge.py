@@ -103,7 +103,8 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
     from rich.console import Console
 
     from harness.cli.judge_summary import print_judged
-    from harness.judge import METRIC_PREFIXES, findings
+    from harness.judge import findings
+    from harness.metrics.table import JUDGE_PREFIXES
 
     name = config.rubric.name
     if not as_machine:
@@ -125,7 +126,7 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()
-            if metric.startswith(METRIC_PREFIXES)
+            if metric.startswith(JUDGE_PREFIXES)
         },
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }

@@ -6,7 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.summary import estimate_table
 from harness.judge import Forecast, JudgeResult, findings, pairwise_others
+from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs import Run
 from harness.stats import Estimate
 
@@ -22,7 +24,7 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         result: of the judging; None when it stopped half-way.
         console: where to.
     """
-    score = f"rubric.{rubric}"
+    score = f"{RUBRIC_PREFIX}{rubric}"
     sections = {f"Score, 0 to 1, of parsed rankings: {score}": _below(run, score)}
     sections[f"Exposure: judge.{rubric}"] = _below(run, f"judge.{rubric}")
     for other in pairwise_others(run.metrics, rubric):
@@ -84,10 +86,7 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
 
 
 def _table(title: str, rows: dict[str, Estimate]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("metric", min_width=24)
-    for heading in ("estimate", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
+    table = estimate_table(title)
     for name, estimate in rows.items():
         table.add_row(Text(name), *_cells(name, estimate))
     return table

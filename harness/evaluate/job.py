@@ -20,7 +20,6 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.plan import Prompt, plan_requests
 from harness.evaluate.scoring import TaskScorer, summarise_run
-from harness.judge.metrics import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES
@@ -129,9 +128,7 @@ class _Evaluation:
             complete = len(done) + session.generated == manifest.planned
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
-                metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics)
-                merge_rubric_metrics(self.directory)
+                self.directory.write_metrics(summarise_run(self.directory.path, manifest))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise IncompleteError(

@@ -10,12 +10,11 @@ from typing import Literal
 import numpy as np
 
 from harness.gate.expression import Sense
-from harness.gate.tables import FloatArray, TaskTable
+from harness.metrics.columns import FloatArray, TaskTable
 from harness.stats import (
     Decision,
     Estimate,
     PairedCounts,
-    clustered_rate_against_bar,
     mean_against_bar,
     noninferior_rates,
     rate_against_bar,
@@ -56,14 +55,7 @@ class Evidence:
 
 def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evidence:
     """A metric against a number; missing samples are taken at their worst and at their best."""
-
-    def decided(full: TaskTable) -> Decision:
-        if full.is_rate:
-            successes = np.rint(full.total).astype(np.int64)
-            return clustered_rate_against_bar(successes, full.count, bar, sense=sense, alpha=alpha)
-        return mean_against_bar(full.total, full.count, bar, sense=sense, alpha=alpha)
-
-    decision = _over_missing(table, decided)
+    decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha))
     single = table.is_rate and bool((table.count + table.missing <= 1).all())
     tasks = int((table.count > 0).sum())
     return _evidence(decision, tasks, "rate" if single else _kind(table))

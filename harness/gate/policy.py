@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import math
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from harness.gate.expression import PolicyError, Rule, parse_rule
+from harness.gate.cliff_rules import WORD_METRICS, check_words
+from harness.gate.expression import (
+    BaselineRule,
+    NumberRule,
+    PolicyError,
+    Rule,
+    WordRule,
+    nearest,
+    parse_rule,
+)
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.runs.gate_record import Verdict
 
-DEFAULT_RULE = "parse_validity.strict >= 0.95"
+DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
 
 EXAMPLE = """\
 # Policy of `harness gate`: a checkpoint passes when every rule passes.
@@ -70,7 +82,7 @@ class Policy(BaseModel):
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    on_inconclusive: Literal["fail", "pass", "inconclusive"] = "inconclusive"
+    on_inconclusive: Verdict = "inconclusive"
     scope: Literal["tasks", "list"] = "tasks"
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
 
@@ -142,13 +154,25 @@ def write_example(path: Path) -> None:
         raise PolicyError(f"{path} can't be written: {error.strerror or error}") from error
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean a, b or c?`, or nothing where no name is like it."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not close:
-        return ""
-    *first, last = close
-    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"
+def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
+    """Refuse rules about metrics that aren't there, words that no field has and bars out of range.
+
+    Args:
+        rules: of the policy.
+        stored: names in the run's metrics.
+
+    Raises:
+        PolicyError: the message names the nearest metrics.
+    """
+    of_samples = sample_metrics()
+    metrics = {*of_samples, *stored}
+    for rule in rules:
+        if isinstance(rule, WordRule):
+            check_words(rule)
+        elif rule.metric not in metrics:
+            raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
+        elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
+            _check_range(rule)
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -174,3 +198,21 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep)
 
     return Loader
+
+
+def _unknown(rule: NumberRule | BaselineRule, metrics: list[str]) -> PolicyError:
+    if rule.metric in WORD_METRICS:
+        return PolicyError(f"rule `{rule.text}`: {rule.metric} is a word; write `{rule.metric} in [left]`")
+    why = "no such metric in this run"
+    if rule.metric.startswith(JUDGE_PREFIXES):
+        why += "; `harness judge` adds those of a rubric"
+    return PolicyError(f"rule `{rule.text}`: {why}{nearest(rule.metric, metrics)}")
+
+
+def _check_range(rule: NumberRule | BaselineRule) -> None:
+    if isinstance(rule, NumberRule) and not 0.0 <= rule.bar <= 1.0:
+        percent = 1.0 < rule.bar <= 100.0
+        hint = f"; write {rule.bar:g} % as {rule.bar / 100.0:g}" if percent else ""
+        raise PolicyError(f"rule `{rule.text}`: {rule.metric} lies between 0 and 1{hint}")
+    if isinstance(rule, BaselineRule) and not (math.isfinite(rule.shift) and abs(rule.shift) < 1.0):
+        raise PolicyError(f"rule `{rule.text}`: a difference of {rule.metric} lies between -1 and 1")

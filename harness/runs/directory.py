@@ -24,6 +24,7 @@ SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
 TASKS = "tasks.jsonl"
 CLIFF = "cliff.json"
+GATE = "gate.json"
 LOCK = "run.lock"
 _OWN_FILES = frozenset(
     [LOCK] + [name + end for name in (MANIFEST, SAMPLES, METRICS, TASKS) for end in ("", ".new")]

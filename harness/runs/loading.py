@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.data.tasks import RankingTask
-from harness.errors import DataError
-from harness.runs.directory import METRICS, SAMPLES, read_manifest, read_tasks
+from harness.errors import DataError, IncompleteError
+from harness.metrics.table import RUBRIC_PREFIX
+from harness.runs.directory import LOCK, METRICS, SAMPLES, read_manifest, read_tasks
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.stats import Estimate
@@ -41,6 +44,54 @@ class Run:
     def tasks(self) -> Iterator[RankingTask]:
         """Stream the evaluated tasks in dataset order."""
         return read_tasks(self.path)
+
+    def stored(self, metric: str) -> Estimate:
+        """A metric, checked: files are edited by hand and written by other programs.
+
+        Raises:
+            DataError: it isn't there, or isn't made of counts and finite numbers.
+        """
+        estimate = self.metrics.get(metric)
+        if estimate is None:
+            raise DataError(
+                f"{self.path} has no metric {metric}; `harness rescore {self.path}` computes them anew"
+            )
+        numbers = (estimate.estimate, estimate.low, estimate.high)
+        sound = isinstance(estimate.n, int) and not isinstance(estimate.n, bool) and estimate.n >= 0
+        if not sound or not all(value is None or _is_finite(value) for value in numbers):
+            raise DataError(
+                f"{METRICS} of {self.path} holds {metric} = {estimate.estimate} "
+                f"[{estimate.low}, {estimate.high}], n = {estimate.n}, which is no measurement; "
+                f"`harness rescore {self.path}` computes it anew"
+            )
+        return estimate
+
+    def require_current(self, metric: str, value: float | None) -> None:
+        """Refuse a stored metric that was computed from other samples or judgements than those there are.
+
+        Args:
+            metric: its name.
+            value: what they give.
+
+        Raises:
+            DataError: what is stored is no measurement, or another value.
+        """
+        stored = self.stored(metric).estimate
+        if stored is None or value is None:
+            current = stored is None and value is None
+        else:
+            # Sums of the same values, perhaps in another order.
+            current = math.isclose(stored, value, rel_tol=0.0, abs_tol=1e-9)
+        if not current:
+            raise self.stale(metric)
+
+    def stale(self, metric: str) -> DataError:
+        """The error that says that a stored metric isn't that of the run's samples."""
+        again = "judge" if metric.startswith(RUBRIC_PREFIX) else "rescore"
+        return DataError(
+            f"{metric} in {METRICS} of {self.path} isn't what its samples give; "
+            f"`harness {again} {self.path}` computes it anew"
+        )
 
     @cached_property
     def samples(self) -> pd.DataFrame:
@@ -92,3 +143,42 @@ def load(path: str | Path) -> Run:
             f"{folder / METRICS} can't be read ({error}); `harness rescore {folder}` makes it anew"
         ) from error
     return Run(path=folder, manifest=manifest, metrics=metrics)
+
+
+def open_run(path: str | Path) -> Run:
+    """Load a run that no process is writing.
+
+    Raises:
+        DataError: it isn't a run, or a file in it can't be read.
+        IncompleteError: a process holds its lock.
+    """
+    run = load(path)
+    if is_being_written(run.path):
+        raise IncompleteError(f"{path} is still being written; wait for the evaluation to end")
+    return run
+
+
+def is_being_written(path: Path) -> bool:
+    """Whether a process holds the run's lock; takes no lock that another reader would see.
+
+    Where the system has no `flock` the answer is no.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return False
+    try:
+        lock = os.open(path / LOCK, os.O_RDONLY)
+    except OSError:
+        return False  # never locked, or not ours to read: then nobody on this machine writes it as us
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,8 +9,8 @@ from stored_runs import mixed, policy
 
 from harness.errors import RunMismatchError
 from harness.gate import PolicyError, decide
-from harness.gate.comparability import compare_manifests
 from harness.runs import Manifest, Run
+from harness.runs.comparability import compare_manifests
 
 
 def test_a_rule_with_baseline_needs_one(one: Run) -> None:

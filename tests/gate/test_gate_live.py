@@ -19,6 +19,7 @@ from harness.gate import GateResult, Policy, PolicyError, decide
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions, decide_live
 from harness.gate.sequential_rule import SequentialRule
+from harness.metrics.table import sample_metrics
 from harness.progress import Progress
 from harness.runs import Run, Sample, load
 from harness.stats import SequentialTest
@@ -246,8 +247,9 @@ def sequential(
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
+    metric = sample_metrics()[rule.metric]
     return SequentialRule(
-        rule, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
+        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
     )
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
-from harness.gate.tables import TaskTable, read_task_rows
-from harness.gate.text import plain
-from harness.runs import Manifest, Run
+from harness.metrics.columns import TaskTable
+from harness.runs.columns import read_task_rows
+from harness.runs.loading import Run
+from harness.runs.manifest import Manifest
+from harness.runs.text import plain
 
 _SAMPLING = ("temperature", "top_p", "max_tokens", "constrained")
 
