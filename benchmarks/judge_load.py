@@ -28,8 +28,9 @@ from judge_runs import make_run, make_tasks  # type: ignore[import-not-found]
 
 from harness.errors import IncompleteError
 from harness.judge import JudgeConfig, judge, load_rubric
-from harness.judge.client import RETRIED, JudgeClient, RequestFailedError, open_client
+from harness.judge.client import RETRIED, JudgeClient, RequestFailedError
 from harness.judge.key import ApiKey
+from harness.judge.libraries import open_client
 from harness.judge.plan import Ask, Plan
 
 TIMEOUT = 2.0

@@ -9,11 +9,11 @@ from typing import Any
 from harness.engines.config import EngineConfig, hf_missing
 from harness.engines.zoo import PREFIX, resolved
 from harness.errors import EngineUnavailableError
-from harness.evaluate.cliff_job import CliffConfig, CliffReport, cliff_of_run
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.gate import GateResult, Policy, decide
 from harness.gate.record import write_record
+from harness.measure import CliffConfig, CliffReport, cliff_of_run
 from harness.progress import OnProgress, Progress, ignore
 from harness.report import ReportConfig, report, write_document
 from harness.runs import Run

@@ -3,10 +3,11 @@
 import os
 import signal
 
-from checkpoint_fixtures import smollm2, tiny_qwen3
 from hypothesis import settings
 
-__all__ = ["smollm2", "tiny_qwen3"]
+from tests.checkpoints.checkpoint_fixtures import family, smollm2, tiny_qwen3
+
+__all__ = ["family", "smollm2", "tiny_qwen3"]
 
 # Timed assertions are defects here, and hypothesis's deadline is one: CI machines are slow and noisy.
 settings.register_profile("harness", deadline=None)

@@ -1,6 +1,7 @@
 """Dependencies point one way: each package imports only from its own row of DESIGN's table or rows above."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
-    ("errors", "progress"),
+    ("errors", "progress", "retrying"),
     ("contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),
@@ -78,3 +79,32 @@ def test_heavy_imports_wait(path: Path) -> None:
 def test_datasets_folder_is_no_package() -> None:
     """A package of that name would shadow Hugging Face's when Python runs from the repository root."""
     assert not list((ROOT / "datasets").rglob("*.py"))
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z]")
+COMMAND = re.compile(r"`harness [^`]*`")
+FLAGLESS = ("engines", "judge")
+
+
+def strings(tree: ast.AST) -> set[str]:
+    """Every string of a module but docstrings; of an f-string the whole, with its values left out."""
+    found = set()
+    for node in ast.walk(tree):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(node, ast.Expr | ast.JoinedStr):
+                continue
+            if isinstance(child, ast.Constant) and isinstance(child.value, str):
+                found.add(child.value)
+            elif isinstance(child, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "" for part in child.values)
+                found.add("".join(map(str, parts)))
+    return found
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_only_the_face_knows_flags(path: Path) -> None:
+    """Libraries write a setting as `name=` and the face puts the flag there (`harness.cli.problems`)."""
+    if top_level(path) not in FLAGLESS:
+        return
+    spoken = [text for text in strings(ast.parse(path.read_text())) if FLAG.search(COMMAND.sub("", text))]
+    assert not spoken

@@ -13,6 +13,7 @@ from types import FrameType
 import click
 
 from harness import __version__
+from harness.cli.problems import in_flags
 from harness.errors import HarnessError, IncompleteError
 
 
@@ -108,7 +109,7 @@ def main(arguments: list[str] | None = None) -> int:
             _say(error.format_message(), debug)
         return 2
     except HarnessError as error:
-        _say(str(error), debug)
+        _say(in_flags(str(error), cli, rest), debug)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         _say("interrupted before anything was finished; run the same command again", debug)

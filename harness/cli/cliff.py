@@ -45,7 +45,7 @@ def cliff(as_machine: bool, **options: Any) -> None:
 
     from harness.cli.cliff_summary import print_cliff
     from harness.cli.listening import error_console, listening
-    from harness.evaluate.cliff_job import measure_cliff, settle_engine
+    from harness.measure import measure_cliff, settle_engine
 
     shared = {parameter.name for parameter in _shared_options()}
     evaluation = {name: value for name, value in options.items() if name in shared}

@@ -12,7 +12,7 @@ from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.evaluate import EvalConfig
-    from harness.evaluate.cliff_job import CliffConfig
+    from harness.measure import CliffConfig
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -92,8 +92,8 @@ def cliff_config(evaluation: EvalConfig, options: dict[str, Any]) -> CliffConfig
     from pydantic import ValidationError
 
     from harness.cli.problems import first_problem
-    from harness.evaluate.cliff_job import CliffConfig
-    from harness.evaluate.cliff_job.clip_source import read_lambda
+    from harness.measure import CliffConfig
+    from harness.measure.clip_source import read_lambda
 
     if options.get("lam") is None and options.get("clip_from") is not None:
         options = options | {"lam": read_lambda(options["clip_from"])}
@@ -134,7 +134,7 @@ def cliff_for_evaluation(evaluation: EvalConfig, options: dict[str, Any]) -> Cli
     Raises:
         HarnessError: it can't be made; nothing has run yet.
     """
-    from harness.evaluate.cliff_job import check_cliff
+    from harness.measure import check_cliff
 
     if all(options.get(name) is None for name in _CLIFF_ONLY):
         return None

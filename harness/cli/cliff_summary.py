@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
-from harness.evaluate.cliff_job import CliffReport, StripToken
+from harness.measure import CliffReport, StripToken
 
 _NO_STAR = {
     "unbounded": "∞ (p ≤ b)",

@@ -37,7 +37,7 @@ def eval_command(as_machine: bool, **options: Any) -> None:
     from harness.cli.listening import error_console, listening
     from harness.cli.summary import as_json, print_run
     from harness.evaluate import evaluate
-    from harness.evaluate.cliff_job import evaluate_with_cliff
+    from harness.measure import evaluate_with_cliff
     from harness.runs import load
 
     console = error_console()

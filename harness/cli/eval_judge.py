@@ -60,9 +60,13 @@ def judge_for_evaluation(options: dict[str, Any]) -> JudgeConfig | None:
     from pydantic import ValidationError
 
     from harness.cli.problems import first_problem
-    from harness.judge import JudgeConfig, load_rubric
-    from harness.judge.client import installed_clients
-    from harness.judge.key import KEY_VARIABLES, key_from_environment
+    from harness.judge import (
+        KEY_VARIABLES,
+        JudgeConfig,
+        installed_clients,
+        key_from_environment,
+        load_rubric,
+    )
 
     if not installed_clients():
         raise HarnessError("--judge gemini needs a client; run: pip install 'format-safety-harness[genai]'")

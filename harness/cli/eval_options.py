@@ -132,7 +132,7 @@ def eval_config(options: dict[str, Any]) -> EvalConfig:
 
 def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:
     """Choose the engine for `auto`, say which and why, and record the choice."""
-    from harness.engines.config import choose_engine
+    from harness.engines import choose_engine
 
     name, reason = choose_engine(config.engine)
     console.print(f"engine: {reason}", highlight=False)

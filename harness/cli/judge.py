@@ -175,8 +175,7 @@ def _config(run: Path, options: dict[str, Any]) -> JudgeConfig:
     from pydantic import ValidationError
 
     from harness.cli.problems import first_problem
-    from harness.judge import JudgeConfig, load_rubric
-    from harness.judge.cost import Price
+    from harness.judge import JudgeConfig, Price, load_rubric
 
     given = {name: value for name, value in options.items() if value is not None}
     rubric = load_rubric(given.pop("rubric"))

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from harness.cli.listening import listening
-from harness.judge import JudgeProgress
-from harness.judge.config import OnJudgeProgress
+from harness.judge import JudgeProgress, OnJudgeProgress
 from harness.progress import Progress
 
 

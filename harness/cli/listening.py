@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -20,6 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from harness.errors import RunMismatchError
 from harness.progress import OnProgress
 from harness.progress import Progress as Report
 
@@ -98,3 +99,14 @@ class _Lines:
 def error_console() -> Console:
     """Progress and remarks go to standard error; standard output carries results alone."""
     return Console(file=sys.stderr)
+
+
+def on_code_change(console: Console, *, allowed: bool) -> Callable[[str], None]:
+    """What is done with a change of code: said on `console` where it is allowed, else refused."""
+
+    def tell(change: str) -> None:
+        if not allowed:
+            raise RunMismatchError(f"{change}; use the same code, or go on with --allow-code-change")
+        console.print(f"warning: {change}", highlight=False, soft_wrap=True)
+
+    return tell

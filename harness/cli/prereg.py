@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from harness.cliff import CliffResult
+    from harness.evaluate.config import EvalConfig
 
 
 @click.group(epilog="Example: harness prereg lock plan.yaml --out runs/sweep")
@@ -60,6 +65,7 @@ def lock_command(
 
     from harness.cli.listening import error_console, listening
     from harness.cli.sweep_tables import print_lock
+    from harness.measure import CliffConfig, measure_cliff
     from harness.sweep.plan import read_plan
     from harness.sweep.prereg.lock import LockSettings, lock
 
@@ -70,8 +76,18 @@ def lock_command(
         ratio_factor=ratio_factor,
         note=note,
     )
+    plan = read_plan(plan_file)
     with listening(error_console()) as on_progress:
-        locked = lock(read_plan(plan_file), out, settings, on_progress)
+
+        def measure(rollouts: EvalConfig, clip: float) -> tuple[CliffResult, int]:
+            # Scores of teacher and base don't depend on λ; the job wants one all the same.
+            config = CliffConfig(
+                evaluation=rollouts, teacher=plan.teacher, base=plan.base, lam=1.0, clip=clip
+            )
+            report = measure_cliff(config, on_progress)
+            return report.result, report.drawn
+
+        locked = lock(plan, out, measure, settings, on_progress)
     if as_machine:
         click.echo(locked.model_dump_json(indent=1))
     else:
@@ -81,23 +97,30 @@ def lock_command(
 
 @prereg.command(name="check", epilog="Example: harness prereg check runs/sweep")
 @click.argument("sweep", type=click.Path(path_type=Path))
+@click.option(
+    "--allow-code-change",
+    is_flag=True,
+    help="Where code isn't the locked one, say what and go on.",
+)
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
-def check_command(sweep: Path, as_machine: bool) -> int:
+def check_command(sweep: Path, allow_code_change: bool, as_machine: bool) -> int:
     """Say for each locked test whether the sweep hit its window; a miss is a result.
 
-    Refused (exit code 2) where the sweep began before its lock, or plan, checkpoints or code are not the
-    locked ones. Exit code 3 while runs are missing, 0 otherwise, hit or miss.
+    Refused (exit code 2) where the sweep began before its lock, plan or checkpoints are not the locked ones,
+    or the code means something else than the locked one. Exit code 3 while runs are missing, 0 otherwise,
+    hit or miss.
     """
     import json
 
     from rich.console import Console
 
+    from harness.cli.listening import error_console, on_code_change
     from harness.cli.sweep_tables import print_report
     from harness.errors import IncompleteError
     from harness.sweep.folder import SweepFolder
     from harness.sweep.prereg.check import check
 
-    report = check(SweepFolder(sweep))
+    report = check(SweepFolder(sweep), on_code_change(error_console(), allowed=allow_code_change))
     if as_machine:
         click.echo(json.dumps(report.to_dict(), indent=1, allow_nan=False))
     else:

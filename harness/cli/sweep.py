@@ -43,6 +43,11 @@ _FLAGS = {
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the sweep.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Worker processes.")
 @click.option("--only", metavar="RUN", help="Make one run, named ARM/lambda-L/seed-S.")
+@click.option(
+    "--allow-code-change",
+    is_flag=True,
+    help="Where code isn't that of the sweep's beginning or lock, say what and go on.",
+)
 @click.option("--print-commands", is_flag=True, help="Print one command a missing run, for a scheduler.")
 @click.option("--teacher", help="Without PLAN: checkpoint of the teacher.")
 @click.option("--base", help="Without PLAN: checkpoint of the base.")
@@ -58,6 +63,7 @@ def sweep(
     out: Path,
     jobs: int,
     only: str | None,
+    allow_code_change: bool,
     print_commands: bool,
     as_machine: bool,
     **options: Any,
@@ -72,7 +78,7 @@ def sweep(
 
     from rich.console import Console
 
-    from harness.cli.listening import error_console, listening
+    from harness.cli.listening import error_console, listening, on_code_change
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
     from harness.sweep.folder import SweepFolder, write_atomically
@@ -89,13 +95,15 @@ def sweep(
     if print_commands:
         if plan_file is None:
             raise HarnessError("--print-commands needs a plan file, which the commands name")
-        lines = commands(plan, plan_file, out)
+        lines = commands(plan, plan_file, out, ["--allow-code-change"] if allow_code_change else [])
         click.echo(
             json.dumps(lines, indent=1) if as_machine else "\n".join(lines), nl=as_machine or bool(lines)
         )
         return
-    with listening(error_console()) as on_progress:
-        analysis = run_sweep(plan, out, jobs=jobs, only=only, on_progress=on_progress)
+    console = error_console()
+    tell = on_code_change(console, allowed=allow_code_change)
+    with listening(console) as on_progress:
+        analysis = run_sweep(plan, out, jobs=jobs, only=only, on_code_change=tell, on_progress=on_progress)
     if analysis is None:
         folder = SweepFolder(out)
         done, total = folder.finished(plan), sum(1 for _ in plan.runs())

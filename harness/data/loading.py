@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -166,23 +166,6 @@ def check_tasks(path_or_name: str | Path, split: str | None = None) -> CheckedFi
             rows_bad += 1
             bad_rows.extend(row)
     return CheckedFile(file.path, rows_read, rows_bad, tuple(bad_rows))
-
-
-def iter_tasks(
-    path_or_name: str | Path, split: str | None = None, *, skip_bad_rows: bool = False
-) -> Iterator[RankingTask]:
-    """Stream tasks without holding them.
-
-    Raises:
-        BadRowsError: at the first bad row, unless `skip_bad_rows`.
-        DataError: as for `load_tasks`.
-    """
-    file = find_task_file(path_or_name, split)
-    for row in read_rows(file.path):
-        if isinstance(row, RankingTask):
-            yield row
-        elif not skip_bad_rows:
-            raise _bad_rows_error(file.path, 1, row)
 
 
 def find_task_file(path_or_name: str | Path, split: str | None = None) -> TaskFile:

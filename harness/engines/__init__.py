@@ -10,7 +10,8 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.config import EngineConfig, choose_engine, open_engine
+from harness.engines.choose import choose_engine, open_engine
+from harness.engines.config import EngineConfig
 
 __all__ = [
     "ClassLogMasses",

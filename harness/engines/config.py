@@ -1,28 +1,16 @@
-"""How an engine is chosen, described and opened."""
+"""What decides which engine runs and how, and which of its libraries are here."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
-import subprocess
-import sys
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.engines.base import Engine
-from harness.errors import EngineUnavailableError, HarnessError
-
 EngineName = Literal["vllm", "hf", "openai", "replay"]
 Size = Annotated[int, Field(ge=1)]
-
-# vLLM is imported in a child process: an import that crashes (a build for other CPUs, say) must not take
-# this one with it, and the parent has no other use for it.
-VLLM_PROBE = "from vllm.platforms import current_platform; print('device', current_platform.device_type)"
-VLLM_PROBE_SECONDS = 120
 
 
 class EngineConfig(BaseModel):
@@ -58,7 +46,7 @@ class EngineConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    engine: Literal["auto", "vllm", "hf", "openai", "replay"] = "auto"
+    engine: Literal["auto", EngineName] = "auto"
     ckpt: str | None = None
     revision: str | None = None
     tokenizer: str | None = None
@@ -85,31 +73,6 @@ class EngineConfig(BaseModel):
     log: Path | None = None
 
 
-@cache
-def vllm_platform() -> tuple[str | None, str]:
-    """The device type the installed vLLM runs on (None if it can't) and, if None, why."""
-    if importlib.util.find_spec("vllm") is None:
-        return None, "vLLM is not installed"
-    try:
-        probe = subprocess.run(
-            [sys.executable, "-c", VLLM_PROBE],
-            capture_output=True,
-            text=True,
-            timeout=VLLM_PROBE_SECONDS,
-            env={**os.environ, "VLLM_LOGGING_LEVEL": "ERROR"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"vLLM is installed but did not import within {VLLM_PROBE_SECONDS} s"
-    if probe.returncode != 0:
-        lines = [line for line in probe.stderr.splitlines() if line.strip()]
-        cause = lines[-1].strip() if lines else f"exit status {probe.returncode}"
-        return None, f"vLLM is installed but does not import ({cause})"
-    words = probe.stdout.split()
-    device = words[-1] if len(words) > 1 and words[-2] == "device" else ""
-    return (device, "") if device else (None, "vLLM is installed but finds no device it supports")
-
-
 def installed_version(*distributions: str) -> str | None:
     """Version of the first of these distributions that is installed."""
     for name in distributions:
@@ -123,67 +86,3 @@ def installed_version(*distributions: str) -> str | None:
 def hf_missing() -> str | None:
     """The first library the hf engine needs and this environment lacks."""
     return next((name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None), None)
-
-
-def _choose_local(config: EngineConfig) -> tuple[EngineName, str]:
-    from harness.engines.checkpoint import is_adapter
-
-    if is_adapter(config.ckpt) and hf_missing() is None:
-        return "hf", "hf, because the checkpoint is a peft adapter"
-    wanted = config.device.split(":")[0]
-    platform, why_not = vllm_platform()
-    if platform is not None and wanted in ("auto", platform):
-        return "vllm", f"vllm, because vLLM imports and supports {platform}"
-    if platform is not None:
-        why_not = f"the installed vLLM runs on {platform}, not on {wanted}"
-    missing = hf_missing()
-    if missing is None:
-        return "hf", f"hf, because {why_not}"
-    raise EngineUnavailableError(
-        f"no engine can load {config.ckpt}: {why_not}, and {missing} is not installed; "
-        "run: pip install 'format-safety-harness[hf]'"
-    )
-
-
-def choose_engine(config: EngineConfig) -> tuple[EngineName, str]:
-    """The engine this configuration means, and why in one line.
-
-    Raises:
-        EngineUnavailableError: `auto` and neither vLLM nor transformers can be used.
-        HarnessError: nothing says what to evaluate.
-    """
-    if config.engine != "auto":
-        return config.engine, f"{config.engine}, as asked"
-    if config.replay is not None:
-        return "replay", "replay, because a file of stored outputs was given"
-    if config.base_urls:
-        return "openai", "openai, because a server address was given"
-    if config.ckpt is None:
-        raise HarnessError("nothing to evaluate: give a checkpoint, a server address or a replay file")
-    return _choose_local(config)
-
-
-def open_engine(config: EngineConfig) -> Engine:
-    """Make the engine without loading the model.
-
-    Raises:
-        EngineUnavailableError: its library isn't installed, or the checkpoint can't be used.
-        DataError: a replay file that can't be read.
-        HarnessError: an argument the engine needs is missing.
-    """
-    name, _ = choose_engine(config)
-    if name == "replay":
-        from harness.engines.replay import ReplayEngine
-
-        return ReplayEngine(config)
-    if name == "openai":
-        from harness.engines.openai_engine import OpenAIEngine
-
-        return OpenAIEngine(config)
-    if name == "vllm":
-        from harness.engines.vllm_engine import VllmEngine
-
-        return VllmEngine(config)
-    from harness.engines.hf_engine import HfEngine
-
-    return HfEngine(config)

@@ -40,7 +40,7 @@ class HfEngine:
                 f"the hf engine needs {missing}; run: pip install 'format-safety-harness[hf]'"
             )
         if config.ckpt is None:
-            raise HarnessError("the hf engine needs a checkpoint; give --ckpt")
+            raise HarnessError("the hf engine needs a checkpoint; give `ckpt=`")
         self._config = config
         self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
         folder = self._checkpoint.path
@@ -192,7 +192,7 @@ class HfEngine:
         except torch.cuda.OutOfMemoryError as error:
             raise IncompleteError(
                 f"{device} ran out of memory with batches of {len(batch)}; "
-                "run the same command again with a smaller --batch-size"
+                "run the same command again with a smaller `batch_size=`"
             ) from error
         return [
             _cut(row[width : width + limit], stops)

@@ -103,7 +103,7 @@ class Grammars:
         except ImportError as error:
             raise EngineUnavailableError(
                 "constrained generation with the hf engine needs xgrammar; run: pip install xgrammar, "
-                "or use --engine vllm"
+                "or use `engine=vllm`"
             ) from error
         about = xgrammar.TokenizerInfo.from_huggingface(
             tokenizer, vocab_size=vocabulary, stop_token_ids=list(stop_token_ids)

@@ -47,7 +47,7 @@ class OutputLayer:
         if not torch.allclose(own, ours, atol=TOLERANCE * float(own.abs().max()), rtol=0.0):
             raise EngineUnavailableError(
                 f"{type(whole).__name__} changes its logits in a way this engine doesn't know; "
-                "score with --engine vllm"
+                "score with `engine=vllm`"
             )
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, IncompleteError
+from harness.retrying import RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
     import httpx
@@ -21,23 +21,6 @@ TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 SERVER_ERROR = 500
 MESSAGE_CHARACTERS = 300
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a request is tried again.
-
-    Attributes:
-        seconds: the whole fleet may go this long without a success before the run gives up.
-        first_delay: seconds before the second attempt; doubles with each further one.
-        longest_delay: cap of that.
-        seed: of the jitter.
-    """
-
-    seconds: float
-    first_delay: float = 0.5
-    longest_delay: float = 20.0
-    seed: int = 0
 
 
 @dataclass(slots=True)
@@ -89,7 +72,7 @@ class Fleet:
         self._servers = [Server(url) for url in urls]
         self._client = client
         self._policy = policy
-        self._random = random.Random(policy.seed)
+        self._random = random.Random(0)
         self._uses = 0
         self._last_success = now()
 
@@ -107,11 +90,11 @@ class Fleet:
             outcome = await self._attempt(server, path, body)
             if not isinstance(outcome, Failure):
                 return outcome
+            attempts += 1
             first_failure = self._now() if first_failure is None else first_failure
             self._give_up_in_time(first_failure, outcome.cause)
             if outcome.of_request:
-                await self._sleep(self._delay(attempts))
-            attempts += 1
+                await self._sleep(self._policy.pause(attempts, None, self._random))
 
     async def _attempt(self, server: Server, path: str, body: dict[str, Any]) -> dict[str, Any] | Failure:
         import httpx
@@ -128,7 +111,7 @@ class Fleet:
             return _json_object(response, server.url)
         cause = f"HTTP {response.status_code} from {server.url}: {_message(response)}"
         if response.status_code in (TOO_MANY_REQUESTS, UNAVAILABLE):
-            self._rest(server, _retry_after(response))
+            self._rest(server, retry_after_seconds(response.headers))
             return Failure(cause, of_request=False)
         if response.status_code >= SERVER_ERROR:
             # This request alone may be what the server chokes on: others go on meanwhile.
@@ -161,7 +144,7 @@ class Fleet:
         now = self._now()
         pause = max(0.0, min(server.rests_until for server in self._servers) - now)
         quiet = now - max(first_failure, self._last_success)
-        if quiet + pause > self._policy.seconds:
+        if quiet + pause > self._policy.patience:
             raise IncompleteError(
                 f"no server has answered for {quiet:.0f} s and the next try is {pause:.0f} s away "
                 f"(last: {cause}); bring a server back and run the same command again to go on"
@@ -170,15 +153,12 @@ class Fleet:
     def _rest(self, server: Server, asked: float | None = None) -> None:
         now = self._now()
         # Requests that were in flight together fail together; that is one failure, not many.
-        if server.rests_until <= now:
-            server.rests_until = now + (self._delay(server.failures) if asked is None else asked)
-            server.failures += 1
-        elif asked is not None:
-            server.rests_until = max(server.rests_until, now + asked)
-
-    def _delay(self, failures: int) -> float:
-        full = min(self._policy.longest_delay, self._policy.first_delay * 2.0 ** min(failures, 30))
-        return full * self._random.uniform(0.5, 1.0)
+        together = server.rests_until > now
+        if together and asked is None:
+            return
+        server.failures += not together
+        pause = self._policy.pause(server.failures, asked, self._random)
+        server.rests_until = max(server.rests_until, now + pause)
 
 
 def _json_object(response: httpx.Response, url: str) -> dict[str, Any]:
@@ -205,19 +185,3 @@ def _message(response: httpx.Response) -> str:
     # Some servers repeat the key they were sent.
     key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
     return (line.replace(key, "***") if key else line)[:MESSAGE_CHARACTERS]
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds the server asks for, None where it doesn't say."""
-    value = response.headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        then = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, then.timestamp() - time.time())

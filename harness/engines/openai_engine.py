@@ -26,12 +26,13 @@ from harness.engines.base import (
 )
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import CONNECT_SECONDS, Fleet, RetryPolicy
+from harness.engines.http_fleet import CONNECT_SECONDS, Fleet
 from harness.engines.limits import answer_limit, check_prompts
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
 from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.retrying import RetryPolicy
 
 PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
 # A text whose tokens betray a tokenizer that isn't the server's.
@@ -57,7 +58,7 @@ class OpenAIEngine:
                 "the openai engine needs httpx; run: pip install 'format-safety-harness[openai]'"
             ) from error
         if not config.base_urls:
-            raise HarnessError("the openai engine needs a server; give --base-url http://HOST:PORT/v1")
+            raise HarnessError("the openai engine needs a server; give `base_urls=http://HOST:PORT/v1`")
         for url in config.base_urls:
             server_root(url)
         self._config = config
@@ -150,7 +151,7 @@ class OpenAIEngine:
         if theirs != ours:
             raise EngineUnavailableError(
                 f"the tokenizer in {tokenizer.folder} is not that of {self._fleet.model}; "
-                "give the served checkpoint as --ckpt or --tokenizer"
+                "give the served checkpoint as `ckpt=` or `tokenizer=`"
             )
 
     def generate(
@@ -183,7 +184,7 @@ class OpenAIEngine:
         """
         if self._fleet.version is None:
             raise EngineUnavailableError(
-                "only vLLM servers can score given completions; use --engine vllm or hf"
+                "only vLLM servers can score given completions; use `engine=vllm` or hf"
             )
         return in_background(
             requests, partial(self._opened, partial(self._score, top_k)), self._config.concurrency
@@ -205,7 +206,8 @@ class OpenAIEngine:
         )
         timeout = httpx.Timeout(config.request_seconds, connect=CONNECT_SECONDS)
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
-            yield partial(call, Fleet(self._fleet.urls, client, RetryPolicy(config.retry_seconds)))
+            policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
+            yield partial(call, Fleet(self._fleet.urls, client, policy))
 
     async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
         index, prompt = item

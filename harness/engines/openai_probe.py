@@ -53,7 +53,7 @@ def server_root(url: str) -> str:
     if parts.username or parts.password:
         raise HarnessError(
             f"the address of {parts.hostname} holds credentials; put the key in an environment variable "
-            "and name that with --api-key-env"
+            "and name that one as `api_key_env=`"
         )
     path = parts.path.rstrip("/").removesuffix("/v1")
     return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
@@ -146,7 +146,7 @@ def _served_model(names: Sequence[str], url: str, config: EngineConfig) -> str:
     if config.served_model is not None:
         raise EngineUnavailableError(f"{url} serves {', '.join(names)}, not {config.served_model}")
     if len(names) > 1:
-        raise EngineUnavailableError(f"{url} serves {', '.join(names)}; say which with --served-model")
+        raise EngineUnavailableError(f"{url} serves {', '.join(names)}; say which as `served_model=`")
     return names[0]
 
 

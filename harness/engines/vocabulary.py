@@ -214,7 +214,7 @@ def _tokenizer_folder(config: EngineConfig) -> tuple[Path, tuple[int, ...]]:
         named = config.tokenizer or config.ckpt
         if named is None:
             raise EngineUnavailableError(
-                "a server's vocabulary can't be read from here; give its tokenizer with --tokenizer"
+                "a server's vocabulary can't be read from here; give its tokenizer as `tokenizer=`"
             )
         folder = find_tokenizer(named)
         return folder, generation_stop_ids(folder)

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import PROMPT_VERSION, render_prompt
-from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams
-from harness.engines.config import open_engine
+from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
 from harness.errors import DataError, IncompleteError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order

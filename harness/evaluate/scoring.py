@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.contract import Contract, ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
-from harness.judge.metrics import rubric_metrics
+from harness.judge import rubric_metrics
 from harness.metrics.summary import summarise
 from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore

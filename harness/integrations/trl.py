@@ -123,7 +123,7 @@ class CliffWatch:
         from harness.contract.tokens import TokenClasses
         from harness.data.loading import load_tasks
         from harness.engines.vocabulary import require_same_vocabulary
-        from harness.evaluate.cliff_job.positions import Walker
+        from harness.measure.positions import Walker
         from harness.opd.loop.guard import LambdaGuard
         from harness.opd.models.files import load_model
         from harness.opd.models.loading import find_whole, vocabulary_of

@@ -75,7 +75,7 @@ class Asking:
 
     def __post_init__(self) -> None:
         config = self.plan.config
-        self._retry = config.retry
+        self._attempts, self._retry = config.attempts, config.retry
         self._throttle = Throttle(config.concurrency)
         self._rng = random.Random(config.seed)
         self._detail = ""
@@ -110,9 +110,9 @@ class Asking:
         again = "run the same command to go on"
         match self.stopped:
             case "requests":
-                return "--max-requests is reached; raise it to go on"
+                return "`max_requests=` is reached; raise it to go on"
             case "cost":
-                return "the next request could cross --max-cost; raise it to go on"
+                return "the next request could cross `max_cost=`; raise it to go on"
             case "interrupted":
                 return f"interrupted; {again}"
             case "refused":
@@ -151,7 +151,7 @@ class Asking:
     async def _ask(self, ask: Ask) -> None:
         question = self.plan.question(ask.units[0])
         bound = most_tokens(question)
-        for attempt in range(1, self._retry.attempts + 1):
+        for attempt in range(1, self._attempts + 1):
             if not await self._reserved(self._cost(bound)):
                 return
             outcome, retry_after = await self._send(ask, question, bound)
@@ -163,7 +163,7 @@ class Asking:
             if outcome.kind == "fatal":
                 self._condemn(f"{self.client.name}: {outcome.detail}; check the key and the model's name")
                 return
-            if outcome.kind in RETRIED and attempt < self._retry.attempts:
+            if outcome.kind in RETRIED and attempt < self._attempts:
                 await self._rest(self._retry.pause(attempt, retry_after, self._rng))
                 continue
             self._lost(ask, outcome)

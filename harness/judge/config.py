@@ -14,7 +14,7 @@ from harness.judge.client import ClientName
 from harness.judge.cost import Price
 from harness.judge.rubric import Rubric
 from harness.judge.store import default_store
-from harness.judge.throttle import RetryPolicy
+from harness.retrying import RetryPolicy
 
 
 class JudgeConfig(BaseModel):
@@ -39,7 +39,8 @@ class JudgeConfig(BaseModel):
         ask_again: also ask the questions that were under way when a session was killed, which may have been
             paid for; else they stay unscored, `in_doubt`.
         store: sqlite file of answers and requests.
-        retry: when failed requests are sent again.
+        attempts: most times one question is sent; each may be charged.
+        retry: the pauses in between, and when a silent service is given up.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
@@ -60,6 +61,7 @@ class JudgeConfig(BaseModel):
     endpoint: str | None = None
     ask_again: bool = False
     store: Path = Field(default_factory=default_store)
+    attempts: Annotated[int, Field(ge=1)] = 8
     retry: RetryPolicy = RetryPolicy()
 
     @field_validator("endpoint")

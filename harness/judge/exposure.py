@@ -1,24 +1,67 @@
 """How far a judge can be trusted: agreement with itself, biases, and what else its scores go along with.
 
-Pure statistics. Every interval is a percentile bootstrap that resamples whole tasks, like those of the scores
-themselves: samples of one task, and repeats of one sample, are alike.
+Pure statistics. The unit of every interval is the task, as for the scores themselves: samples of one task,
+and repeats of one sample, are alike. Rates without a score have Wilson's interval, the rest a percentile
+bootstrap.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
-from harness.judge.by_task import FloatArray, IntArray, compact, counts, sums
-from harness.stats.bootstrap import bootstrap_ratio, percentile_limits
+from harness.judge.answer import UNSCORED_REASONS
+from harness.stats import Estimate, bootstrap_ratio, wilson_clustered
+from harness.stats.bootstrap import percentile_limits
 from harness.stats.distributions import normal_quantile
-from harness.stats.estimate import Estimate
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 _WORK = 200_000_000
 """Most weighted samples ranked in one bootstrap; beyond it fewer resamples are drawn, but at least 200."""
 _MIN_DRAWS = 200
+
+
+def compact(tasks: Sequence[int] | IntArray) -> IntArray:
+    """[N] task numbers without gaps: tasks of which nothing was judged are no part of the sample."""
+    return np.unique(np.asarray(tasks, dtype=np.int64), return_inverse=True)[1].astype(np.int64)
+
+
+def counts(tasks: IntArray) -> IntArray:
+    """[T] number of entries of each task, numbered without gaps."""
+    return np.bincount(tasks).astype(np.int64)
+
+
+def sums(tasks: IntArray, values: Sequence[float] | FloatArray) -> FloatArray:
+    """[T] sum of each task's values; tasks numbered without gaps."""
+    return np.bincount(tasks, weights=np.asarray(values, dtype=np.float64)).astype(np.float64)
+
+
+def unscored_rates(name: str, reasons: Sequence[str | None], tasks: Sequence[int]) -> dict[str, Estimate]:
+    """Shares of judgements without a score: in all, and for each reason that occurred.
+
+    Args:
+        name: prefix of the metrics' names.
+        reasons: of each judgement, None when it has a score.
+        tasks: task of each judgement.
+    """
+    total = Counter(tasks)
+    order = sorted(total)
+
+    def rate(wanted: frozenset[str]) -> Estimate:
+        hits = Counter(task for task, reason in zip(tasks, reasons, strict=True) if reason in wanted)
+        return wilson_clustered([hits[task] for task in order], [total[task] for task in order])
+
+    metrics = {f"{name}.unscored": rate(frozenset(UNSCORED_REASONS))}
+    for reason in UNSCORED_REASONS:
+        if reason in reasons:
+            metrics[f"{name}.unscored.{reason}"] = rate(frozenset({reason}))
+    return metrics
 
 
 def self_agreement(
@@ -29,7 +72,8 @@ def self_agreement(
     Cohen, "Weighted kappa" (Psychological Bulletin 70, 1968), with squared weights, in the form
     1 − Σ(x − y)² / E[Σ(x − y′)²], which needs no categories and so takes weighted totals as well as whole
     grades; repeats are exchangeable, so each pair counts in both orders. 1 is perfect, 0 is what shuffled
-    scores would give.
+    scores would give. scikit-learn's `cohen_kappa_score` takes categories only, and weighs their places
+    rather than their values; on whole grades the tests hold this one against it.
 
     Args:
         first: [P] scores of one repeat.

@@ -84,7 +84,7 @@ def _of_scores(metrics: Mapping[str, Estimate]) -> list[Finding]:
     found = _unscored("", metrics["unscored"])
     agreement = metrics["self_agreement"]
     if agreement.n == 0:
-        found.append(Finding("one_presentation", "nothing was judged twice; use --repeats 2 or more"))
+        found.append(Finding("one_presentation", "nothing was judged twice; two repeats or more would show"))
     elif agreement.estimate is None:
         found.append(Finding("constant", "all scores are equal; the rubric tells nothing apart"))
     found += _inconsistent("", agreement)

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 from harness.judge.asking import Asking, Failure
-from harness.judge.client import JudgeClient, Reply, RequestFailedError, installed_clients, open_client
+from harness.judge.client import JudgeClient, Reply, RequestFailedError
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress, ignore
 from harness.judge.cost import Budget, Price, price_of
 from harness.judge.forecast import Forecast, forecast
 from harness.judge.key import KEY_VARIABLES, ApiKey, key_from_environment
 from harness.judge.labels import read_labels
+from harness.judge.libraries import installed_clients, open_client
 from harness.judge.metrics import merge_rubric_metrics
 from harness.judge.plan import Ask, Plan, sample_keys
 from harness.judge.recording import Recorder
@@ -165,8 +166,8 @@ class _Judging:
         config = self._plan.config
         if self._price is None and config.max_cost is not None:
             raise HarnessError(
-                f"the price of {config.rubric.model.name} isn't known, so --max-cost can't be kept; "
-                "give it with --price INPUT OUTPUT, in US dollars per million tokens"
+                f"the price of {config.rubric.model.name} isn't known, so `max_cost=` can't be kept; "
+                "give it as `price=INPUT OUTPUT`, in US dollars per million tokens"
             )
         with _opened(config, _required_key(len(asks))) as client:
             self._recorder.client = f"{client.name} {client.version}"
@@ -188,7 +189,7 @@ class _Judging:
         """Whether a killed session may have paid for a question that isn't to be asked again."""
         if ask.key not in lost or self._plan.config.ask_again:
             return False
-        self._write(ask, Failure("in_doubt", "under way when a session was killed; --ask-again"), cached=True)
+        self._write(ask, Failure("in_doubt", "under way when a session was killed"), cached=True)
         return True
 
     def _outcome(self, ask: Ask, outcome: Reply | Failure) -> None:

@@ -37,7 +37,7 @@ def read_labels(path: Path, sample_keys: Mapping[tuple[str, int], str]) -> dict[
                 key, score = _read_row(row, f"{path}:{rows.line_num}", sample_keys)
                 found.setdefault(key, []).append(score)
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}; check --labels") from error
+        raise DataError(f"{path} can't be read: {error.strerror or error}; check `labels=`") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} isn't a CSV file in UTF-8: {error}") from error
     return {key: math.fsum(scores) / len(scores) for key, scores in found.items()}

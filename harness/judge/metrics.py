@@ -10,19 +10,21 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from harness.judge.by_task import compact, counts, sums
 from harness.judge.exposure import (
+    compact,
+    counts,
     detectable_difference,
     position_bias,
     rank_correlation,
     self_agreement,
+    sums,
+    unscored_rates,
 )
 from harness.judge.judged import holds, read_judged, sample_values, scored_by_sample
 from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
-from harness.judge.unscored import unscored_rates
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson

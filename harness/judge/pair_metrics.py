@@ -8,10 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.judge.by_task import IntArray, compact, counts, sums
-from harness.judge.exposure import self_agreement
+from harness.judge.exposure import IntArray, compact, counts, self_agreement, sums, unscored_rates
 from harness.judge.records import PairJudgement
-from harness.judge.unscored import unscored_rates
 from harness.stats import Estimate, bootstrap_ratio, wilson_clustered
 
 _UNIT = (0.0, 1.0)

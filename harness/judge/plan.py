@@ -82,7 +82,7 @@ class Plan:
         self.other_run = _complete_run(config.pairwise) if config.pairwise else None
         if self.other_run and config.rubric.pairwise_template is None:
             raise HarnessError(
-                f"rubric {config.rubric.name} has no pairwise_template; add one, or judge without --pairwise"
+                f"rubric {config.rubric.name} has no pairwise_template; add one, or judge without `pairwise=`"
             )
         self.other = None if self.other_run is None else _name_of(self.other_run)
         self._tasks = self._chosen_tasks()

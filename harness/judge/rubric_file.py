@@ -1,4 +1,4 @@
-"""Reading rubric files, and saying where and why one is wrong."""
+"""Finding and reading rubric files, and saying where and why one is wrong."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+import harness
 from harness.errors import DataError
-from harness.judge.locate import find_rubric
 from harness.judge.rubric import Rubric
 
 _MAX_BYTES = 1_000_000
@@ -34,6 +34,40 @@ class Problem:
     def __str__(self) -> str:
         place = f"line {self.line}: " if self.line else ""
         return f"{place}{self.where}{' ' if self.where else ''}{self.message}"
+
+
+def rubrics_root() -> Path:
+    """Folder that holds the bundled rubrics; the wheel's place comes first, as for the datasets.
+
+    Raises:
+        DataError: neither place holds rubrics.
+    """
+    package = Path(harness.__file__).resolve().parent
+    places = (package / "_bundled" / "rubrics", package.parent / "rubrics")
+    for place in places:
+        if any(place.glob("*.yaml")):
+            return place
+    raise DataError(
+        f"the bundled rubrics are neither in {places[0]} nor in {places[1]}; "
+        "install the package again or name a file as `rubric=`"
+    )
+
+
+def find_rubric(name_or_path: str | Path) -> Path:
+    """The file of a rubric given by path, or by the name of a bundled one.
+
+    Raises:
+        DataError: there is no such file and no such bundled rubric.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    root = rubrics_root()
+    bundled = root / f"{name_or_path}.yaml"
+    if path.name == str(name_or_path) and bundled.is_file():
+        return bundled
+    known = ", ".join(sorted(file.stem for file in root.glob("*.yaml")))
+    raise DataError(f"{name_or_path} is neither a file nor a bundled rubric ({known}); check `rubric=`")
 
 
 def load_rubric(name_or_path: str | Path) -> Rubric:
@@ -65,7 +99,7 @@ def check_rubric(path: Path) -> tuple[Rubric | None, list[Problem]]:
         repeated = list(_repeated_keys(root, ""))
         data = yaml.safe_load(text)
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}; check --rubric") from error
+        raise DataError(f"{path} can't be read: {error.strerror or error}; check `rubric=`") from error
     except UnicodeDecodeError:
         return None, [Problem(None, "", "isn't UTF-8 text")]
     except yaml.YAMLError as error:

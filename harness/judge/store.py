@@ -118,13 +118,13 @@ class Store:
             version = self._database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, _SCHEMA_VERSION):
                 raise HarnessError(
-                    f"{path} was written by another version of harness; choose another --cache"
+                    f"{path} was written by another version of harness; choose another `store=`"
                 )
             self._database.executescript(_SCHEMA)
             self._database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         except (OSError, sqlite3.Error) as error:
             raise HarnessError(
-                f"{path} can't be used as a cache ({error}); choose another --cache"
+                f"{path} can't be used as a cache ({error}); choose another `store=`"
             ) from error
 
     def __enter__(self) -> Store:

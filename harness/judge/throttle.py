@@ -1,4 +1,4 @@
-"""How many requests at once, and when to try again.
+"""How many requests at once.
 
 The limit follows DCTCP (Alizadeh et al., "Data center TCP (DCTCP)", SIGCOMM 2010, eqs. 1 and 2): once a
 window of as many outcomes as the limit, it shrinks in proportion to the share that was refused, and grows by
@@ -9,45 +9,11 @@ at random to four requests at once. Until the first refusal the limit doubles ea
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
-
 _GAIN = 0.5
 """Weight of the last window in the smoothed share; DCTCP's 1/16 is for windows of hundreds of packets."""
 _STEP_SHARE = 0.1
 """A step is one request, or this share of a large limit; a large limit holds its level at 17 % refused."""
 _REFUSALS_IN_A_ROW = 3
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a failed request is sent again.
-
-    Full jitter as in Brooker, "Exponential backoff and jitter" (AWS Architecture Blog, 2015).
-
-    Attributes:
-        attempts: most times one question is sent.
-        base: seconds that the first pause has at most.
-        cap: seconds that any pause drawn by us has at most.
-        patience: seconds without any success after which refusals end the session; also the longest
-            `Retry-After` that is waited for.
-    """
-
-    attempts: int = 8
-    base: float = 1.0
-    cap: float = 60.0
-    patience: float = 300.0
-
-    def pause(self, attempt: int, retry_after: float | None, rng: random.Random) -> float:
-        """Seconds before attempt number `attempt` + 1.
-
-        Args:
-            attempt: number of attempts made, ≥ 1.
-            retry_after: seconds the service asked for; never undercut.
-            rng: source of the jitter.
-        """
-        jitter = rng.uniform(0.0, min(self.cap, self.base * 2.0 ** (attempt - 1)))
-        return jitter if retry_after is None else retry_after + min(jitter, self.base)
 
 
 class Throttle:

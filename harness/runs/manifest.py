@@ -158,14 +158,26 @@ def describe_host() -> dict[str, Any]:
 
 def describe_git(folder: Path) -> dict[str, Any] | None:
     """Commit and dirty flag of the repository that holds `folder`, None outside of one."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
     try:
-        return {"sha": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "-uno"))}
+        sha, changes = _git(folder, "rev-parse", "HEAD"), _git(folder, "status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         # No git, no repository or no commit yet: the manifest then says null, which is the truth.
         return None
+    return {"sha": sha, "dirty": bool(changes)}
+
+
+def describe_code() -> dict[str, Any]:
+    """Version of this package; commit and dirty flag of the checkout it comes from, None without one."""
+    file = Path(__file__)
+    try:
+        # A package installed below somebody else's checkout is no part of it.
+        _git(file.parent, "ls-files", "--error-unmatch", file.name)
+    except (OSError, subprocess.SubprocessError):
+        return {"version": __version__, "git": None}
+    return {"version": __version__, "git": describe_git(file.parent)}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()

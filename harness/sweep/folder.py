@@ -10,33 +10,64 @@ results.csv           all results
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.engines.checkpoint import find_checkpoint
 from harness.errors import DataError, RunMismatchError
-from harness.runs.manifest import describe_git, describe_host, installed_packages, now
+from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.sweep.plan import SweepPlan, SweepRun
-from harness.sweep.provenance import TRAINING, changed_files, code_hashes, digest
+from harness.sweep.provenance import (
+    TRAINING,
+    OnCodeChange,
+    changed_modules,
+    code_meanings,
+    digest,
+    from_file_hashes,
+    refuse,
+    tell_changes,
+)
 from harness.sweep.results import RESULT
 
 SWEEP = "sweep.json"
 LOCK = "prereg.json"
 
 
+class CodeChange(BaseModel):
+    """Training code that changed in the middle of a sweep, and was allowed to.
+
+    Attributes:
+        noticed: when.
+        changed: modules that mean something else than at the beginning.
+        training_code: what made the runs from then on.
+        harness: its version and commit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    noticed: str
+    changed: tuple[str, ...]
+    training_code: dict[str, str]
+    harness: dict[str, Any]
+
+
 class SweepRecord(BaseModel):
     """What every run of a sweep rests on.
 
     Attributes:
+        version: of this format; in the first `training_code` held the hash of every file by its path.
         plan: the plan.
         created: when the sweep began, before its first run.
         checkpoints: `teacher` and `base`, hash of each.
-        training_code: source files that make a run, hash of each.
+        training_code: modules that decide a run, meaning of each.
+        code_changes: what it was changed to since.
+        harness: version and commit that began the sweep.
         lock_sha256: of `prereg.json` as it was when the sweep began, None without one.
         git: commit and dirty flag of the working directory.
         packages: versions.
@@ -45,14 +76,21 @@ class SweepRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    version: Literal[1, 2] = 1
     plan: SweepPlan
     created: str
     checkpoints: dict[str, str]
     training_code: dict[str, str]
+    code_changes: tuple[CodeChange, ...] = ()
+    harness: dict[str, Any] | None = None
     lock_sha256: str | None
     git: dict[str, Any] | None
     packages: dict[str, str]
     host: dict[str, Any]
+
+    def training_meanings(self) -> dict[str, str]:
+        """`training_code`, also of a record of the first format."""
+        return from_file_hashes(self.training_code) if self.version == 1 else self.training_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +127,10 @@ class SweepFolder:
         pool = plan.training.rollout_batch or plan.training.batch_size
         return self.path / "rollouts" / f"pool-{pool}" / f"seed-{run.seed}"
 
+    def lock_sha256(self) -> str | None:
+        """SHA-256 of `prereg.json`, None without one."""
+        return hashlib.sha256(self.lock.read_bytes()).hexdigest() if self.lock.exists() else None
+
     def finished(self, plan: SweepPlan) -> int:
         """How many of the plan's runs have a result."""
         return sum(self.result(run).exists() for run in plan.runs())
@@ -106,10 +148,12 @@ def checkpoint_hashes(plan: SweepPlan) -> dict[str, str]:
 def new_record(plan: SweepPlan, lock_sha256: str | None) -> SweepRecord:
     """The record of a sweep that begins now."""
     return SweepRecord(
+        version=2,
         plan=plan,
         created=now(),
         checkpoints=checkpoint_hashes(plan),
-        training_code=code_hashes(TRAINING),
+        training_code=code_meanings(TRAINING),
+        harness=describe_code(),
         lock_sha256=lock_sha256,
         git=describe_git(Path.cwd()),
         packages=installed_packages(),
@@ -131,11 +175,21 @@ def read_record(folder: SweepFolder) -> SweepRecord:
         raise DataError(f"{folder.record} can't be read: {' '.join(str(error).split())}") from error
 
 
-def require_same(record: SweepRecord, plan: SweepPlan, lock_sha256: str | None) -> str:
+def require_same(
+    record: SweepRecord, plan: SweepPlan, lock_sha256: str | None, on_code_change: OnCodeChange = refuse
+) -> tuple[SweepRecord, str]:
     """Refuse to go on with a sweep whose plan, checkpoints, code or lock are not what it began with.
 
+    Args:
+        record: of the sweep.
+        plan: what is asked for.
+        lock_sha256: of the lock that lies in its folder.
+        on_code_change: told what differs where the training code means something else than before; refuses it
+            by default.
+
     Returns:
-        Hash of the training code.
+        The record, with the change that was allowed if there is one, and the hash that results of the
+        present code carry.
 
     Raises:
         RunMismatchError: the message says what changed.
@@ -145,14 +199,18 @@ def require_same(record: SweepRecord, plan: SweepPlan, lock_sha256: str | None) 
     for role, sha256 in checkpoint_hashes(plan).items():
         if record.checkpoints[role] != sha256:
             raise RunMismatchError(f"the {role} is not the one this sweep began with; choose another --out")
-    if changed := changed_files(record.training_code, code_hashes(TRAINING)):
-        raise RunMismatchError(
-            f"the code has changed since this sweep began ({', '.join(changed[:3])}"
-            f"{', …' if len(changed) > 3 else ''}); go on with the same code, or choose another --out"
-        )
     if record.lock_sha256 != lock_sha256:
         raise RunMismatchError("prereg.json is not the one this sweep began with; restore it")
-    return digest(record.training_code)
+    code = code_meanings(TRAINING)
+    if not changed_modules(record.training_meanings(), code):
+        return record, digest(record.training_code)
+    for change in record.code_changes:
+        if not changed_modules(change.training_code, code):
+            return record, digest(change.training_code)
+    what = "the training code has changed since this sweep began"
+    changed = tell_changes(what, record.training_meanings(), code, on_code_change)
+    change = CodeChange(noticed=now(), changed=tuple(changed), training_code=code, harness=describe_code())
+    return record.model_copy(update={"code_changes": (*record.code_changes, change)}), digest(code)
 
 
 def write_atomically(path: Path, content: str) -> None:

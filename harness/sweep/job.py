@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import filelock
@@ -23,6 +23,8 @@ from harness.sweep.folder import (
     write_json,
 )
 from harness.sweep.plan import SweepPlan, SweepRun
+from harness.sweep.prereg.check import require_lock
+from harness.sweep.provenance import OnCodeChange, refuse
 from harness.sweep.results import TABLE, read_results, write_table
 
 ANALYSIS = "analysis.json"
@@ -30,7 +32,13 @@ _POLL_SECONDS = 1.0
 
 
 def run_sweep(
-    plan: SweepPlan, path: Path, *, jobs: int = 1, only: str | None = None, on_progress: OnProgress = ignore
+    plan: SweepPlan,
+    path: Path,
+    *,
+    jobs: int = 1,
+    only: str | None = None,
+    on_code_change: OnCodeChange = refuse,
+    on_progress: OnProgress = ignore,
 ) -> SweepAnalysis | None:
     """Make the runs of a sweep that aren't there yet, then analyse them.
 
@@ -42,6 +50,7 @@ def run_sweep(
         path: its folder.
         jobs: worker processes; 1 works in this one.
         only: make the run of this name alone (`SweepRun.name`).
+        on_code_change: see `begin`.
         on_progress: told how many runs have a result.
 
     Returns:
@@ -53,7 +62,7 @@ def run_sweep(
     """
     folder = SweepFolder(path)
     runs = _chosen(plan, only)
-    training_code = begin(plan, folder, on_progress)
+    training_code = begin(plan, folder, on_progress, on_code_change)
     if jobs > 1 and only is None:
         _employ(folder, plan, jobs, on_progress)
     else:
@@ -65,8 +74,20 @@ def run_sweep(
     return conclude(plan, folder)
 
 
-def begin(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress = ignore) -> str:
+def begin(
+    plan: SweepPlan,
+    folder: SweepFolder,
+    on_progress: OnProgress = ignore,
+    on_code_change: OnCodeChange = refuse,
+) -> str:
     """Write `sweep.json` and evaluate the base, or check that they are of this plan; one process at a time.
+
+    Args:
+        plan: the sweep.
+        folder: where it is, or will be.
+        on_progress: told how the base's evaluation goes.
+        on_code_change: told what differs where the code means something else than the lock's or than the
+            sweep's when it began, and `sweep.json` keeps it; refuses it by default.
 
     Returns:
         Hash of the training code.
@@ -75,7 +96,6 @@ def begin(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress = ignore
         HarnessError: a lock that doesn't belong to this plan, these checkpoints and this code.
         RunMismatchError: another sweep is in the folder.
     """
-    from harness.sweep.prereg.check import require_lock
     from harness.sweep.work import evaluate_base
 
     try:
@@ -83,13 +103,16 @@ def begin(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress = ignore
     except OSError as error:
         raise HarnessError(f"can't write to {folder.path}: {error.strerror}; choose another --out") from error
     with filelock.FileLock(str(folder.path / "sweep.lock")):
-        lock_sha256 = lock_hash(folder)
+        lock_sha256 = folder.lock_sha256()
         if not folder.record.exists():
             record = new_record(plan, lock_sha256)
             if lock_sha256 is not None:
-                require_lock(folder, record)
+                require_lock(folder, record, on_code_change)
             write_json(folder.record, record.model_dump(mode="json"))
-        training_code = require_same(read_record(folder), plan, lock_sha256)
+        before = read_record(folder)
+        record, training_code = require_same(before, plan, lock_sha256, on_code_change)
+        if record != before:
+            write_json(folder.record, record.model_dump(mode="json"))
         evaluate_base(plan, folder, on_progress)
     return training_code
 
@@ -121,17 +144,10 @@ def base_strict(folder: SweepFolder) -> float:
     return strict.estimate
 
 
-def lock_hash(folder: SweepFolder) -> str | None:
-    """SHA-256 of `prereg.json`, None without one."""
-    if not folder.lock.exists():
-        return None
-    return hashlib.sha256(folder.lock.read_bytes()).hexdigest()
-
-
-def commands(plan: SweepPlan, plan_file: Path, path: Path) -> list[str]:
-    """One shell command a run, for a scheduler; those that have a result are left out."""
+def commands(plan: SweepPlan, plan_file: Path, path: Path, more: Sequence[str] = ()) -> list[str]:
+    """One shell command a run, with `more` options, for a scheduler; runs that have a result are left out."""
     folder = SweepFolder(path)
-    parts = ["harness", "sweep", str(plan_file), "--out", str(path), "--only"]
+    parts = ["harness", "sweep", str(plan_file), "--out", str(path), *more, "--only"]
     return [shlex.join([*parts, run.name]) for run in plan.runs() if not folder.result(run).exists()]
 
 
@@ -171,7 +187,7 @@ def _start_worker(folder: SweepFolder, log: Path) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-m", "harness.sweep.worker", str(folder.path)],
+            [sys.executable, "-m", "harness.sweep.work", str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

@@ -40,7 +40,7 @@ class SweepResult:
         started: when training began, ISO 8601, UTC.
         finished: when the result was written.
         weights_sha256: of the student, None where there is none.
-        training_code: hash of the code that made it, `sweep_code.digest`.
+        training_code: hash of the code that made it, `provenance.digest`.
     """
 
     arm: str

@@ -1,16 +1,23 @@
-"""Makes the runs of a sweep, one after the other; any number of such processes may work on one sweep."""
+"""Makes the runs of a sweep, one after the other; any number of such processes may work on one sweep.
+
+`python -m harness.sweep.work SWEEP` is such a process.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 import filelock
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, IncompleteError
 from harness.evaluate.job import evaluate
 from harness.opd.config import OPDConfig
 from harness.opd.loop.job import prepare_rollouts, train_opd
@@ -19,7 +26,7 @@ from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run
 from harness.runs.manifest import now
 from harness.stats import Estimate
-from harness.sweep.folder import SweepFolder, write_atomically
+from harness.sweep.folder import SweepFolder, read_record, require_same, write_atomically
 from harness.sweep.plan import SweepPlan, SweepRun, evaluation_config, training_config
 from harness.sweep.results import SweepResult
 
@@ -166,3 +173,37 @@ def evaluate_base(plan: SweepPlan, folder: SweepFolder, on_progress: OnProgress 
     if strict.estimate is None:
         raise HarnessError(f"{folder.base} evaluated nothing; check the plan's evaluation set")
     return strict.estimate
+
+
+def main(path: str) -> int:
+    """Work on the sweep in `path` until no run is left; returns an exit code."""
+    import torch
+
+    signal.signal(signal.SIGTERM, _interrupt)
+    torch.set_num_threads(1)
+    folder, parent = SweepFolder(Path(path)), os.getppid()
+    try:
+        record = read_record(folder)
+        _, training_code = require_same(record, record.plan, folder.lock_sha256())
+        # Its parent killed, a worker would go on for nobody.
+        work(
+            record.plan,
+            folder,
+            tuple(record.plan.runs()),
+            training_code,
+            keep_going=lambda: os.getppid() == parent,
+        )
+    except HarnessError as error:
+        print(f"harness: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return IncompleteError.exit_code
+    return 0
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from tiny_qwen3 import write_tiny_qwen3
+
+from tests.checkpoints.tiny_qwen3 import write_tiny_qwen3
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMOLLM = REPOSITORY / "benchmarks" / "smollm.py"
@@ -41,3 +42,12 @@ def smollm2(request: pytest.FixtureRequest) -> Path:
             if made.returncode != 0:
                 pytest.skip(f"SmolLM2 can't be made here: {made.stderr.strip().splitlines()[-1]}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders `untrained`, `base` and `teacher`, and the file `rows` of their tasks."""
+    pytest.importorskip("torch")
+    from tests.checkpoints.opd_family import write_family
+
+    return write_family(tmp_path_factory.mktemp("family"))

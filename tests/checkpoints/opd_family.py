@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
 from harness.opd.config import OPDConfig, opd_optimisation
@@ -52,10 +50,3 @@ def family_config(family: dict[str, Path], out: Path, **changes: Any) -> OPDConf
         log_every=2,
     )
     return replace(config, **changes)
-
-
-@pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Folders `untrained`, `base` and `teacher`, and the file `rows` of their tasks."""
-    pytest.importorskip("torch")
-    return write_family(tmp_path_factory.mktemp("family"))

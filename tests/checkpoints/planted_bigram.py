@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tiny_qwen3 import write_tokenizer
+from tests.checkpoints.tiny_qwen3 import write_tokenizer
 
 Row = Mapping[str, float]
 VOCABULARY = 384

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from position_records import CLIP, blurred, constant, ragged, records
 
 from harness.cliff import (
     MassBounds,
     PositionRecords,
     estimate_cliff,
 )
+from tests.cliff.position_records import CLIP, blurred, constant, ragged, records
 
 
 def test_a_single_task_with_all_the_tail_leaves_the_interval_open():

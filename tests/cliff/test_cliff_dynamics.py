@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted_cliff import cliff_oracles
 
 from harness.cliff import (
     CliffDomainError,
@@ -23,6 +22,7 @@ from harness.cliff import (
     teacher_log_odds_for,
 )
 from harness.cliff.dynamics import drift
+from tests.cliff.planted_cliff import cliff_oracles
 
 TIMES = json.loads((Path(__file__).parents[1] / "cases" / "cliff_oracles.json").read_text(encoding="utf-8"))[
     "crossing_time"

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from position_records import CLIP, constant, exact, ragged, records
 
 from harness.cliff import (
     ClassMass,
@@ -24,6 +23,7 @@ from harness.cliff import (
     lambda_star_from_log_tails,
 )
 from harness.cliff.resample import MIN_TASKS
+from tests.cliff.position_records import CLIP, constant, exact, ragged, records
 
 
 def test_planted_constant_masses_come_back_exactly():

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_cliff import cliff_oracles
-from position_records import CLIP, ragged, records
 
 from harness.cliff import (
     PositionRecords,
@@ -19,6 +17,8 @@ from harness.cliff import (
 )
 from harness.cliff.log_odds import reciprocal_excess
 from harness.cliff.resample import Studentized
+from tests.cliff.planted_cliff import cliff_oracles
+from tests.cliff.position_records import CLIP, ragged, records
 
 
 def test_interval_agrees_with_a_plain_recomputation():

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from planted_cliff import cliff_oracles
 
 from harness.cliff import (
     CliffDomainError,
@@ -29,6 +28,7 @@ from harness.cliff import (
 )
 from harness.cliff.log_odds import clip_headroom, log_odds, log_tail_mass
 from harness.errors import HarnessError
+from tests.cliff.planted_cliff import cliff_oracles
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "cliff_oracles.json").read_text(encoding="utf-8"))
 

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from answers import contracts, ks, near_answers, valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strict_oracle import strict_ranking
 
 from harness.contract import DEFAULT, ROLES, Contract, advance, advance_text, is_complete, role, start
+from tests.contract.answers import contracts, ks, near_answers, valid
+from tests.contract.strict_oracle import strict_ranking
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "parse.json").read_text())
 STRINGS = Contract(id_style="string")

@@ -6,11 +6,11 @@ import json
 
 import jsonschema
 import pytest
-from answers import contracts, ks
 from hypothesis import given, settings
 from pydantic import ValidationError
 
 from harness.contract import DEFAULT, Contract, explain, parse
+from tests.contract.answers import contracts, ks
 
 
 @given(contracts, ks)

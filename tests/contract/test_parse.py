@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from answers import any_text, edited, json_values, near_answers, near_values, soup, valid
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strict_oracle import strict_ranking
 
 from harness.contract import DEFAULT, FAILURE_CODES, TIERS, Contract, ParseResult, accept, cut, parse
 from harness.contract.json_text import MAX_DEPTH, Malformed, skim
+from tests.contract.answers import any_text, edited, json_values, near_answers, near_values, soup, valid
+from tests.contract.strict_oracle import strict_ranking
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "parse.json").read_text())
 MEGABYTES = 10_000_000

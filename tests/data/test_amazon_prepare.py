@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import chisquare
-from synthetic_reviews import items, random_reviews, review, write_rows
 
 from harness.data.amazon import prepare_amazon_fashion
 from harness.data.amazon_index import MAX_ROWS_PER_USER
@@ -25,6 +24,7 @@ from harness.data.loading import load_tasks
 from harness.data.locate import splits_in
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
+from tests.data.synthetic_reviews import items, random_reviews, review, write_rows
 
 FEW = AmazonSettings(min_tasks=1)
 

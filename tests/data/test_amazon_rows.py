@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_reviews import review, write_rows, write_text
 
 from harness.data.amazon_rows import (
     MAX_TITLE_CHARACTERS,
@@ -18,6 +17,7 @@ from harness.data.amazon_rows import (
     read_titles,
 )
 from harness.errors import DataError
+from tests.data.synthetic_reviews import review, write_rows, write_text
 
 ROW_2018 = {
     "overall": 4.0,

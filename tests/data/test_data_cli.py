@@ -11,12 +11,12 @@ from pathlib import Path
 
 import click
 import pytest
-from synthetic_reviews import items, random_reviews, write_rows
 
 from harness.cli import main
 from harness.cli.data import data
 from harness.data.loading import load_tasks
 from harness.data.locate import datasets_root
+from tests.data.synthetic_reviews import items, random_reviews, write_rows
 
 
 def commands(

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "checkpoints"))
-
-from checkpoint_fixtures import smollm2, tiny_qwen3
-from engine_requests import GREEDY, by_key, make_requests
-
 from harness.engines import EngineConfig, Generation, open_engine
-
-__all__ = ["smollm2", "tiny_qwen3"]
+from tests.engines.engine_requests import GREEDY, by_key, make_requests
 
 # One GiB of keys and values is plenty here, and leaves room for several engines.
 os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")

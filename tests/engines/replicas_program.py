@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import sys
 
-from engine_requests import GREEDY, by_key, contents, make_requests
-
 from harness.engines import EngineConfig, open_engine
+from tests.engines.engine_requests import GREEDY, by_key, contents, make_requests
 
 engine = open_engine(
     EngineConfig(engine="vllm", ckpt=sys.argv[1], enforce_eager=True, data_parallel_size=2, device="cpu")

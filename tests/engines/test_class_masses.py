@@ -27,16 +27,15 @@ ANSWERS = (
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
-    from planted_bigram import TEACHER, write_planted
+    from tests.checkpoints.planted_bigram import TEACHER, write_planted
 
     return write_planted(tmp_path_factory.mktemp("planted") / "teacher", TEACHER)
 
 
 def planted_requests(folder: Path) -> tuple[list[ScoreRequest], dict[str, list[float]]]:
     """Requests of the planted answers, and the class mass the table says each position has."""
-    from planted_bigram import START, TEACHER, token_ids
-
     from harness.engines.vocabulary import read_vocabulary
+    from tests.checkpoints.planted_bigram import START, TEACHER, token_ids
 
     vocabulary = read_vocabulary(EngineConfig(engine="hf", ckpt=str(folder)))
     classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, Contract())

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from harness.engines import EngineConfig, choose_engine, open_engine
-from harness.engines import config as config_module
+from harness.engines import EngineConfig, choose, choose_engine, open_engine
 from harness.engines.base import GenerationRequest
 from harness.engines.limits import answer_limit, check_prompts
 from harness.errors import DataError, EngineUnavailableError, HarnessError
@@ -18,8 +17,8 @@ from harness.errors import DataError, EngineUnavailableError, HarnessError
 def machine(monkeypatch: pytest.MonkeyPatch, platform: str | None, missing: str | None) -> None:
     """A machine with vLLM for `platform` (None: none) and, unless `missing`, transformers."""
     why = "" if platform else "vLLM is not installed"
-    monkeypatch.setattr(config_module, "vllm_platform", lambda: (platform, why))
-    monkeypatch.setattr(config_module, "hf_missing", lambda: missing)
+    monkeypatch.setattr(choose, "vllm_platform", lambda: (platform, why))
+    monkeypatch.setattr(choose, "hf_missing", lambda: missing)
 
 
 @pytest.mark.parametrize(
@@ -64,7 +63,7 @@ def test_auto_follows_what_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 @pytest.mark.vllm
 def test_the_installed_vllm_is_recognised() -> None:
     pytest.importorskip("vllm")
-    platform, why = config_module.vllm_platform()
+    platform, why = choose.vllm_platform()
     assert (platform in ("cpu", "cuda", "rocm", "xpu"), why) == (True, "")
 
 
@@ -76,7 +75,7 @@ def test_checkpoints_are_checked_when_the_engine_is_opened(tmp_path: Path, engin
         open_engine(EngineConfig(engine=engine, ckpt=str(tmp_path / "missing")))
     with pytest.raises(EngineUnavailableError, match="not a checkpoint"):
         open_engine(EngineConfig(engine=engine, ckpt=str(tmp_path)))
-    with pytest.raises(HarnessError, match="--ckpt"):
+    with pytest.raises(HarnessError, match="`ckpt=`"):
         open_engine(EngineConfig(engine=engine))
 
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_requests import GREEDY, NUCLEUS, SAMPLED, by_key, contents, make_requests, ranking_schema
 
 from harness.engines import EngineConfig, GenerationRequest, SamplingParams, ScoreRequest, open_engine
 from harness.engines.hf_engine import HfEngine
 from harness.errors import DataError, EngineUnavailableError
+from tests.engines.engine_requests import (
+    GREEDY,
+    NUCLEUS,
+    SAMPLED,
+    by_key,
+    contents,
+    make_requests,
+    ranking_schema,
+)
 
 pytest.importorskip("transformers")
 pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]

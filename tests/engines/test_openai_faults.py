@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faulty_server import Fault, faulty
 
 from harness.engines import EngineConfig, GenerationRequest, SamplingParams, open_engine
 from harness.engines.background import in_background
-from harness.engines.http_fleet import Fleet, RetryPolicy
+from harness.engines.http_fleet import Fleet
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.retrying import RetryPolicy
+from tests.engines.faulty_server import Fault, faulty
 
 pytest.importorskip("httpx")
 SAMPLING = SamplingParams(max_tokens=7, temperature=0.5, top_p=0.9)
-POLICY = RetryPolicy(seconds=30.0, first_delay=1.0, longest_delay=8.0)
+POLICY = RetryPolicy(patience=30.0, base=1.0, cap=8.0)
 
 
 class Clock:
@@ -89,7 +90,8 @@ def test_retry_after_is_honoured_in_seconds(status: int) -> None:
     clock = Clock()
     with faulty(lambda n, _: None if n else Fault(status, headers={"Retry-After": "17"})) as server:
         post_all([server.url], bodies(1), clock)
-    assert max(clock.sleeps) == pytest.approx(17.0)
+    # Never sooner than asked, and a little apart from whoever else was.
+    assert 17.0 <= max(clock.sleeps) <= 17.0 + POLICY.base
 
 
 def test_retry_after_is_honoured_as_a_date() -> None:
@@ -102,7 +104,7 @@ def test_retry_after_is_honoured_as_a_date() -> None:
     with faulty(script) as server:
         post_all([server.url], bodies(1), clock)
     # The date has whole seconds; what it costs to read it is taken off.
-    assert 20 < max(clock.sleeps) <= 25
+    assert 20 < max(clock.sleeps) <= 25 + POLICY.base
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 422])
@@ -126,14 +128,14 @@ def test_lasting_trouble_ends_as_incomplete_within_the_budget(status: int) -> No
         pytest.raises(IncompleteError, match="run the same command again"),
     ):
         post_all([server.url], bodies(3), clock)
-    assert abs(sum(clock.sleeps) - POLICY.seconds) <= POLICY.longest_delay
+    assert abs(sum(clock.sleeps) - POLICY.patience) <= POLICY.cap
 
 
 def test_a_pause_longer_than_the_budget_is_not_waited_for() -> None:
     clock = Clock()
     with (
         faulty(lambda *_: Fault(429, headers={"Retry-After": "3600"})) as server,
-        pytest.raises(IncompleteError, match="3600 s away"),
+        pytest.raises(IncompleteError, match=r"360[01] s away"),
     ):
         post_all([server.url], bodies(1), clock)
     assert clock.time == 1000.0
@@ -257,7 +259,7 @@ def test_a_fleet_starts_when_some_servers_answer() -> None:
 
 def test_servers_of_different_models_are_refused() -> None:
     with faulty(lambda *_: None, models=("a", "b")) as server:
-        with pytest.raises(EngineUnavailableError, match="serves a, b; say which with --served-model"):
+        with pytest.raises(EngineUnavailableError, match="serves a, b; say which as `served_model=`"):
             open_engine(config(server.url)).info()
         assert open_engine(config(server.url, served_model="b")).info().options["served_model"] == "b"
         with pytest.raises(EngineUnavailableError, match="serves a, b, not c"):

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_requests import GREEDY, NUCLEUS, by_key, contents, make_requests, ranking_schema
-from vllm_server import VllmServer
 
 from harness.engines import EngineConfig, Generation, SamplingParams, ScoreRequest, open_engine
 from harness.engines.openai_engine import OpenAIEngine
 from harness.errors import DataError, EngineUnavailableError, HarnessError, IncompleteError
+from tests.checkpoints.vllm_server import VllmServer
+from tests.engines.engine_requests import GREEDY, NUCLEUS, by_key, contents, make_requests, ranking_schema
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.vllm

@@ -128,7 +128,7 @@ def test_files_that_can_not_be_used(tmp_path: Path) -> None:
         replay(tmp_path)
     with pytest.raises(DataError, match="holds no rows"):
         replay(write(tmp_path / "empty.jsonl"))
-    with pytest.raises(HarnessError, match="--replay"):
+    with pytest.raises(HarnessError, match="`replay=FILE`"):
         open_engine(EngineConfig(engine="replay"))
     path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "1"})
     with pytest.raises(EngineUnavailableError):

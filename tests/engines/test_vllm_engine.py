@@ -15,13 +15,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_requests import GREEDY, NUCLEUS, SAMPLED, by_key, contents, make_requests, ranking_schema
 
 from harness.engines import EngineConfig, Generation, SamplingParams, ScoreRequest, open_engine
 from harness.engines.vllm_engine import VllmEngine, root_cause
 from harness.engines.vllm_replica import Replica
 from harness.engines.vllm_session import session_members
 from harness.errors import DataError, EngineUnavailableError, HarnessError, IncompleteError
+from tests.engines.engine_requests import (
+    GREEDY,
+    NUCLEUS,
+    SAMPLED,
+    by_key,
+    contents,
+    make_requests,
+    ranking_schema,
+)
 
 pytest.importorskip("vllm")
 pytestmark = pytest.mark.vllm

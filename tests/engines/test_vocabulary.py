@@ -145,7 +145,7 @@ def test_reads_ends_and_hashes_of_a_checkpoint(tiny_qwen3: Path) -> None:
 
 
 def test_a_server_without_a_tokenizer_is_refused() -> None:
-    with pytest.raises(EngineUnavailableError, match="--tokenizer"):
+    with pytest.raises(EngineUnavailableError, match="`tokenizer=`"):
         read_vocabulary(EngineConfig(engine="openai", base_urls=("http://localhost:1",)))
 
 

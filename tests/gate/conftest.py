@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from gate_runs import make_run, write_tasks
-from stored_runs import TASKS, mixed
 
 from harness.runs import Run
+from tests.gate.gate_runs import make_run, write_tasks
+from tests.gate.stored_runs import TASKS, mixed
 
 
 @pytest.fixture(scope="module")

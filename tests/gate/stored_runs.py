@@ -5,10 +5,10 @@ import random
 from pathlib import Path
 
 import numpy as np
-from gate_runs import BAD, good
 
 from harness.gate import Policy, RuleResult, decide
 from harness.runs import Run, load
+from tests.gate.gate_runs import BAD, good
 
 TASKS = 120
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from gate_runs import answers, make_run
 
 from harness.cli import main
 from harness.gate import load_policy
 from harness.runs import Run
+from tests.gate.gate_runs import answers, make_run
 
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())

@@ -7,10 +7,10 @@ from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
-from gate_runs import answers, make_run, write_outputs, write_tasks
 
 from harness.cli import main
 from harness.runs import Run, load
+from tests.gate.gate_runs import answers, make_run, write_outputs, write_tasks
 
 TASKS = 200
 

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from gate_runs import make_run, write_tasks
-from stored_runs import mixed, policy
 
 from harness.errors import RunMismatchError
 from harness.gate import PolicyError, decide
 from harness.runs import Manifest, Run
 from harness.runs.comparability import compare_manifests
+from tests.gate.gate_runs import make_run, write_tasks
+from tests.gate.stored_runs import mixed, policy
 
 
 def test_a_rule_with_baseline_needs_one(one: Run) -> None:

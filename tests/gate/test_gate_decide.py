@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from gate_runs import BAD, answers, make_run
-from stored_runs import TASKS, column, mixed, only, policy, shifted
 
 from harness.gate import decide
 from harness.runs import Run, load
+from tests.gate.gate_runs import BAD, answers, make_run
+from tests.gate.stored_runs import TASKS, column, mixed, only, policy, shifted
 
 
 @pytest.mark.parametrize("bar", [0.6, 0.75, 0.8, 0.9])

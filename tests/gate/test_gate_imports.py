@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from gate_runs import answers, make_run
+
+from tests.gate.gate_runs import answers, make_run
 
 HEAVY = {
     "torch",

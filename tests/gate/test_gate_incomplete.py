@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 import scipy.stats
-from gate_runs import BAD, good, make_run
-from stored_runs import TASKS, cut, policy
 
 from harness.errors import IncompleteError
 from harness.gate import decide
 from harness.runs import Run
+from tests.gate.gate_runs import BAD, good, make_run
+from tests.gate.stored_runs import TASKS, cut, policy
 
 
 @pytest.mark.parametrize("status", ["incomplete", "failed", "running"])

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from gate_runs import BAD, answers, config, good, make_run, write_outputs, write_tasks
 
 from harness.engines.config import EngineConfig
 from harness.errors import IncompleteError, RunMismatchError
@@ -23,6 +22,7 @@ from harness.metrics.table import sample_metrics
 from harness.progress import Progress
 from harness.runs import Run, Sample, load
 from harness.stats import SequentialTest
+from tests.gate.gate_runs import BAD, answers, config, good, make_run, write_outputs, write_tasks
 
 TASKS = 400
 VALIDITY = "parse_validity.strict >= 0.95"

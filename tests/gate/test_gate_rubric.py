@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
-from gate_runs import answers, make_run, write_tasks
 
 from harness.errors import DataError, RunMismatchError
 from harness.gate import Policy, RuleResult, decide
 from harness.judge import Rubric, load_rubric, rubric_metrics
 from harness.judge.records import JudgeLog, Judgement, RubricUse
 from harness.runs import Run, RunDirectory, load
+from tests.gate.gate_runs import answers, make_run, write_tasks
 
 TASKS = 60
 NAME = "listwise-relevance"

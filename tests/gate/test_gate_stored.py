@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from stored_runs import copy_of, only, policy, with_cliff
 
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateFailure, check, decide, open_run
 from harness.runs import Run, load
+from tests.gate.stored_runs import copy_of, only, policy, with_cliff
 
 
 @pytest.mark.parametrize(

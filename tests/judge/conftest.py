@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from harness.judge import JudgeConfig, load_rubric
-from harness.judge.client import installed_clients
-from harness.judge.throttle import RetryPolicy
+from harness.judge.libraries import installed_clients
+from harness.retrying import RetryPolicy
+from tests.judge.judge_runs import KEY
 
-KEY = "AIzaSy-test-key-that-must-not-leak-0123456789"
 CLIENTS = ("google-generativeai", "google-genai")
 
 

@@ -16,6 +16,7 @@ from harness.stats import wilson
 WORDS = ("linen", "wool", "silk", "denim", "suede", "cotton", "velvet", "tweed", "canvas", "leather")
 CHECKPOINT = "secret-checkpoint-name"
 RAW_MARK = "raw-text-mark"
+KEY = "AIzaSy-test-key-that-must-not-leak-0123456789"
 
 
 def make_tasks(count: int, *, k: int = 6, seed: int = 0) -> list[RankingTask]:

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_gemini import FakeGemini
-from judge_runs import make_tasks
 
 from harness.data.writing import write_tasks
 from harness.evaluate import rescore
 from harness.runs import load
+from tests.judge.fake_gemini import FakeGemini
+from tests.judge.judge_runs import make_tasks
 
 NAME = "listwise-relevance"
 TASKS = 12

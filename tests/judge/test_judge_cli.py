@@ -7,11 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import KEY
-from fake_gemini import FakeGemini, Faults, Seen, fair
-from judge_runs import make_run, make_tasks
 
-from harness.judge.locate import rubrics_root
+from harness.judge.rubric_file import rubrics_root
+from tests.judge.fake_gemini import FakeGemini, Faults, Seen, fair
+from tests.judge.judge_runs import KEY, make_run, make_tasks
 
 NAME = "listwise-relevance"
 Start = Callable[..., subprocess.Popen[str]]

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import KEY
-from fake_gemini import FakeGemini, Faults
 
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.judge.answer import ranking_schema
-from harness.judge.client import JudgeClient, Question, RequestFailedError, open_client
+from harness.judge.client import JudgeClient, Question, RequestFailedError
 from harness.judge.key import ApiKey, key_from_environment
+from harness.judge.libraries import open_client
 from harness.judge.prompt import Prompt
 from harness.judge.rubric import JudgeModel
 from harness.judge.rubric_file import load_rubric
+from tests.judge.fake_gemini import FakeGemini, Faults
+from tests.judge.judge_runs import KEY
 
 RUBRIC = load_rubric("listwise-relevance")
 USER = (

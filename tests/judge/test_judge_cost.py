@@ -10,9 +10,8 @@ from harness.errors import HarnessError
 from harness.judge.answer import ranking_schema
 from harness.judge.client import Question
 from harness.judge.cost import Budget, Price, Tokens, most_tokens, price_of
-from harness.judge.locate import rubrics_root
 from harness.judge.prompt import Prompt
-from harness.judge.rubric_file import load_rubric
+from harness.judge.rubric_file import load_rubric, rubrics_root
 
 RUBRIC = load_rubric("listwise-relevance")
 

@@ -10,16 +10,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_gemini import FakeGemini, Faults, fair, graded
-from judge_runs import CHECKPOINT, RAW_MARK, make_run, make_tasks
 
 from harness.errors import DataError, HarnessError, IncompleteError, RunMismatchError
 from harness.judge import JudgeConfig, forecast_judging, judge, load_rubric, rubric_metrics
 from harness.judge.cost import Price
 from harness.judge.records import Judgement, PairJudgement, read_records
 from harness.judge.store import Store
-from harness.judge.throttle import RetryPolicy
+from harness.retrying import RetryPolicy
 from harness.runs import RunDirectory, load, read_samples
+from tests.judge.fake_gemini import FakeGemini, Faults, fair, graded
+from tests.judge.judge_runs import CHECKPOINT, RAW_MARK, make_run, make_tasks
 
 NAME = "listwise-relevance"
 FAULTY = Faults(refused=0.10, broken=0.05, hanging=0.02, malformed=0.02, blocked=0.01)
@@ -76,7 +76,7 @@ def test_no_request_beyond_the_cap(client_name: str, config_for: Configure, tmp_
     run = make_run(tmp_path / "run", make_tasks(60))
     with FakeGemini(faults=FAULTY) as fake:
         for cap in (0, 1, 40):
-            assert "--max-requests" in judged(
+            assert "`max_requests=`" in judged(
                 config_for(run, fake.url, client_name, timeout=0.5, max_requests=cap)
             )
             assert len(fake.arrivals) == cap
@@ -90,7 +90,7 @@ def test_the_cost_stops_before_its_limit(client_name: str, config_for: Configure
     faults = Faults(refused=0.1, broken=0.05, hanging=0.05)
     with FakeGemini(faults=faults, charge_hanging=True) as fake:
         for cap in (0.001, 0.03, 0.08):
-            assert "--max-cost" in judged(config_for(run, fake.url, client_name, timeout=0.5, max_cost=cap))
+            assert "`max_cost=`" in judged(config_for(run, fake.url, client_name, timeout=0.5, max_cost=cap))
             billed = fake.cost(PRICE.input, PRICE.output)
             assert billed <= cap
         assert billed > 0.02
@@ -103,7 +103,7 @@ def test_a_cap_needs_a_price(any_client: str, config_for: Configure, tmp_path: P
     run = make_run(tmp_path / "run", make_tasks(3), failures=0.0)
     rubric = load_rubric(NAME).with_model("gemini-unheard-of")
     with FakeGemini() as fake:
-        with pytest.raises(HarnessError, match="--price"):
+        with pytest.raises(HarnessError, match="`price=INPUT OUTPUT`"):
             judge(config_for(run, fake.url, any_client, rubric=rubric, max_cost=1.0))
         assert fake.arrivals == []
         # What was spent before there was a price counts once there is one.
@@ -111,7 +111,7 @@ def test_a_cap_needs_a_price(any_client: str, config_for: Configure, tmp_path: P
         sent = len(fake.arrivals)
         assert sent > 0
         bill = fake.cost(PRICE.input, PRICE.output)
-        assert "--max-cost" in judged(
+        assert "`max_cost=`" in judged(
             config_for(run, fake.url, any_client, rubric=rubric, max_cost=bill, price=PRICE)
         )
         assert len(fake.arrivals) == sent
@@ -403,14 +403,13 @@ def test_passing_failures_are_asked_again_and_lasting_ones_not(
     any_client: str, config_for: Configure, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path / "run", make_tasks(8), failures=0.0)
-    quick = RetryPolicy(attempts=1)
     with FakeGemini(statuses=[503, 400, 503]) as fake:
-        result = judge(config_for(run, fake.url, any_client, retry=quick))
+        result = judge(config_for(run, fake.url, any_client, attempts=1))
         reasons = Counter(row.unscored for row in judgements(run) if row.unscored)
         assert reasons == {"server_error": 2, "rejected": 1}
         assert result.run.metrics[f"judge.{NAME}.unscored.server_error"].estimate == pytest.approx(2 / 16)
         sent = len(fake.arrivals)
-        metrics = judge(config_for(run, fake.url, any_client, retry=quick)).run.metrics
+        metrics = judge(config_for(run, fake.url, any_client, attempts=1)).run.metrics
         assert len(fake.arrivals) == sent + 2
     assert f"judge.{NAME}.unscored.server_error" not in metrics
     assert metrics[f"judge.{NAME}.unscored.rejected"].estimate == pytest.approx(1 / 16)

@@ -5,13 +5,13 @@ import re
 from itertools import permutations
 
 import pytest
-from fake_gemini import read_prompt
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.tasks import Item, RankingTask
 from harness.judge.prompt import pair_prompt, presented_order, quote, ranking_prompt
 from harness.judge.rubric_file import load_rubric
+from tests.judge.fake_gemini import read_prompt
 
 RUBRIC = load_rubric("listwise-relevance")
 TAGS = ("history", "candidates", "ranking")

@@ -103,11 +103,11 @@ def test_usage_is_that_of_this_rubric_and_model(tmp_path: Path) -> None:
 def test_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "s.sqlite"
     path.write_text("not a database, but long enough to be looked at " * 100)
-    with pytest.raises(HarnessError, match="--cache"):
+    with pytest.raises(HarnessError, match="`store=`"):
         Store(path)
     folder = tmp_path / "folder"
     folder.mkdir()
-    with pytest.raises(HarnessError, match="--cache"):
+    with pytest.raises(HarnessError, match="`store=`"):
         Store(folder)
 
 

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.errors import DataError
-from harness.judge.locate import find_rubric, rubrics_root
 from harness.judge.rubric import Rubric
-from harness.judge.rubric_file import check_rubric, load_rubric
+from harness.judge.rubric_file import check_rubric, find_rubric, load_rubric, rubrics_root
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "rubric_problems.json").read_text())
 SHIPPED = ["listwise-relevance", "listwise-diversity"]

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from opd_family import BATCH, family_config
 
-from harness.engines.config import vllm_platform
+from harness.engines.choose import vllm_platform
 from harness.opd.config import opd_optimisation
+from tests.checkpoints.opd_family import BATCH, family_config
 
 pytestmark = [pytest.mark.model, pytest.mark.vllm]
 

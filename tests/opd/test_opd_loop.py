@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opd_family import BATCH, family_config
 
 from harness.errors import (
     DataError,
@@ -17,8 +16,9 @@ from harness.errors import (
     IncompleteError,
     RunMismatchError,
 )
-from harness.evaluate.cliff_job.clip_source import read_clip
+from harness.measure.clip_source import read_clip
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
+from tests.checkpoints.opd_family import BATCH, family_config
 
 torch = pytest.importorskip("torch")
 from harness.opd.loop.update import DivergenceError  # noqa: E402
@@ -159,7 +159,7 @@ def test_a_run_records_what_made_it(family: Family, tmp_path: Path) -> None:
 
 
 def test_a_trained_checkpoint_loads_in_the_engine(family: Family, tmp_path: Path) -> None:
-    from harness.engines.config import EngineConfig, open_engine
+    from harness.engines import EngineConfig, open_engine
     from harness.engines.tokenizer import ChatTokenizer
 
     run = train(family_config(family, tmp_path / "run"))
@@ -284,8 +284,8 @@ def test_divergence_stops_and_keeps_finite_weights(family: Family, tmp_path: Pat
 
 
 def test_lora_trains_an_adapter_on_an_untouched_base(family: Family, tmp_path: Path) -> None:
+    from harness.engines import EngineConfig, open_engine
     from harness.engines.checkpoint import is_adapter
-    from harness.engines.config import EngineConfig, open_engine
 
     config = family_config(family, tmp_path / "run", lora=LoRA(rank=2), ratio="student/base")
     run = train(config)

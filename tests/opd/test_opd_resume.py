@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from opd_family import BATCH, family_config
 
 from harness.errors import IncompleteError, RunMismatchError
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 from harness.progress import Progress
+from tests.checkpoints.opd_family import BATCH, family_config
 
 torch = pytest.importorskip("torch")
 

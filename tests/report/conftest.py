@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from chromium import Page, browser, executable
+
+from tests.report.chromium import Page, browser, executable
 
 
 @pytest.fixture(scope="module")

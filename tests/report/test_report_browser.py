@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import Page
-from page_reader import read_page
-from report_runs import answers, gated, judged, make_run, tasks, with_cliff
 
 from harness.report import ReportConfig, report, write_document
+from tests.report.chromium import Page
+from tests.report.page_reader import read_page
+from tests.report.report_runs import answers, gated, judged, make_run, tasks, with_cliff
 
 WIDTHS = (390, 1024, 1600)
 

@@ -8,12 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from page_reader import Page, read_page
-from report_runs import answers, gated, judged, make_run, never, ranked, tasks, with_cliff
 
 from harness.data.tasks import RankingTask
 from harness.report import ReportConfig, report
 from harness.runs import Run, RunDirectory
+from tests.report.page_reader import Page, read_page
+from tests.report.report_runs import answers, gated, judged, make_run, never, ranked, tasks, with_cliff
 
 
 def page_of(*runs: Run, **options: object) -> Page:

@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 
 import pytest
-from page_reader import read_page
-from report_runs import answers, gated, make_run, tasks
 
 from harness.cli import main
+from tests.report.page_reader import read_page
+from tests.report.report_runs import answers, gated, make_run, tasks
 
 
 @pytest.fixture(scope="module")

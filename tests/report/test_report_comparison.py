@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_runs import answers, make_run, tasks
 
 from harness.report.comparison import compare_runs, number_of_tests
 from harness.report.reading import read_runs
 from harness.runs import Run
+from tests.report.report_runs import answers, make_run, tasks
 
 
 def differences(*runs: Run) -> dict[str, tuple[float | None, float | None, int]]:

@@ -6,8 +6,8 @@ import base64
 import hashlib
 from pathlib import Path
 
-from chromium import Page as Tab
-from page_reader import read_page
+from tests.report.chromium import Page as Tab
+from tests.report.page_reader import read_page
 
 EXAMPLE = Path(__file__).parents[2] / "reports" / "example.html"
 

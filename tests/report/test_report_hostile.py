@@ -10,12 +10,12 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import Page as Tab
-from page_reader import read_page
-from report_runs import make_run
 
 from harness.data.tasks import Item, RankingTask
 from harness.report import ReportConfig, report, write_document
+from tests.report.chromium import Page as Tab
+from tests.report.page_reader import read_page
+from tests.report.report_runs import make_run
 
 RUN = "window.attacked=1;fetch('https://attacker.invalid/x')"
 ATTACKS = (

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from page_reader import Number, Page, read_page
-from report_runs import answers, gated, judged, make_run, tasks, with_cliff
 
 from harness.report import Report, ReportConfig, report
+from tests.report.page_reader import Number, Page, read_page
+from tests.report.report_runs import answers, gated, judged, make_run, tasks, with_cliff
 
 ENDS = ("estimate", "low", "high")
 SHOWN = re.compile(r"[−+-]?[\d,]*\.?\d+(?:e[−+-]?\d+)?")

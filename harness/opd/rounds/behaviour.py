@@ -8,9 +8,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.engines import EngineConfig, open_engine
 from harness.engines.base import GenerationRequest, SamplingParams
 from harness.engines.checkpoint import Checkpoint
-from harness.engines.config import EngineConfig, open_engine
 from harness.errors import IncompleteError
 from harness.opd.models.loading import Policies, save_whole
 from harness.opd.models.policy import Policy

@@ -15,7 +15,7 @@ from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.errors import DataError
-from harness.evaluate.cliff_job.positions import Walker
+from harness.measure.positions import Walker
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
 from harness.opd.models.files import unfinished_folder

@@ -15,7 +15,7 @@ import torch
 
 from harness.cliff import ClassMass, PositionRecords
 from harness.errors import DataError
-from harness.evaluate.cliff_job.positions import Walker
+from harness.measure.positions import Walker
 from harness.opd.rounds.drawing import Rollout, read_rollouts, write_rollouts
 from harness.opd.rounds.scoring import Layout, Positions, Scores
 

@@ -13,7 +13,7 @@ from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.contract.automaton import ROLES
 from harness.engines.base import ScoreRequest
 from harness.engines.hf_classes import class_scores
-from harness.evaluate.cliff_job.positions import Walk, Walker
+from harness.measure.positions import Walk, Walker
 from harness.opd.models.policy import BLOCK_LOGITS, Policy
 from harness.opd.rounds.drawing import Rollout
 from harness.opd.rounds.packing import Packed, pack

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cliff import CliffResult, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
-from harness.evaluate.cliff_job import CliffConfig, measure_cliff
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
-from harness.runs.manifest import describe_git, describe_host, installed_packages, now
+from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.sweep.folder import SweepFolder, checkpoint_hashes, write_atomically
 from harness.sweep.plan import SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
 from harness.sweep.prereg.outcomes import make_tests
-from harness.sweep.provenance import ANALYSIS, PREDICTION, TRAINING, code_hashes
+from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings
 
-# Scores of teacher and base don't depend on λ; the job wants one all the same.
-_ANY_LAMBDA = 1.0
+Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
+"""λ* of the plan's teacher and base at one clip strength, and the number of rollouts, which are made as the
+configuration says. It is the same for every clip: the second finds them drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,11 @@ class LockSettings:
 
 
 def lock(
-    plan: SweepPlan, path: Path, settings: LockSettings | None = None, on_progress: OnProgress = ignore
+    plan: SweepPlan,
+    path: Path,
+    measure: Measure,
+    settings: LockSettings | None = None,
+    on_progress: OnProgress = ignore,
 ) -> PreregLock:
     """Write `prereg.json` for a sweep that has not begun.
 
@@ -52,6 +57,7 @@ def lock(
     Args:
         plan: the sweep.
         path: its folder.
+        measure: estimates λ*, once for each clip strength.
         settings: defaults of `LockSettings` otherwise.
         on_progress: told where the measurement stands.
 
@@ -69,28 +75,25 @@ def lock(
     checkpoints = checkpoint_hashes(plan)
     base = evaluate(evaluation_config(plan, plan.base, folder.base), on_progress)
     teacher = evaluate(evaluation_config(plan, plan.teacher, path / "prereg" / "teacher"), on_progress)
-    predictions = []
-    rollouts = 0
-    for clip in clips:
-        report = measure_cliff(_cliff_config(plan, path, clip, settings), on_progress)
-        predictions.append(_prediction(report.result, clip, settings.band_share))
-        rollouts = report.drawn
+    measured = {clip: measure(_rollouts(plan, path, settings), clip) for clip in clips}
+    predictions = [_prediction(result, clip, settings.band_share) for clip, (result, _) in measured.items()]
     base_strict = base.metrics["parse_validity.strict"]
     teacher_strict = teacher.metrics["parse_validity.strict"]
     if base_strict.estimate is None or teacher_strict.estimate is None:
         raise HarnessError("the evaluation set of the plan is empty")
     locked = PreregLock(
+        version=2,
         locked=now(),
         plan=plan,
         checkpoints=checkpoints,
-        analysis_code=code_hashes(ANALYSIS),
-        training_code=code_hashes(TRAINING),
-        prediction_code=code_hashes(PREDICTION),
+        analysis_code=code_meanings(ANALYSIS),
+        training_code=code_meanings(TRAINING),
+        harness=describe_code(),
         base_strict=base_strict.estimate,
         base_tasks=base_strict.n,
         teacher_strict=teacher_strict.estimate,
         threshold=plan.analysis.collapse_fraction * base_strict.estimate,
-        rollouts=rollouts,
+        rollouts=measured[clips[-1]][1],
         band_share=settings.band_share,
         ratio_factor=settings.ratio_factor,
         predictions=tuple(predictions),
@@ -104,19 +107,15 @@ def lock(
     return locked
 
 
-def _cliff_config(plan: SweepPlan, path: Path, clip: float, settings: LockSettings) -> CliffConfig:
-    evaluation = EvalConfig(
+def _rollouts(plan: SweepPlan, path: Path, settings: LockSettings) -> EvalConfig:
+    return EvalConfig(
         engine=EngineConfig(engine="hf"),
         data=plan.training.data,
         split=plan.training.split,
         limit=settings.prompts,
         temperature=1.0,
         seed=settings.seed,
-        # The same for every clip: the second finds its rollouts drawn.
         out=path / "prereg" / "rollouts",
-    )
-    return CliffConfig(
-        evaluation=evaluation, teacher=plan.teacher, base=plan.base, lam=_ANY_LAMBDA, clip=clip
     )
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import DataError
 from harness.sweep.plan import SweepPlan
+from harness.sweep.provenance import from_file_hashes
 
 TestName = Literal[
     "fine_grid", "fine_grid_binding", "budget_extension", "small_clip", "small_clip_shift", "rival", "onset"
@@ -97,13 +98,14 @@ class PreregLock(_Locked):
     """The locked prediction.
 
     Attributes:
-        version: of this format.
+        version: of this format; in the first, code was known by the hash of every file, by its path.
         locked: when, ISO 8601, UTC.
         plan: the sweep: grid, seeds, collapse definition, everything.
         checkpoints: `teacher` and `base`, hash of each.
-        analysis_code: what turns results into hits and misses; file → hash.
-        training_code: what makes results.
-        prediction_code: what made the windows.
+        analysis_code: modules that turn results into hits and misses, meaning of each.
+        training_code: modules that decide results.
+        prediction_code: of the first format: files that made the windows, hash of each.
+        harness: version and commit of this package.
         base_strict: strict validity of the base on the evaluation set.
         base_tasks: its size.
         teacher_strict: the teacher's, for comparison.
@@ -119,13 +121,14 @@ class PreregLock(_Locked):
         host: machine.
     """
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     locked: str
     plan: SweepPlan
     checkpoints: dict[str, str]
     analysis_code: dict[str, str]
     training_code: dict[str, str]
-    prediction_code: dict[str, str]
+    prediction_code: dict[str, str] = {}
+    harness: dict[str, Any] | None = None
     base_strict: float
     base_tasks: int
     teacher_strict: float
@@ -139,6 +142,14 @@ class PreregLock(_Locked):
     git: dict[str, Any] | None
     packages: dict[str, str]
     host: dict[str, Any]
+
+    def analysis_meanings(self) -> dict[str, str]:
+        """`analysis_code`, also of a lock of the first format."""
+        return from_file_hashes(self.analysis_code) if self.version == 1 else self.analysis_code
+
+    def training_meanings(self) -> dict[str, str]:
+        """`training_code` likewise."""
+        return from_file_hashes(self.training_code) if self.version == 1 else self.training_code
 
     def prediction(self, clip: float | None) -> ClipPrediction | None:
         """The prediction at one clip strength, None where there is none."""

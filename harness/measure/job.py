@@ -1,0 +1,250 @@
+"""`measure_cliff(config)`: from three checkpoints and λ to a verdict, one model in memory at a time."""
+
+from __future__ import annotations
+
+import math
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.cliff import (
+    ClipDemand,
+    ClipEstimate,
+    Limits,
+    assess,
+    clip_demand,
+    estimate_cliff,
+)
+from harness.contract.tokens import TokenClasses
+from harness.engines import Engine, EngineConfig, choose_engine, open_engine
+from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
+from harness.errors import HarnessError
+from harness.evaluate.job import evaluate
+from harness.measure.clip_source import find_clip
+from harness.measure.config import CliffConfig, ModelRole
+from harness.measure.positions import Rollout, read_rollouts
+from harness.measure.report import CliffReport, token_strip
+from harness.measure.score_log import ScoreLog
+from harness.measure.scoring import ModelScores, Scoring, position_records
+from harness.progress import OnProgress, Progress, ignore
+from harness.runs import Run, RunDirectory
+
+ROLLOUTS = "rollouts"
+
+
+def settle_engine(config: CliffConfig) -> tuple[CliffConfig, str]:
+    """Replace `auto` by one engine for all models, and say which and why.
+
+    Raises:
+        EngineUnavailableError: none can load them.
+    """
+    chosen = [choose_engine(engine) for engine in config.models().values()]
+    # An adapter is only taken by hf, and masses of different engines had better not be compared.
+    name, reason = next((one for one in chosen if one[0] == "hf"), chosen[0])
+    engine = config.evaluation.engine.model_copy(update={"engine": name})
+    evaluation = config.evaluation.model_copy(update={"engine": engine})
+    return config.model_copy(update={"evaluation": evaluation}), reason
+
+
+def measure_cliff(config: CliffConfig, on_progress: OnProgress = ignore) -> CliffReport:
+    """Draw rollouts, score them under all models, and write `cliff.json` beside them.
+
+    Args:
+        config: models, λ, c, data.
+        on_progress: told where the job stands.
+
+    Raises:
+        HarnessError: nothing was run, or a model can't be used; the message says why.
+        IncompleteError: it stopped half-way; the same call goes on with the rollouts and scores there are.
+    """
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        run = evaluate(config.rollout_evaluation(), on_progress, engine=engine)
+        return _measure(given, run, run, engine, on_progress)
+
+
+def evaluate_with_cliff(config: CliffConfig, on_progress: OnProgress = ignore) -> tuple[Run, CliffReport]:
+    """Evaluate the student, then place it: `evaluate` and `cliff_of_run` with one start of its engine.
+
+    Args:
+        config: its student is the checkpoint of its evaluation.
+        on_progress: told where the job stands.
+
+    Raises:
+        HarnessError: as `evaluate` and `measure_cliff`.
+        IncompleteError: as `evaluate` and `measure_cliff`.
+    """
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        run = evaluate(config.evaluation, on_progress, engine=engine)
+        return run, _of_run(given, run, engine, on_progress)
+
+
+def cliff_of_run(config: CliffConfig, run: Run, on_progress: OnProgress = ignore) -> CliffReport:
+    """The verdict for the checkpoint of a finished run, written into that run.
+
+    Where the run itself was drawn at T = 1, top_p = 1 its samples are the rollouts; else rollouts are drawn
+    into a run of their own in its folder `rollouts`.
+
+    Args:
+        config: its student is the run's checkpoint, its evaluation the run's.
+        run: a complete run.
+        on_progress: told where the job stands.
+
+    Raises:
+        HarnessError: as `measure_cliff`.
+        IncompleteError: as `measure_cliff`.
+    """
+    given = _prepare(config)
+    with closing(open_engine(given.drawer)) as engine:
+        return _of_run(given, run, engine, on_progress)
+
+
+def check_cliff(config: CliffConfig) -> None:
+    """Refuse what can be refused before anything runs: λ, c, missing files, differing vocabularies.
+
+    Raises:
+        HarnessError: the message says what is wrong.
+    """
+    _prepare(config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A configuration that passed every check, and what the checks found."""
+
+    config: CliffConfig
+    clip: ClipEstimate
+    clip_source: str
+    vocabulary: Vocabulary
+
+    @property
+    def drawer(self) -> EngineConfig:
+        """The model that draws the rollouts."""
+        return self.config.models()[self.config.rollout_role]
+
+
+def _prepare(config: CliffConfig) -> _Prepared:
+    if not (math.isfinite(config.lam) and config.lam > 0):
+        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
+    clip, source = find_clip(config)
+    if clip.effective <= 1:
+        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give --clip")
+    models = config.models()
+    for role, engine in models.items():
+        if engine.engine == "replay":
+            raise HarnessError("stored outputs can't be scored; use --engine hf, vllm or openai")
+        if engine.engine == "openai" and not engine.base_urls:
+            raise HarnessError(f"the openai engine needs a server of the {role}; give --{role}-url")
+    vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}
+    own = vocabularies[config.rollout_role]
+    for role, vocabulary in vocabularies.items():
+        if role != config.rollout_role:
+            require_same_vocabulary(vocabulary, own)
+    return _Prepared(config, clip, source, own)
+
+
+def _of_run(given: _Prepared, run: Run, engine: Engine, on_progress: OnProgress) -> CliffReport:
+    if run.manifest.status != "complete":
+        raise HarnessError(f"{run.path} isn't complete, and λ* of a part of it would not be the run's")
+    rollouts = run
+    if not _is_rollout(run.manifest.sampling):
+        evaluation = given.config.rollout_evaluation().model_copy(update={"out": run.path / ROLLOUTS})
+        rollouts = evaluate(evaluation, on_progress, engine=engine)
+    return _measure(given, run, rollouts, engine, on_progress)
+
+
+def _measure(
+    given: _Prepared, run: Run, rollout_run: Run, engine: Engine, on_progress: OnProgress
+) -> CliffReport:
+    """Score, estimate, judge, write; `engine` is of the model that drew the rollouts, and is closed."""
+    config, vocabulary = given.config, given.vocabulary
+    contract = rollout_run.manifest.contract
+    classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
+    on_progress(Progress("finding classes"))
+    rollouts = read_rollouts(rollout_run, engine, classes)
+    # The lock keeps a second process out for as long as scores are added.
+    with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
+        scoring = Scoring(
+            rollouts=rollouts,
+            classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.model_dump_json()}",
+            vocabulary=len(vocabulary.pieces),
+            top_k=min(config.top_k, len(vocabulary.pieces)),
+            max_top_k=config.max_top_k,
+            log=log,
+            on_progress=on_progress,
+        )
+        scores = _scores(config, scoring, engine)
+    student = scores.get("student")
+    records = position_records(
+        rollouts,
+        scores["teacher"].masses,
+        scores["base"].masses,
+        None if student is None else student.masses,
+    )
+    on_progress(Progress("estimating λ*"))
+    estimate = estimate_cliff(
+        records,
+        given.clip,
+        confidence=config.confidence,
+        resamples=config.resamples,
+        seed=config.evaluation.seed,
+    )
+    strict = sum(rollout.valid for rollout in rollouts) / len(rollouts)
+    result = assess(
+        estimate,
+        config.lam,
+        calibration=config.calibration,
+        limits=Limits(grid=config.grid),
+        base_parse_validity=strict if config.rollout_role == "base" else None,
+        clip_demand=_demand(rollouts, scores["teacher"], scores[config.rollout_role], given.clip),
+    )
+    report = CliffReport(
+        path=run.path,
+        rollouts=rollout_run.path,
+        rollouts_from=config.rollout_role,
+        drawn=len(rollouts),
+        strict=strict,
+        clip_source=given.clip_source,
+        result=result,
+        models=tuple(dict.fromkeys(one.cost for one in scores.values())),
+        strip=token_strip(rollouts, records, given.clip.effective, vocabulary.contents),
+    )
+    report.write(run)
+    return report
+
+
+def _scores(config: CliffConfig, scoring: Scoring, drawer: Engine) -> dict[ModelRole, ModelScores]:
+    """Scores of each model, one in memory at a time; a checkpoint with several parts is scored once.
+
+    The model that drew the rollouts comes first: it is in memory already.
+    """
+    parts: dict[ModelRole, list[ModelRole]] = {}
+    models = config.models()
+    for role, settings in models.items():
+        first = next(other for other, known in models.items() if known == settings)
+        parts.setdefault(first, []).append(role)
+    found: dict[ModelRole, ModelScores] = {}
+    for first, roles in sorted(parts.items(), key=lambda part: config.rollout_role not in part[1]):
+        own = config.rollout_role in roles
+        with closing(drawer if own else open_engine(models[first])) as engine:
+            scores = scoring.run(roles, engine)
+        found |= dict.fromkeys(roles, scores)
+    return {role: found[role] for role in models}
+
+
+def _demand(
+    rollouts: list[Rollout], teacher: ModelScores, student: ModelScores, clip: ClipEstimate
+) -> ClipDemand | None:
+    """Teacher-to-student ratios on the tokens that left the contract, None where no token did."""
+    members = np.array([member for rollout in rollouts for member in rollout.walk.members])
+    if members.all():
+        return None
+    return clip_demand((teacher.logprobs - student.logprobs)[~members], clip.effective)
+
+
+def _is_rollout(sampling: dict[str, object]) -> bool:
+    return (
+        sampling["temperature"] == 1.0 and sampling["top_p"] == 1.0 and not sampling.get("constrained", False)
+    )

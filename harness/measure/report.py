@@ -1,0 +1,174 @@
+"""What the job hands on, and `cliff.json`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
+from harness.measure.positions import Rollout
+from harness.runs import Run, RunDirectory, load
+from harness.runs.directory import CLIFF
+
+METRICS = "cliff."
+_OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """A model that scored the rollouts, and what that took.
+
+    Attributes:
+        roles: `teacher`, `base`, `student`; several where one checkpoint has several parts.
+        checkpoint: as the user named it.
+        weights_sha256: None where the weights can't be seen.
+        engine: its name.
+        engine_version: version of the library or server behind it.
+        dtype: of the weights, None where the engine doesn't say.
+        exact: whether class masses are exact, and not bounds.
+        largest_top_k: most tokens a position that bounds rest on, 0 where exact.
+        tokens_read: prompt and completion tokens that went through the model.
+        positions: structural positions scored.
+        scored_now: rollouts scored by this process; the others' scores were there.
+        load_seconds: until the model was ready; 0 where it was already.
+        score_seconds: after that.
+    """
+
+    roles: tuple[str, ...]
+    checkpoint: str
+    weights_sha256: str | None
+    engine: str
+    engine_version: str
+    dtype: str | None
+    exact: bool
+    largest_top_k: int
+    tokens_read: int
+    positions: int
+    scored_now: int
+    load_seconds: float
+    score_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class StripToken:
+    """One token of the example.
+
+    Attributes:
+        text: its bytes as text, broken characters replaced.
+        role: of its position.
+        member: whether it keeps the contract.
+        p: teacher's class mass there (the middle of its bounds).
+        b: base's.
+        lambda_star: λ* of this position alone; None where it has no finite value.
+    """
+
+    text: str
+    role: str
+    member: bool
+    p: float
+    b: float
+    lambda_star: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CliffReport:
+    """A verdict with all it rests on.
+
+    Attributes:
+        path: the run directory that holds `cliff.json`.
+        rollouts: the run directory of the rollouts, often the same.
+        rollouts_from: the model that drew them.
+        drawn: number of rollouts.
+        strict: share of them that keep the contract.
+        clip_source: where c comes from, in words.
+        result: the verdict.
+        models: what was scored and at what cost.
+        strip: one example, token by token.
+    """
+
+    path: Path
+    rollouts: Path
+    rollouts_from: str
+    drawn: int
+    strict: float
+    clip_source: str
+    result: CliffResult
+    models: tuple[ModelCost, ...]
+    strip: tuple[StripToken, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `cliff.json`: that of `CliffResult`, and what it was made from.
+
+        What differs from one process to the next (times) is left out: a job that was killed and went on
+        writes the same file as one that wasn't.
+        """
+        return self.result.to_dict() | {
+            "clip_source": self.clip_source,
+            "rollouts": {
+                "run": os.path.relpath(self.rollouts, self.path),
+                "from": self.rollouts_from,
+                "drawn": self.drawn,
+                "strict": self.strict,
+            },
+            "models": [
+                {name: value for name, value in asdict(model).items() if name not in _OF_THIS_PROCESS}
+                for model in self.models
+            ],
+            "strip": [asdict(token) for token in self.strip],
+        }
+
+    def costs(self) -> list[dict[str, Any]]:
+        """What this process spent on each model."""
+        kept = ("roles", *_OF_THIS_PROCESS)
+        return [{name: getattr(model, name) for name in kept} for model in self.models]
+
+    def write(self, run: Run) -> Run:
+        """Put `cliff.json` and the `cliff.…` metrics into the run at `path`; returns it with them."""
+        with RunDirectory(self.path) as directory:
+            # Read under the lock, and without what an earlier estimate (of another λ or c) left.
+            known = load(self.path).metrics
+            metrics = {name: one for name, one in known.items() if not name.startswith(METRICS)}
+            metrics |= self.result.metrics()
+            draft = self.path / f"{CLIFF}.new"
+            draft.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            draft.replace(self.path / CLIFF)
+            directory.write_metrics(metrics)
+        return replace(run, metrics=metrics)
+
+
+def token_strip(
+    rollouts: Sequence[Rollout], records: PositionRecords, c: float, contents: Sequence[bytes | None]
+) -> tuple[StripToken, ...]:
+    """One example token by token: the first rollout that keeps the contract, else the one that gets furthest.
+
+    Args:
+        rollouts: all of them, in the order of the records.
+        records: their positions.
+        c: clip strength, > 1.
+        contents: bytes of each token id.
+    """
+    valid = [number for number, rollout in enumerate(rollouts) if rollout.valid]
+    lengths = [len(rollout.token_ids) for rollout in rollouts]
+    chosen = valid[0] if valid else int(np.argmax(lengths))
+    first = sum(lengths[:chosen])
+    part = slice(first, first + lengths[chosen])
+    teacher, base = records.teacher.middle(), records.base.middle()
+    stars = thresholds_from_log_tails(teacher.log_tail[part], base.log_tail[part], np.log(c)).value
+    example = rollouts[chosen]
+    return tuple(
+        StripToken(
+            text=(contents[token_id] or b"").decode("utf-8", "replace"),
+            role=example.walk.roles[t],
+            member=example.walk.members[t],
+            p=float(np.exp(teacher.log_mass[first + t])),
+            b=float(np.exp(base.log_mass[first + t])),
+            lambda_star=float(stars[t]) if np.isfinite(stars[t]) else None,
+        )
+        for t, token_id in enumerate(example.token_ids)
+    )

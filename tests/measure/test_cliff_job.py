@@ -1,0 +1,287 @@
+"""`harness cliff` from checkpoints to `cliff.json`, against the planted masses."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+pytest.importorskip("transformers")
+
+from harness.cli import main
+from harness.cli.cliff import cliff
+from harness.cliff import CliffResult, lambda_star
+from harness.errors import DataError, EngineUnavailableError, HarnessError
+from harness.evaluate import EvalConfig, evaluate
+from harness.measure import CliffConfig, cliff_of_run
+from harness.runs import load
+from tests.checkpoints.planted_bigram import (
+    BASE,
+    END,
+    GARBAGE,
+    START,
+    TEACHER,
+    token_ids,
+    write_planted,
+    write_tasks,
+)
+from tests.checkpoints.tiny_qwen3 import write_tiny_qwen3
+
+pytestmark = pytest.mark.model
+
+C = 5.0
+TASKS = 48
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("planted")
+    write_planted(folder / "teacher", TEACHER)
+    write_planted(folder / "base", BASE)
+    write_tasks(folder / "tasks.jsonl", TASKS)
+    return folder
+
+
+def arguments(folder: Path, out: Path, *more: str) -> list[str]:
+    return [
+        *("--teacher", str(folder / "teacher"), "--base", str(folder / "base"), "--engine", "hf"),
+        *("--data", str(folder / "tasks.jsonl"), "--device", "cpu", "--max-tokens", "16"),
+        *("--out", str(out), *more),
+    ]
+
+
+def run_cliff(given: list[str]) -> None:
+    cliff.main(given, prog_name="harness cliff", standalone_mode=False)
+
+
+@pytest.fixture(scope="module")
+def measured(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, out, *more))
+    return out
+
+
+def planted_means(out: Path, folder: Path) -> dict[str, tuple[float, float, int]]:
+    """Mean planted tail of teacher and base and number of positions of each role, from the stored samples."""
+    text = {index: token for token, index in token_ids(folder / "base").items()}
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for sample in load(out).iter_samples():
+        before = START
+        for token_id in sample.token_ids:
+            role, p = TEACHER.at(before)
+            found[role].append((1 - p, 1 - BASE.at(before)[1]))
+            token = text[token_id]
+            repeated = token in (" 1", " 2") and f"[{token.strip()}" in sample.text.replace(" ", "")
+            if token in (GARBAGE, END) or repeated:
+                break
+            before = token
+    return {
+        role: (sum(t for t, _ in rows) / len(rows), sum(b for _, b in rows) / len(rows), len(rows))
+        for role, rows in found.items()
+    }
+
+
+def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) -> None:
+    document = json.loads((measured / "cliff.json").read_bytes())
+    expected = planted_means(measured, planted)
+    assert set(expected) >= {"open", "key", "list_open", "unused_id", "separator", "list_close", "end"}
+    for role in document["estimate"]["role"]["roles"]:
+        if role["n_positions"] == 0:
+            assert role["role"] not in expected
+            continue
+        tail, base_tail, count = expected[role["role"]]
+        assert role["n_positions"] == count
+        assert role["p"]["estimate"] == pytest.approx(1 - tail, abs=1e-6)
+        assert role["b"]["estimate"] == pytest.approx(1 - base_tail, abs=1e-6)
+        if role["lambda_star"]["value"] is not None:
+            star = lambda_star(1 - tail, 1 - base_tail, C)
+            assert role["lambda_star"]["value"] == pytest.approx(star, rel=1e-4)
+    result = CliffResult.from_dict(document)
+    assert result.binding is not None
+    smallest = min(
+        (lambda_star(1 - tail, 1 - base_tail, C), role) for role, (tail, base_tail, _) in expected.items()
+    )
+    assert result.binding.role == smallest[1]
+    assert result.verdict == "left" or not all(one.met for one in result.preconditions)
+
+
+def test_what_the_file_holds(measured: Path) -> None:
+    document = json.loads((measured / "cliff.json").read_bytes())
+    # The student is the base's checkpoint here, which is scored once.
+    assert [model["roles"] for model in document["models"]] == [["teacher"], ["base", "student"]]
+    assert all(model["exact"] for model in document["models"])
+    assert document["rollouts"]["drawn"] == 2 * TASKS
+    assert document["observed"] in ("left", "right", "on_cliff")
+    assert document["clip_demand"]["n"] > 0
+    metrics = load(measured).metrics
+    assert metrics["cliff.lambda_star"].estimate == document["lambda_star"]["value"]
+    assert "parse_validity.strict" in metrics
+    assert [token["role"] for token in document["strip"]][:2] == ["open", "key"]
+    assert all(math.isfinite(token["p"]) for token in document["strip"])
+
+
+def test_again_gives_the_same_and_draws_nothing(
+    measured: Path, planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = json.loads((measured / "cliff.json").read_bytes())
+    samples = (measured / "samples.jsonl").read_bytes()
+    more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more, "--json"))
+    after = json.loads(capsys.readouterr().out)
+    assert (measured / "samples.jsonl").read_bytes() == samples
+    assert after["estimate"] == before["estimate"]
+    assert after["verdict"] == before["verdict"]
+
+
+def test_tables_name_the_binding_role_and_both_sides(
+    measured: Path, planted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--student", str(planted / "base"), "--lambda", "9", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more))
+    out = capsys.readouterr().out
+    document = json.loads((measured / "cliff.json").read_bytes())
+    assert f"▸ {document['binding']['role']}" in out
+    assert f"predicted: {document['verdict']}" in out
+    assert f"observed: {document['observed']}" in out
+    for word in ("Preconditions", "Calibrations", "sequence", "λ* at ½"):
+        assert word in out
+
+
+def test_inside_an_evaluation(planted: Path, tmp_path: Path) -> None:
+    evaluation = EvalConfig.model_validate(
+        {
+            "engine": {"engine": "hf", "ckpt": str(planted / "base"), "device": "cpu"},
+            "data": str(planted / "tasks.jsonl"),
+            "limit": 12,
+            "max_tokens": 16,
+            "out": tmp_path / "run",
+        }
+    )
+    run = evaluate(evaluation)
+    config = CliffConfig(
+        evaluation=evaluation,
+        teacher=str(planted / "teacher"),
+        base=str(planted / "base"),
+        student=str(planted / "base"),
+        lam=1.1,
+        clip=C,
+        resamples=200,
+    )
+    report = cliff_of_run(config, run)
+    assert (tmp_path / "run" / "cliff.json").is_file()
+    assert report.rollouts == tmp_path / "run" / "rollouts"
+    assert load(report.rollouts).manifest.sampling["temperature"] == 1.0
+    assert "cliff.lambda_star" in load(run.path).metrics
+    assert load(run.path).manifest.sampling["temperature"] == 0.0
+
+
+def test_other_tokenizers_are_refused_before_anything_runs(planted: Path, tmp_path: Path) -> None:
+    other = write_tiny_qwen3(tmp_path / "other")
+    content = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary["a"], vocabulary["b"] = vocabulary["b"], vocabulary["a"]
+    (other / "tokenizer.json").write_text(json.dumps(content))
+    given = arguments(planted, tmp_path / "run", "--lambda", "1.1", "--clip", "5")
+    given[1] = str(other)
+    with pytest.raises(EngineUnavailableError, match=r"other and .*base have different vocabularies"):
+        run_cliff(given)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "message"),
+    [
+        (("--lambda", "0", "--clip", "5"), HarnessError, "λ must be finite and above 0"),
+        (("--lambda", "nan", "--clip", "5"), HarnessError, "λ must be finite"),
+        (("--lambda", "1.1", "--clip", "1"), DataError, "above 1"),
+        (("--lambda", "1.1"), HarnessError, "exactly one of --clip"),
+        (("--lambda", "1.1", "--clip", "5", "--ratios", "x.jsonl"), HarnessError, "exactly one of --clip"),
+        (("--clip", "5"), HarnessError, "--lambda"),
+        (("--lambda", "1.1", "--clip", "5", "--grid", "0"), click.ClickException, "not in the range x>0"),
+    ],
+)
+def test_bad_options(
+    planted: Path, tmp_path: Path, more: tuple[str, ...], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        run_cliff(arguments(planted, tmp_path / "run", *more))
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ratios_that_never_exceed_one_are_refused_before_anything_runs(planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "ratios.jsonl").write_text('{"ratio": 1.0}\n' * 50)
+    given = arguments(
+        planted, tmp_path / "run", "--lambda", "1.1", "--ratios", str(tmp_path / "ratios.jsonl")
+    )
+    with pytest.raises(HarnessError, match="exceeds 1, so nothing is known of c"):
+        run_cliff(given)
+    assert not (tmp_path / "run").exists()
+
+
+def test_lambda_and_clip_come_from_an_opd_run(measured: Path, planted: Path, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": 1.04, "clip": 3.0}))
+    more = ("--student", str(planted / "base"), "--clip-from", str(tmp_path), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more))
+    document = json.loads((measured / "cliff.json").read_bytes())
+    assert (document["lam"], document["clip"]["value"]) == (1.04, 3.0)
+    assert document["clip"]["source"] == "config"
+
+
+def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -> None:
+    """A base that never opens the object: the report says which roles nothing is known of."""
+    never = write_planted(tmp_path / "never", TEACHER.__class__(*[1e-9] * 11))
+    given = arguments(planted, tmp_path / "run", "--lambda", "1.1", "--clip", "5", "--limit", "9")
+    given[3] = str(never)
+    run_cliff(given)
+    result = CliffResult.from_dict(json.loads((tmp_path / "run" / "cliff.json").read_bytes()))
+    status = {role.role: role.lambda_star.status for role in result.estimate.role.roles}
+    assert status["separator"] == "not_reached"
+    assert status["open"] != "not_reached"
+    assert "No rollout reaches `key`, `colon`," in result.explanation
+    assert result.explanation.count("o rollout reaches") == 1
+
+
+def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Path) -> None:
+    from harness.contract import Contract
+    from harness.contract.tokens import TokenClasses
+    from harness.engines import EngineConfig, open_engine
+    from harness.measure.positions import read_rollouts
+    from harness.runs import Run
+
+    class Emptied(Run):
+        def iter_samples(self) -> Any:
+            for line in (measured / "samples.jsonl").read_text().splitlines():
+                row = json.loads(line) | {"token_ids": [], "text": ""}
+                yield type(next(iter(load(measured).iter_samples()))).from_line(json.dumps(row))
+
+    run = load(measured)
+    emptied = Emptied(run.path, run.manifest, run.metrics)
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted / "base")))
+    with pytest.raises(DataError, match="every completion is empty"):
+        read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
+
+
+def test_harness_eval_writes_the_same_file(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["eval", "--ckpt", str(planted / "base"), "--engine", "hf", "--device", "cpu", "--limit", "9"]
+    given += ["--data", str(planted / "tasks.jsonl"), "--max-tokens", "16", "--temperature", "1"]
+    given += ["--teacher", str(planted / "teacher"), "--base", str(planted / "base"), "--lambda", "1.1"]
+    assert main([*given, "--out", str(tmp_path / "none")]) == 2
+    assert "exactly one of --clip" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+    assert main([*given, "--clip", "5", "--out", str(tmp_path / "run"), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert "cliff.lambda_star" in told["metrics"]
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    assert told["cliff"] == document
+    # Drawn at T = 1 already, so its own samples are the rollouts.
+    assert document["rollouts"]["run"] == "."
+    assert document["rollouts"]["from"] == "student"
