@@ -14,8 +14,7 @@ from typing import Any
 from harness.errors import DataError, IncompleteError
 from harness.judge.answer import Preference, UnscoredReason
 from harness.judge.rubric import Rubric
-
-JUDGE_LOG = "judge.jsonl"
+from harness.runs.directory import JUDGE_LOG
 
 
 @dataclass(frozen=True, slots=True)

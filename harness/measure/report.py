@@ -13,10 +13,10 @@ import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
 from harness.measure.positions import Rollout
+from harness.metrics.table import CLIFF_PREFIX
 from harness.runs import Run, RunDirectory, load
 from harness.runs.directory import CLIFF
 
-METRICS = "cliff."
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
 
@@ -133,7 +133,7 @@ class CliffReport:
         with RunDirectory(self.path) as directory:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
             known = load(self.path).metrics
-            metrics = {name: one for name, one in known.items() if not name.startswith(METRICS)}
+            metrics = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
             metrics |= self.result.metrics()
             draft = self.path / f"{CLIFF}.new"
             draft.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -16,7 +16,6 @@ from harness.cliff import CliffResult
 from harness.contract import FAILURE_CODES, TIERS
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_of
-from harness.judge.records import JUDGE_LOG
 from harness.metrics.columns import Columns, IntArray
 from harness.metrics.table import (
     FAILURES,
@@ -29,7 +28,7 @@ from harness.metrics.table import (
 from harness.report.text import one_line
 from harness.runs import Run, Sample, open_run
 from harness.runs.columns import read_columns, read_labels
-from harness.runs.directory import CLIFF, GATE, MANIFEST, METRICS, SAMPLES, TASKS
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
 from harness.runs.gate_record import GateRecord
 
 Place = tuple[str, int]

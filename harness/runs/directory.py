@@ -25,6 +25,7 @@ METRICS = "metrics.json"
 TASKS = "tasks.jsonl"
 CLIFF = "cliff.json"
 GATE = "gate.json"
+JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
 _OWN_FILES = frozenset(
     [LOCK] + [name + end for name in (MANIFEST, SAMPLES, METRICS, TASKS) for end in ("", ".new")]
