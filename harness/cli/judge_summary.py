@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.summary import estimate_table
+from harness.cli.summary import estimate_cells, estimate_table
 from harness.judge import Forecast, JudgeResult, findings, pairwise_others
 from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs import Run
@@ -88,22 +88,9 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
 def _table(title: str, rows: dict[str, Estimate]) -> Table:
     table = estimate_table(title)
     for name, estimate in rows.items():
-        table.add_row(Text(name), *_cells(name, estimate))
+        percent = any(word in name for word in _PERCENT)
+        table.add_row(Text(name), *estimate_cells(estimate, percent=percent, no_interval=""))
     return table
-
-
-def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    percent = any(word in name for word in _PERCENT)
-
-    def show(value: float) -> str:
-        return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
-
-    if estimate.estimate is None:
-        return "–", "", str(estimate.n)
-    interval = ""
-    if estimate.low is not None and estimate.high is not None:
-        interval = f"{show(estimate.low)} … {show(estimate.high)}"
-    return show(estimate.estimate), interval, str(estimate.n)
 
 
 def _spent(result: JudgeResult) -> str:

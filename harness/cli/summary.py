@@ -86,16 +86,18 @@ def _metric_table(run: Run, title: str) -> Table:
     for one in chain.from_iterable(of_stem.values()):
         estimate = run.metrics.get(one.name)
         if estimate is not None:
-            table.add_row(one.name, *_cells(estimate, percent=one.is_rate))
+            table.add_row(one.name, *estimate_cells(estimate, percent=one.is_rate))
     return table
 
 
-def _cells(estimate: Estimate, *, percent: bool) -> tuple[str, str, str]:
+def estimate_cells(estimate: Estimate, *, percent: bool, no_interval: str = "–") -> tuple[str, str, str]:
+    """Estimate, interval and n as they stand in such a table."""
+
     def show(value: float) -> str:
         return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
 
     if estimate.estimate is None:
-        return "–", "–", str(estimate.n)
+        return "–", no_interval, str(estimate.n)
     if estimate.low is None or estimate.high is None:
         return show(estimate.estimate), "", str(estimate.n)
     return show(estimate.estimate), f"{show(estimate.low)} … {show(estimate.high)}", str(estimate.n)

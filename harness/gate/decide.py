@@ -19,7 +19,7 @@ from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule,
 from harness.gate.policy import Policy, check_rules
 from harness.gate.settle import BarRule, Levels, settle
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metric
+from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run
 from harness.runs.columns import incomplete, read_columns, read_task_rows
 from harness.runs.comparability import Pairing, pair_runs
@@ -158,7 +158,7 @@ class _Session:
         return isinstance(rule, BaselineRule) or not self._counts_are_stored(rule)
 
     def _counts_are_stored(self, rule: NumberRule) -> bool:
-        manifest, metric = self.run.manifest, sample_metric(rule.metric)
+        manifest, metric = self.run.manifest, sample_metrics().get(rule.metric)
         return (
             metric is not None
             and metric.is_rate
@@ -240,13 +240,13 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
         DataError: a file of the run can't be read, or its files don't belong together.
         IncompleteError: samples are missing, unless that is allowed.
     """
-    metrics = [metric for metric in map(sample_metric, names) if metric is not None]
+    metrics = {name: metric for name, metric in sample_metrics().items() if name in names}
     if not metrics:
         return {}
-    columns = read_columns(run, [metric.name for metric in metrics])
+    columns = read_columns(run, metrics)
     if columns.missing.any() and not allow_missing:
         raise incomplete(run, columns.n)
-    return {metric.name: columns.by_task(metric) for metric in metrics}
+    return {name: columns.by_task(metric) for name, metric in metrics.items()}
 
 
 def _require_complete(run: Run, allowed: bool) -> None:

@@ -188,21 +188,15 @@ def _differences(
     it can be.
     """
     if low is not None and high is not None:
-        mean = _means(candidate.filled(low)) - _means(baseline.filled(high))
+        mean = candidate.filled(low).means - baseline.filled(high).means
         hidden = (candidate.missing > 0) | (baseline.missing > 0)
         hidden &= ((candidate.count == 0) | (baseline.count == 0)) & ~np.isnan(mean)
         if not candidate.counts_always:
             mean = np.where(hidden, low - high, mean)
     else:
-        mean = _means(candidate) - _means(baseline)
+        mean = candidate.means - baseline.means
     known: FloatArray = mean[~np.isnan(mean)]
     return known
-
-
-def _means(table: TaskTable) -> FloatArray:
-    means: FloatArray = np.full(len(table.total), np.nan)
-    np.divide(table.total, table.count, out=means, where=table.count > 0)
-    return means
 
 
 def _paired_rates(counts: PairedCounts, shift: float, sense: Sense, alpha: float) -> Decision:

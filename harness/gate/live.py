@@ -14,7 +14,7 @@ from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.decide import conclude, describe, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.policy import Policy, check_rules
-from harness.gate.sequential_rule import SampleValues, SequentialRule
+from harness.gate.sequential_rule import SequentialRule
 from harness.gate.settle import Levels, settle, verdict_at
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
@@ -88,8 +88,6 @@ class LiveGate:
         self._policy, self._seed, self._baseline, self._options = policy, seed, baseline, options
         self._bars = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
         self._check_rules()
-        of_samples = sample_metrics()
-        self._metrics = {name: of_samples[name] for name in sorted({rule.metric for rule in self._bars})}
         self._rules: list[SequentialRule] = []
         self._verdicts: list[Verdict] = ["inconclusive"] * len(self._bars)
         self._order: list[str] = []
@@ -106,7 +104,7 @@ class LiveGate:
         rankable = [task.task_id for task in tasks if can_rank(task.relevance)]
         common = None if self._pairing is None else self._pairing.tasks
         for rule in self._bars:
-            metric = self._metrics[rule.metric]
+            metric = sample_metrics()[rule.metric]
             about: Iterable[str] = rankable if metric.rankable_only else everything
             baseline = theirs.get(rule.metric) if isinstance(rule, BaselineRule) else None
             if baseline is not None and common is not None:
@@ -130,7 +128,7 @@ class LiveGate:
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        values = tuple(metric.value(sample) for metric in self._metrics.values())
+        values = tuple(rule.metric.value(sample) for rule in self._rules)
         self._waiting.setdefault(sample.task_id, []).append(values)
         while self._used < len(self._order) and not self._is_settled():
             task_id = self._order[self._used]
@@ -177,14 +175,11 @@ class LiveGate:
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
         tables = task_tables(self._baseline, metrics)
-        return {name: table.means() for name, table in tables.items()}
+        return {name: table.mean_of() for name, table in tables.items()}
 
     def _observe(self, task_id: str, samples: Sequence[tuple[float | None, ...]]) -> None:
         self._used += 1
-        places = {name: place for place, name in enumerate(self._metrics)}
-        for rule in self._rules:
-            column = places[rule.rule.metric]
-            values: SampleValues = [sample[column] for sample in samples]
+        for rule, values in zip(self._rules, zip(*samples, strict=True), strict=True):
             rule.observe(task_id, values)
         self._settle()
 

@@ -12,15 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from harness.gate.cliff_rules import WORD_METRICS, check_words
-from harness.gate.expression import (
-    BaselineRule,
-    NumberRule,
-    PolicyError,
-    Rule,
-    WordRule,
-    nearest,
-    parse_rule,
-)
+from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, nearest, parse_rule
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs.gate_record import Verdict
 

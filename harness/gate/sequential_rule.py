@@ -47,6 +47,7 @@ class SequentialRule:
         whole_list: bool,
     ) -> None:
         self.rule = rule
+        self.metric = metric
         self.p_pass = 1.0
         self.p_fail = 1.0
         self._alpha = alpha

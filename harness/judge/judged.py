@@ -10,14 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.errors import DataError, RunMismatchError
-from harness.judge.records import (
-    HumanLabel,
-    Judgement,
-    PairJudgement,
-    RubricUse,
-    read_records,
-    read_rubric,
-)
+from harness.judge.records import HumanLabel, Judgement, PairJudgement, RubricUse, read_records, read_rubric
 from harness.judge.rubric import Rubric
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import RUBRIC_PREFIX

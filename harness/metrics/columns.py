@@ -41,11 +41,11 @@ class Columns:
     def __post_init__(self) -> None:
         """Refuse columns that can't stand side by side."""
         samples, tasks = len(self.task), len(self.task_ids)
-        lengths = {samples, tasks}
-        if any(len(column) != tasks for column in (self.can_rank, self.missing)):
-            raise ValueError(f"columns of tasks differ in length; there are {tasks} tasks")
-        if len(self.index) != samples or any(len(column) not in lengths for column in self.values.values()):
-            raise ValueError(f"columns of samples differ in length; task has {samples} entries")
+        values = {len(column) for column in self.values.values()}
+        if (len(self.index), len(self.can_rank), len(self.missing)) != (samples, tasks, tasks) or not (
+            values <= {samples, tasks}
+        ):
+            raise ValueError(f"columns differ in length; there are {samples} samples of {tasks} tasks")
         if samples and not (self.task.min() >= 0 and self.task.max() < tasks):
             raise ValueError(f"task must lie in 0 … {tasks - 1}")
 
@@ -98,10 +98,17 @@ class TaskTable:
         count = int(self.count.sum())
         return float(self.total.sum()) / count if count else None
 
-    def means(self) -> dict[str, float]:
-        """Mean of each task over its samples that count, where any does."""
-        rows = zip(self.task_ids, self.total.tolist(), self.count.tolist(), strict=True)
-        return {task_id: total / count for task_id, total, count in rows if count}
+    @property
+    def means(self) -> FloatArray:
+        """[T] mean of each task over its samples that count, NaN where none does."""
+        means: FloatArray = np.full(len(self.total), np.nan)
+        np.divide(self.total, self.count, out=means, where=self.count > 0)
+        return means
+
+    def mean_of(self) -> dict[str, float]:
+        """The mean of each task of which a sample counts."""
+        rows = zip(self.task_ids, self.means.tolist(), self.count.tolist(), strict=True)
+        return {task_id: mean for task_id, mean, count in rows if count}
 
     def filled(self, value: float) -> TaskTable:
         """With every missing sample there, at this value."""

@@ -7,7 +7,7 @@ a gate's rules may be about it, a live gate follows it, and summaries and report
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Protocol
 
 from harness.contract import FAILURE_CODES, TIERS, ParseResult, Tier
@@ -64,7 +64,10 @@ class StoredSample(Protocol):
         """Values of `SCORES`, None where undefined."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+OfSample = Callable[[StoredSample], float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Metric:
     """How a metric is averaged and shown; its values always lie in [0, 1].
 
@@ -83,14 +86,15 @@ class Metric:
     name: str
     group: str
     label: str
-    hint: str = ""
-    is_rate: bool
+    hint: str
+    _: KW_ONLY
+    is_rate: bool = False
     rankable_only: bool = False
     lower_is_better: bool = False
     brief: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SampleMetric(Metric):
     """A metric of samples.
 
@@ -99,11 +103,12 @@ class SampleMetric(Metric):
         always: whether every sample counts, whatever it says.
     """
 
-    value: Callable[[StoredSample], float | None]
+    value: OfSample
+    _: KW_ONLY
     always: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class TaskMetric(Metric):
     """A metric of the tasks that were asked, each counted once however many samples it has.
 
@@ -113,6 +118,7 @@ class TaskMetric(Metric):
     """
 
     value: Callable[[Labels], float | None]
+    _: KW_ONLY
     rare: bool = False
 
 
@@ -140,112 +146,87 @@ def contradiction(sample: StoredSample, rankable: bool) -> str | None:
     return None
 
 
-def _scored(sample: StoredSample, name: str) -> float | None:
-    value = sample.scores.get(name) if sample.parse.tier == "strict" else None
-    if value is not None and not 0.0 <= value <= 1.0 + 1e-9:
-        # NaN ends here too: it compares as false.
-        raise DataError(
-            f"sample {sample.key!r} of task {sample.task_id!r} has {name} = {value}, which is no score; "
-            "`harness rescore` computes it anew"
-        )
-    return None if value is None else min(value, 1.0)
-
-
 def _validity(worst: Tier, hint: str, *, brief: bool = False) -> SampleMetric:
     """Share of samples usable by whoever accepts this tier, and so the ones before it."""
     accepted = frozenset(TIERS[: TIERS.index(worst) + 1])
-    return SampleMetric(
-        name=f"parse_validity.{worst}",
-        group=FORMAT,
-        label=worst,
-        hint=hint,
-        is_rate=True,
-        brief=brief,
-        value=lambda sample: float(sample.parse.tier in accepted),
-    )
+
+    def value(sample: StoredSample) -> float:
+        return float(sample.parse.tier in accepted)
+
+    return SampleMetric(f"parse_validity.{worst}", FORMAT, worst, hint, value, is_rate=True, brief=brief)
 
 
 def _failure(code: str) -> SampleMetric:
     """Share of samples whose strict parse failed for this reason."""
-    return SampleMetric(
-        name=f"failure_rate.{code}",
-        group=FAILURES,
-        label=code,
-        is_rate=True,
-        lower_is_better=True,
-        value=lambda sample: float(sample.parse.code == code),
-    )
+
+    def value(sample: StoredSample) -> float:
+        return float(sample.parse.code == code)
+
+    return SampleMetric(f"failure_rate.{code}", FAILURES, code, "", value, is_rate=True, lower_is_better=True)
+
+
+def _scored(name: str, otherwise: float | None) -> OfSample:
+    """A score of a strictly parsed sample, `otherwise` of any other."""
+
+    def score(sample: StoredSample) -> float | None:
+        value = sample.scores.get(name) if sample.parse.tier == "strict" else None
+        if value is None:
+            return otherwise
+        if not 0.0 <= value <= 1.0 + 1e-9:
+            # NaN ends here too: it compares as false.
+            raise DataError(
+                f"sample {sample.key!r} of task {sample.task_id!r} has {name} = {value}, which is no score; "
+                "`harness rescore` computes it anew"
+            )
+        return min(value, 1.0)
+
+    return score
 
 
 def _parsed(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
-    """Mean of a score over strictly parsed samples."""
-    return SampleMetric(
-        name=f"{score}.parsed",
-        group=RANKING,
-        label=f"{label}, parsed",
-        hint=hint,
-        is_rate=False,
-        rankable_only=True,
-        brief=brief,
-        value=lambda sample: _scored(sample, score),
-        always=False,
-    )
+    """Mean over strictly parsed samples."""
+    name, label = f"{score}.parsed", f"{label}, parsed"
+    value = _scored(score, None)
+    return SampleMetric(name, RANKING, label, hint, value, rankable_only=True, brief=brief, always=False)
 
 
 def _all(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
-    """Mean of a score over all samples, every one that isn't strict counting 0."""
-    return SampleMetric(
-        name=f"{score}.all",
-        group=RANKING,
-        label=f"{label}, failures as 0",
-        hint=hint,
-        is_rate=False,
-        rankable_only=True,
-        brief=brief,
-        value=lambda sample: _scored(sample, score) or 0.0,
-    )
+    """Mean over all samples, every one that isn't strict counting 0."""
+    name, label = f"{score}.all", f"{label}, failures as 0"
+    return SampleMetric(name, RANKING, label, hint, _scored(score, 0.0), rankable_only=True, brief=brief)
 
 
 def _odd(name: str, label: str, value: Callable[[Labels], bool]) -> TaskMetric:
     """Share of tasks whose labels say nothing about ranking, so that the NDCG means leave them out."""
-    return TaskMetric(
-        name=f"task_rate.{name}",
-        group=RANKING,
-        label=label,
-        hint="left out",
-        is_rate=True,
-        value=lambda relevance: float(value(relevance)),
-        rare=True,
-    )
+    return TaskMetric(f"task_rate.{name}", RANKING, label, "left out", value, is_rate=True, rare=True)
 
 
 _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
     _validity("strict", "parse validity: the raw text is valid on its own", brief=True),
     _validity("lenient", "or one valid object can be cut out"),
     _validity("repaired", "or a repair library makes one"),
-    *(_failure(code) for code in FAILURE_CODES),
+    *map(_failure, FAILURE_CODES),
     SampleMetric(
-        name="truncation_rate",
-        group=FORMAT,
-        label="truncated",
-        hint="cut off at the token budget",
+        "truncation_rate",
+        FORMAT,
+        "truncated",
+        "cut off at the token budget",
+        lambda sample: float(sample.finish_reason == "length"),
         is_rate=True,
         lower_is_better=True,
         brief=True,
-        value=lambda sample: float(sample.finish_reason == "length"),
     ),
     _parsed("ndcg_at_1", "NDCG@1", "strictly parsed samples only", brief=True),
     _all("ndcg_at_1", "NDCG@1", "all samples", brief=True),
     _parsed("ndcg_at_k", "NDCG@K"),
     _all("ndcg_at_k", "NDCG@K"),
     TaskMetric(
-        name="ndcg_at_1.chance",
-        group=RANKING,
-        label="NDCG@1 by chance",
-        hint="random rankings of the same tasks",
-        is_rate=False,
+        "ndcg_at_1.chance",
+        RANKING,
+        "NDCG@1 by chance",
+        "random rankings of the same tasks",
+        lambda relevance: chance_ndcg(relevance, 1),
         rankable_only=True,
-        value=lambda relevance: chance_ndcg(relevance, 1),
     ),
     _odd("no_relevant", "tasks with no relevant candidate", lambda relevance: not has_relevant(relevance)),
     _odd("all_tied", "tasks with all labels tied", is_all_tied),
@@ -253,12 +234,6 @@ _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
 
 METRICS: dict[str, SampleMetric | TaskMetric] = {metric.name: metric for metric in _ENTRIES}
 """All of them, in the order of `metrics.json`."""
-
-
-def sample_metric(name: str) -> SampleMetric | None:
-    """The metric of samples of this name, None where there is none."""
-    metric = METRICS.get(name)
-    return metric if isinstance(metric, SampleMetric) else None
 
 
 def sample_metrics() -> dict[str, SampleMetric]:

@@ -172,7 +172,7 @@ class _Pairs:
 
 def _rubric_difference(candidate: RunFacts, baseline: RunFacts, metric: str, margin: float) -> Difference:
     require_same_rubric(candidate.run, baseline.run, metric)
-    new, old = (rubric_table(facts.run, metric).means() for facts in (candidate, baseline))
+    new, old = (rubric_table(facts.run, metric).mean_of() for facts in (candidate, baseline))
     shared = sorted(new.keys() & old.keys())
     return _mean_difference(
         metric,

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.contract import FAILURE_CODES
+from harness.metrics.table import CONTRACT
 from harness.report.reading import NO_CODE, RunFacts
 from harness.stats import Estimate, bootstrap_ratio
 
@@ -105,10 +106,11 @@ def outcome_counts(candidate: RunFacts, baseline: RunFacts) -> dict[Outcome, int
     found: dict[Outcome, int] = {"broken": 0, "fixed": 0, "both_fail": 0, "both_pass": 0}
     if candidate.dataset != baseline.dataset:
         return {}
+    fails = [facts.samples.columns.values[CONTRACT] < 1 for facts in (baseline, candidate)]
     for place, row in candidate.samples.row.items():
         other = baseline.samples.row.get(place)
         if other is not None:
-            found[_outcome(bool(baseline.samples.tier[other]), bool(candidate.samples.tier[row]))] += 1
+            found[_outcome(bool(fails[0][other]), bool(fails[1][row]))] += 1
     return found
 
 

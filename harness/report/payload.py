@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.contract import FAILURE_CODES, TIERS
-from harness.report.reading import RunFacts, code_number, tier_number
+from harness.report.reading import RunFacts, code_number
 from harness.report.rows import Answer, Shown
 
 LONGEST_PROMPT = 20_000
@@ -48,7 +48,7 @@ def _packed(answer: Answer | None, texts: dict[str, int]) -> list[Any] | None:
     if prompt is not None and len(prompt) > LONGEST_PROMPT:
         prompt = f"{prompt[:LONGEST_PROMPT]}… ({len(prompt) - LONGEST_PROMPT} more characters)"
     return [
-        tier_number(answer.tier),
+        TIERS.index(answer.tier),
         code_number(answer.code),
         pieces[0] if len(pieces) == 1 else list(pieces),
         -1 if fails_at is None else fails_at,

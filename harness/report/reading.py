@@ -13,18 +13,11 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.cliff import CliffResult
-from harness.contract import FAILURE_CODES, TIERS
+from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_of
 from harness.metrics.columns import Columns, IntArray
-from harness.metrics.table import (
-    FAILURES,
-    RUBRIC_PREFIX,
-    Labels,
-    SampleMetric,
-    can_rank,
-    sample_metrics,
-)
+from harness.metrics.table import FAILURES, RUBRIC_PREFIX, Labels, SampleMetric, can_rank, sample_metrics
 from harness.report.text import one_line
 from harness.runs import Run, Sample, open_run
 from harness.runs.columns import read_columns, read_labels
@@ -45,11 +38,6 @@ def compared() -> dict[str, SampleMetric]:
     return {name: metric for name, metric in sample_metrics().items() if metric.group != FAILURES}
 
 
-def tier_number(tier: str) -> int:
-    """Place of a parse tier, best first."""
-    return TIERS.index(tier)
-
-
 def code_number(code: str | None) -> int:
     """Place of a failure code, `NO_CODE` where there is none."""
     return NO_CODE if code is None else FAILURE_CODES.index(code)
@@ -62,7 +50,6 @@ class SampleFacts:
     Attributes:
         row: place → row.
         columns: values of the metrics of `compared`.
-        tier: [N] index into `TIERS`.
         code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
@@ -72,7 +59,6 @@ class SampleFacts:
 
     row: dict[Place, int]
     columns: Columns
-    tier: IntArray
     code: IntArray
     tokens: IntArray
     characters: IntArray
@@ -189,7 +175,6 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
         return _rank(sample.parse.ranking, wanted) if sample.parse.tier == "strict" else 0
 
     counted: dict[str, Callable[[Sample], int]] = {
-        "tier": lambda sample: tier_number(sample.parse.tier),
         "code": lambda sample: code_number(sample.parse.code),
         "tokens": lambda sample: UNKNOWN if sample.completion_tokens is None else sample.completion_tokens,
         "characters": lambda sample: len(sample.text),

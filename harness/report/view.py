@@ -24,13 +24,7 @@ from harness.report.distributions import (
     rank_counts,
 )
 from harness.report.examples import examples
-from harness.report.metrics import (
-    MetricLine,
-    compared_lines,
-    metric_groups,
-    rubric_lines,
-    rubric_names,
-)
+from harness.report.metrics import MetricLine, compared_lines, metric_groups, rubric_lines, rubric_names
 from harness.report.provenance import manifest_fields, reproduction
 from harness.report.reading import RunFacts
 from harness.report.rows import Shown

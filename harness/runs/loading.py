@@ -6,11 +6,12 @@ import json
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.contract import ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, IncompleteError
 from harness.metrics.table import RUBRIC_PREFIX
@@ -104,22 +105,13 @@ class Run:
 
         order = {task.task_id: position for position, task in enumerate(self.tasks())}
         samples = sorted(self.iter_samples(), key=lambda sample: (order[sample.task_id], sample.sample_index))
+        own = [
+            name for name in _names(Sample) if name not in ("prompt_sha256", "token_ids", "parse", "scores")
+        ]
         rows = [
-            {
-                "key": sample.key,
-                "task_id": sample.task_id,
-                "sample_index": sample.sample_index,
-                "text": sample.text,
-                "finish_reason": sample.finish_reason,
-                "prompt_tokens": sample.prompt_tokens,
-                "completion_tokens": sample.completion_tokens,
-                "tier": sample.parse.tier,
-                "code": sample.parse.code,
-                "path": sample.parse.path,
-                "message": sample.parse.message,
-                "ranking": sample.parse.ranking,
-                **sample.scores,
-            }
+            {name: getattr(sample, name) for name in own}
+            | {name: getattr(sample.parse, name) for name in _names(ParseResult)}
+            | sample.scores
             for sample in samples
         ]
         return pd.DataFrame(rows)
@@ -178,6 +170,10 @@ def is_being_written(path: Path) -> bool:
     finally:
         os.close(lock)
     return False
+
+
+def _names(record: type) -> list[str]:
+    return [field.name for field in fields(record)]
 
 
 def _is_finite(value: object) -> bool:

@@ -128,29 +128,24 @@ def test_every_stored_score_is_averaged_with_and_without_failures() -> None:
 
 ADDED = (
     SampleMetric(
-        name="stop_rate",
-        group=FORMAT,
-        label="stopped by itself",
+        "stop_rate",
+        FORMAT,
+        "stopped by itself",
+        "",
+        lambda sample: float(sample.finish_reason == "stop"),
         is_rate=True,
         brief=True,
-        value=lambda sample: float(sample.finish_reason == "stop"),
     ),
     SampleMetric(
-        name="depth.mean",
-        group="Depth",
-        label="depth of the ranking",
-        is_rate=False,
+        "depth.mean",
+        "Depth",
+        "depth of the ranking",
+        "of those that can be read",
+        lambda sample: None if sample.parse.ranking is None else len(sample.parse.ranking) / 4,
         brief=True,
-        value=lambda sample: None if sample.parse.ranking is None else len(sample.parse.ranking) / 4,
         always=False,
     ),
-    TaskMetric(
-        name="labels.largest",
-        group="Depth",
-        label="largest label",
-        is_rate=False,
-        value=lambda relevance: max(relevance) / 3,
-    ),
+    TaskMetric("labels.largest", "Depth", "largest label", "", lambda relevance: max(relevance) / 3),
 )
 
 

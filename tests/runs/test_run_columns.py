@@ -81,9 +81,9 @@ def test_only_what_is_asked_for_is_read(run: Run) -> None:
 def test_by_task(run: Run) -> None:
     found = read_columns(run, METRICS)
     tables = {name: found.by_task(metric) for name, metric in sample_metrics().items()}
-    assert tables["parse_validity.strict"].means() == {"a": 0.5, "b": 0.5, "tied": 0.5}
-    assert tables["ndcg_at_1.all"].means() == {"a": 0.5, "b": 0.0}
-    assert tables["ndcg_at_1.parsed"].means() == {"a": 1.0, "b": 0.0}
+    assert tables["parse_validity.strict"].mean_of() == {"a": 0.5, "b": 0.5, "tied": 0.5}
+    assert tables["ndcg_at_1.all"].mean_of() == {"a": 0.5, "b": 0.0}
+    assert tables["ndcg_at_1.parsed"].mean_of() == {"a": 1.0, "b": 0.0}
     for name, table in tables.items():
         assert table.estimate == pytest.approx(run.metrics[name].estimate, abs=1e-12), name
 
