@@ -15,11 +15,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from harness.cli.sweep_figure import draw_sweep
 from harness.cli.sweep_tables import print_analysis, print_lock, print_report
 from harness.errors import RunMismatchError
 from harness.sweep.analysis import SweepAnalysis, analyse
 from harness.sweep.folder import LOCK, SWEEP, SweepFolder
-from harness.sweep.plot import draw_sweep
 from harness.sweep.prereg.check import check
 from harness.sweep.prereg.lock_file import PreregLock, read_lock
 from harness.sweep.results import TABLE, read_results, write_table

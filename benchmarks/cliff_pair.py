@@ -24,7 +24,7 @@ from harness.data.fashion_mini import generate_tasks
 from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
-from harness.opd.models.files import unfinished_folder
+from harness.files import new_folder
 from harness.opd.optimisation import Optimisation
 from harness.opd.sft.examples import Example, answer_text, completion_example, ideal_ranking, sft_examples
 from harness.opd.sft.training import fit_checkpoint
@@ -66,11 +66,11 @@ def build_pair(
     tokenizer = ChatTokenizer(checkpoint.path)
     schedule = optimisation(teacher_steps, 2e-3, seed=31)
     tasks = generate_tasks("train", teacher_steps * schedule.batch_size, seed=31)
-    with unfinished_folder(out / "teacher") as folder:
+    with new_folder(out / "teacher") as folder:
         examples = sft_examples(tasks, tokenizer, DEFAULT)
         fit_checkpoint(checkpoint, examples, schedule, PLACEMENT, folder, on_progress)
     schedule = optimisation(base_steps, 5e-4, seed=32)
-    with unfinished_folder(out / "base") as folder:
+    with new_folder(out / "base") as folder:
         examples = overlong_examples(base_steps * schedule.batch_size, share, tokenizer, seed=32)
         fit_checkpoint(
             find_checkpoint(str(out / "teacher")), examples, schedule, PLACEMENT, folder, on_progress

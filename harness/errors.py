@@ -6,7 +6,13 @@ what to do about it; `harness.cli` prints it without a traceback unless `--debug
 
 from __future__ import annotations
 
+import difflib
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar
+
+_PACKAGE = Path(__file__).parent
 
 
 class HarnessError(Exception):
@@ -31,3 +37,35 @@ class IncompleteError(HarnessError):
     """Work stopped half-way (engine died, disk full, interrupted) and can be resumed. Exit code 3."""
 
     exit_code: ClassVar[int] = 3
+
+
+class InternalError(HarnessError):
+    """The harness itself failed: a bug, not something a user did. Exit code 5."""
+
+    exit_code: ClassVar[int] = 5
+
+    @classmethod
+    def of(cls, error: BaseException) -> InternalError:
+        """An exception that nobody foresaw, with the line of ours that it came through."""
+        said = " ".join(traceback.format_exception_only(error)[-1].split())
+        frames = reversed(traceback.extract_tb(error.__traceback__))
+        ours = next((frame for frame in frames if Path(frame.filename).is_relative_to(_PACKAGE)), None)
+        place = f" at {Path(ours.filename).relative_to(_PACKAGE.parent)}:{ours.lineno}" if ours else ""
+        return cls(f"internal: {said}{place}; run again with --debug for the traceback")
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM in the middle of a job; says how far it came and how to go on.
+
+    Still a `KeyboardInterrupt`: whoever runs a job from Python (pytest, a notebook) is stopped by it too.
+    Only `harness.cli` turns it into an exit code, that of `IncompleteError`.
+    """
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean a, b or c?`, or nothing where no name is like it."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        return ""
+    *first, last = close
+    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"

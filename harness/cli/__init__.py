@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import signal
+import os
 import sys
-import traceback
 from dataclasses import dataclass
-from types import FrameType
 
 import click
 
 from harness import __version__
+from harness.cli.ending import end, terminable
 from harness.cli.problems import in_flags
-from harness.errors import HarnessError, IncompleteError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ def cli(debug: bool) -> None:
     """Does a checkpoint keep its JSON contract, how well does it rank, and where is λ*?
 
     Exit codes: 0 done or gate passed, 1 gate failed, 2 usage, configuration or data error,
-    3 incomplete and resumable, 4 inconclusive.
+    3 incomplete and resumable, 4 inconclusive, 5 a bug in the harness itself.
     """
 
 
@@ -89,44 +87,27 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: without the program's name; None takes those of the process.
 
     Returns:
-        The exit code. Errors a user can meet are one line on standard error.
+        The exit code. Whatever ended the command is one line on standard error.
     """
+    if "_HARNESS_COMPLETE" in os.environ:
+        cli.main(prog_name="harness")  # answers the shell and exits
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     # Only the group knows --debug; taking it out here lets it stand anywhere on the line.
     rest = [argument for argument in given if argument != "--debug"]
-    signal.signal(signal.SIGTERM, _interrupt)
+    with terminable():
+        try:
+            return _run(rest)
+        except BaseException as error:
+            return end(error, debug, lambda message: in_flags(message, cli, rest))
+
+
+def _run(arguments: list[str]) -> int:
+    # Not `cli.main`: where a reader of the output left it ends the process with 1, as if a gate had failed.
     try:
-        result = cli.main(args=rest, prog_name="harness", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        with cli.make_context("harness", arguments) as context:
+            result = cli.invoke(context)
     except click.exceptions.Exit as ending:
-        return ending.exit_code
-    except click.ClickException as error:
-        # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
-        if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
-            print(error.format_message(), file=sys.stderr)
-        else:
-            _say(error.format_message(), debug)
-        return 2
-    except HarnessError as error:
-        _say(in_flags(str(error), cli, rest), debug)
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted before anything was finished; run the same command again", debug)
-        return IncompleteError.exit_code
-    except BrokenPipeError:
-        # The reader of our output left (`| head`); there is nobody to tell.
-        sys.stderr.close()
-        return 0
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    # A preempted job (SIGTERM) ends like Ctrl-C: samples kept, manifest written, exit code 3.
-    raise KeyboardInterrupt
-
-
-def _say(message: str, debug: bool) -> None:
-    if debug:
-        traceback.print_exc()
-    line = " ".join(message.split())
-    print(f"harness: error: {line}", file=sys.stderr)
+        result = ending.exit_code
+    sys.stdout.flush()
+    return result if isinstance(result, int) else 0

@@ -78,13 +78,14 @@ def sweep(
 
     from rich.console import Console
 
+    from harness import files
     from harness.cli.listening import error_console, listening, on_code_change
+    from harness.cli.sweep_figure import draw_sweep
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
-    from harness.sweep.folder import SweepFolder, write_atomically
+    from harness.sweep.folder import SweepFolder
     from harness.sweep.job import commands, run_sweep
     from harness.sweep.plan import read_plan
-    from harness.sweep.plot import draw_sweep
 
     if plan_file is None:
         plan = _plan_of(options)
@@ -111,7 +112,8 @@ def sweep(
             json.dumps({"done": done, "runs": total}) if as_machine else f"{done} of {total} runs done"
         )
         return
-    write_atomically(out / "sweep.svg", draw_sweep(analysis))
+    with files.resumable(out):
+        files.write_text(out / "sweep.svg", draw_sweep(analysis))
     if as_machine:
         click.echo(json.dumps({"sweep": str(out)} | analysis.to_dict(), indent=1, allow_nan=False))
     else:

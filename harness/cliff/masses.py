@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,7 @@ from harness.cliff.log_odds import log_mass as log_mass_of
 from harness.cliff.log_odds import log_tail_mass as log_tail_of
 
 IntArray = npt.NDArray[np.int64]
+Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice
 
 _ROUNDING = 1e-6
 FLOAT32_LOGPROB_ROUNDING = 2.0**-22
@@ -61,6 +64,18 @@ class ClassMass:
     def from_log_odds(cls, logit: npt.ArrayLike) -> ClassMass:
         """From log-odds."""
         return cls(log_mass=log_mass_of(logit), log_tail=log_tail_of(logit))
+
+    @classmethod
+    def concat(cls, parts: Sequence[ClassMass]) -> ClassMass:
+        """Masses one after the other; none of no parts."""
+        none = np.empty(0)
+        return cls(
+            log_mass=np.concatenate([none, *(one.log_mass for one in parts)]),
+            log_tail=np.concatenate([none, *(one.log_tail for one in parts)]),
+        )
+
+    def __getitem__(self, chosen: Chosen) -> ClassMass:
+        return ClassMass(self.log_mass[chosen], self.log_tail[chosen])
 
     def product(self, group: IntArray, groups: int, further: FloatArray | None = None) -> ClassMass:
         """Mass of all events of a group happening: the product of their masses.
@@ -131,6 +146,18 @@ class MassBounds:
             high = ClassMass(log_mass=np.log(np.minimum(mass + unseen, 1.0)), log_tail=np.log(tail))
         return cls(low=low, high=high)
 
+    @classmethod
+    def concat(cls, parts: Sequence[MassBounds]) -> MassBounds:
+        """Bounds one after the other; exact where all of them are."""
+        low = ClassMass.concat([one.low for one in parts])
+        if all(one.is_exact for one in parts):
+            return cls.exact(low)
+        return cls(low=low, high=ClassMass.concat([one.high for one in parts]))
+
+    def __getitem__(self, chosen: Chosen) -> MassBounds:
+        low = self.low[chosen]
+        return MassBounds.exact(low) if self.is_exact else MassBounds(low, self.high[chosen])
+
     @property
     def is_exact(self) -> bool:
         """Whether there is nothing between the bounds."""
@@ -196,6 +223,36 @@ class PositionRecords:
                 np.issubdtype(column.dtype, np.integer) and column.min() >= 0, "indices must be integers ≥ 0"
             )
         require(self.role.max() < len(self.roles), "a role index lies beyond the list of roles")
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Every field with a row a position, by name: arrays and masses; those that are None left out."""
+        found = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "roles"}
+        return {name: column for name, column in found.items() if column is not None}
+
+    @classmethod
+    def concat(cls, parts: Sequence[PositionRecords]) -> PositionRecords:
+        """Positions of several sets of rollouts; columns that some of them lack are left out.
+
+        Args:
+            parts: at least one, with the same roles.
+
+        Raises:
+            CliffDomainError: roles that differ.
+        """
+        require(all(one.roles == parts[0].roles for one in parts), "records of other roles can't be joined")
+        columns = [one.columns for one in parts]
+        joined: dict[str, Any] = {}
+        for name, first in columns[0].items():
+            if all(name in one for one in columns):
+                join = MassBounds.concat if isinstance(first, MassBounds) else np.concatenate
+                joined[name] = join([one[name] for one in columns])
+        return cls(roles=parts[0].roles, **joined)
+
+    def __getitem__(self, chosen: Chosen) -> PositionRecords:
+        return PositionRecords(
+            roles=self.roles, **{name: column[chosen] for name, column in self.columns.items()}
+        )
 
     @property
     def models(self) -> tuple[MassBounds, ...]:

@@ -6,7 +6,6 @@ Rows are streamed into an index on disk (`amazon_index`), then read back user by
 from __future__ import annotations
 
 import errno
-import os
 import sqlite3
 import sys
 import tempfile
@@ -31,6 +30,7 @@ from harness.data.locate import SPLIT_ORDER
 from harness.data.tasks import RankingTask
 from harness.data.writing import to_json_line
 from harness.errors import DataError
+from harness.files import move, replacing, write_text
 
 CARD_NAME = "README.md"
 
@@ -69,7 +69,9 @@ def prepare_amazon_fashion(
     settings = settings or AmazonSettings()
     there = [split for split in SPLIT_ORDER if (out / f"{split}.jsonl").exists()]
     if there and not overwrite:
-        raise DataError(f"{out}: holds {there[0]}.jsonl already; choose another folder or pass --overwrite")
+        raise DataError(
+            f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=True`"
+        )
     with _working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
         counts = _Counts()
         items = index.add_catalogue(_counted(read_titles(meta, progress), counts.metadata))
@@ -78,7 +80,7 @@ def prepare_amazon_fashion(
         report = counts.report(items, index.largest_item_set())
         if reasons := reasons_to_refuse(report, settings):
             raise UnfitDataError(f"{reviews}: can't support ranking: {'; '.join(reasons)}", report)
-        (folder / CARD_NAME).write_text(render_card(report, settings), encoding="utf-8", newline="\n")
+        write_text(folder / CARD_NAME, render_card(report, settings))
         _publish(folder, out)
     return report
 
@@ -169,17 +171,14 @@ def _write_splits(
 ) -> None:
     rows, rows_done = counts.reviews.read - counts.reviews.dropped.total(), 0
     with ExitStack() as stack:
-        files = {
-            split: stack.enter_context((folder / f"{split}.jsonl").open("w", encoding="utf-8", newline="\n"))
-            for split in SPLIT_ORDER
-        }
+        files = {split: stack.enter_context(replacing(folder / f"{split}.jsonl")) for split in SPLIT_ORDER}
         for user in index.users():
             usable = usable_reviews(user)
             counts.add_user(usable, _note_history(index, usable, settings))
             outcome = make_task(user, usable.reviews, settings, items, index.item)
             if isinstance(outcome, RankingTask):
                 split = split_of(user, settings)
-                files[split].write(to_json_line(outcome))
+                files[split].write(to_json_line(outcome).encode("utf-8"))
                 counts.add_task(outcome, usable, split)
             else:
                 counts.users_dropped[outcome] += 1
@@ -208,18 +207,20 @@ def _working_folder(out: Path) -> Iterator[Path]:
             yield Path(folder)
     except (OSError, sqlite3.OperationalError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)
-        todo = "free some space or choose another --out" if full else "choose another --out"
+        todo = "free some space or choose another `out=`" if full else "choose another `out=`"
         raise DataError(f"{out}: can't be written ({error}); {todo}") from error
 
 
 def _publish(folder: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
-    for name in (*(f"{split}.jsonl" for split in SPLIT_ORDER), CARD_NAME):
+    names = [*(f"{split}.jsonl" for split in SPLIT_ORDER), CARD_NAME]
+    # All of the old files go before the first new one comes: splits of two preparations may share users.
+    for name in names:
+        (out / name).unlink(missing_ok=True)
+    for name in names:
         # An empty split is no file: loading it would be an error.
         if (folder / name).stat().st_size:
-            os.replace(folder / name, out / name)
-        else:
-            (out / name).unlink(missing_ok=True)
+            move(folder / name, out / name)
 
 
 def peak_memory_mib() -> float | None:

@@ -25,6 +25,7 @@ from harness.data.fashion_mini import (
 from harness.data.tasks import RankingTask
 from harness.data.writing import write_tasks
 from harness.errors import DataError
+from harness.files import output, write_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +69,20 @@ def write_fashion_mini(
         Each file written and its number of tasks (0 for the card).
 
     Raises:
-        DataError: n without a split, an argument out of its range, or a folder that can't be written.
+        DataError: n without a split, or an argument out of its range.
+        HarnessError: the folder can't be written.
     """
     if n is not None and split is None:
-        raise DataError("a number of tasks needs a split: give --split with --n")
+        raise DataError("a number of tasks needs a split: give `split=` with `n=`")
     wanted: dict[Split, int] = {split: SHIPPED_ROWS[split] if n is None else n} if split else SHIPPED_ROWS
     tasks = {name: generate_tasks(name, rows, seed) for name, rows in wanted.items()}
-    try:
-        out.mkdir(parents=True, exist_ok=True)
+    with output(out, "choose another folder"):
         written = {
             out / f"{name}.jsonl": write_tasks(out / f"{name}.jsonl", made) for name, made in tasks.items()
         }
         if split is None:
-            card = out / "README.md"
-            card.write_text(render_card(tasks, seed), encoding="utf-8", newline="\n")
-            written[card] = 0
-    except OSError as error:
-        raise DataError(f"{out}: can't be written ({error.strerror}); choose another folder") from error
+            write_text(out / "README.md", render_card(tasks, seed))
+            written[out / "README.md"] = 0
     return written
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from harness.data.tasks import Item, RankingTask
+from harness.files import replacing
 
 
 def to_json_line(task: RankingTask) -> str:
@@ -36,14 +36,9 @@ def write_tasks(path: Path, tasks: Iterable[RankingTask]) -> int:
     Returns:
         The number of tasks written.
     """
-    unfinished = path.with_name(path.name + ".unfinished")
     count = 0
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="\n") as file:
-            for task in tasks:
-                file.write(to_json_line(task))
-                count += 1
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as file:
+        for task in tasks:
+            file.write(to_json_line(task).encode("utf-8"))
+            count += 1
     return count

@@ -1,7 +1,7 @@
 """Engines turn prompts into text; each lives in one module that alone imports its library."""
 
 from harness.engines.base import (
-    ClassLogMasses,
+    Capabilities,
     Engine,
     EngineInfo,
     Generation,
@@ -10,11 +10,12 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.choose import choose_engine, open_engine
+from harness.engines.choose import IN_MEMORY, choose_common_engine, choose_engine, open_engine
 from harness.engines.config import EngineConfig
 
 __all__ = [
-    "ClassLogMasses",
+    "IN_MEMORY",
+    "Capabilities",
     "Engine",
     "EngineConfig",
     "EngineInfo",
@@ -23,6 +24,7 @@ __all__ = [
     "SamplingParams",
     "ScoreRequest",
     "TokenScores",
+    "choose_common_engine",
     "choose_engine",
     "open_engine",
 ]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from harness.cliff import ClassMass
 
 FinishReason = Literal["stop", "length"]
 
@@ -94,20 +97,6 @@ class ScoreRequest:
     classes: tuple[npt.NDArray[np.int64], ...] = field(default=(), compare=False)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ClassLogMasses:
-    """Exact mass of a class of tokens and of all other tokens, as logs, at T positions; they add up to 1.
-
-    Attributes:
-        log_mass: [T] log of the class mass, −inf for none.
-        log_tail: [T] log of the mass of the complement, summed over the complement itself and not taken from
-            one minus the class mass, so that it keeps its digits where that is near 1.
-    """
-
-    log_mass: npt.NDArray[np.float64]
-    log_tail: npt.NDArray[np.float64]
-
-
 @dataclass(frozen=True, slots=True)
 class TokenScores:
     """Raw logprobs (T = 1, top_p = 1) at the T completion positions; entry t belongs to token t.
@@ -117,15 +106,15 @@ class TokenScores:
         logprobs: [T] logprob of the token that stands there.
         top_ids: [T, k] ids of the most likely tokens, most likely first.
         top_logprobs: [T, k] their logprobs.
-        class_masses: of the request's classes, where the engine sees the whole distribution; the top-k is
-            then left out (k = 0). None where no classes were asked for, or only the top-k is known.
+        class_masses: [T] of the request's classes, exact, where the engine sees the whole distribution; the
+            top-k is then left out (k = 0). None where no classes were asked for, or only the top-k is known.
     """
 
     key: str
     logprobs: npt.NDArray[np.float64]
     top_ids: npt.NDArray[np.int64]
     top_logprobs: npt.NDArray[np.float64]
-    class_masses: ClassLogMasses | None = None
+    class_masses: ClassMass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +144,35 @@ class EngineInfo:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do, as far as its callers have to know; nobody asks what it is called.
+
+    Attributes:
+        exact_masses: it sees the whole distribution, so class masses are exact and no top-k is looked at.
+        max_top_k: most tokens a position that it may be asked for; None where only the user can know.
+        score_room: tokens of context that scoring takes beside the sequence itself.
+        batch_size: requests it computes together, in batches formed from the whole plan; None where each is
+            served on its own.
+        begins_all: requests of one call are all under way at once, so whoever may end early hands over few.
+        own_process: the model loads in another process, so this one can work meanwhile.
+    """
+
+    exact_masses: bool = False
+    max_top_k: int | None = None
+    score_room: int = 0
+    batch_size: int | None = None
+    begins_all: bool = False
+    own_process: bool = False
+
+
 class Engine(Protocol):
     """Draws and scores completions. Cheap to make; the model loads at `start`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do; known before it is started, and without reading the checkpoint."""
+        ...
 
     def info(self) -> EngineInfo:
         """Describe the engine and its checkpoint without starting it."""
@@ -189,8 +205,16 @@ class Engine(Protocol):
         """
         ...
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
-        """Yield raw logprobs of given completions, in any order."""
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions, in any order.
+
+        Args:
+            requests: the whole plan, as in `generate`.
+            top_k: tokens a position.
+            done: keys that must not be yielded again.
+        """
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 
 from harness.engines.base import Engine
@@ -17,6 +18,9 @@ from harness.errors import EngineUnavailableError, HarnessError
 # this one with it, and the parent has no other use for it.
 VLLM_PROBE = "from vllm.platforms import current_platform; print('device', current_platform.device_type)"
 VLLM_PROBE_SECONDS = 120
+
+IN_MEMORY: EngineName = "hf"
+"""The engine whose draw also takes a model that this process holds already: `hf_generate`."""
 
 
 @cache
@@ -78,6 +82,18 @@ def choose_engine(config: EngineConfig) -> tuple[EngineName, str]:
     if config.ckpt is None:
         raise HarnessError("nothing to evaluate: give a checkpoint, a server address or a replay file")
     return _choose_local(config)
+
+
+def choose_common_engine(configs: Sequence[EngineConfig]) -> tuple[EngineName, str]:
+    """The one engine for checkpoints whose masses are compared, and why in one line.
+
+    Raises:
+        EngineUnavailableError: as `choose_engine`.
+        HarnessError: as `choose_engine`.
+    """
+    chosen = [choose_engine(config) for config in configs]
+    # An adapter is only taken by hf.
+    return next((one for one in chosen if one[0] == "hf"), chosen[0])
 
 
 def open_engine(config: EngineConfig) -> Engine:

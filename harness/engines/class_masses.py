@@ -5,13 +5,13 @@ Where the tokens seen leave a tail too uncertain, the sequence is scored again w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff import ClassMass, MassBounds
+from harness.cliff import MassBounds
 from harness.engines.base import Engine, ScoreRequest, TokenScores
 
 DEFAULT_TOP_K = 20
@@ -44,41 +44,49 @@ def score_classes(
     requests: Sequence[ScoreRequest],
     top_k: int = DEFAULT_TOP_K,
     max_top_k: int | None = None,
-    chunk: int | None = CHUNK,
+    done: Collection[str] = frozenset(),
+    chunk: int = CHUNK,
 ) -> Iterator[ClassScores]:
     """Yield the class masses of `requests`, in any order.
 
     Args:
         engine: a started engine.
-        requests: each with its classes.
+        requests: the whole plan, each with its classes.
         top_k: tokens a position that an engine without exact masses is asked for first, ≥ 1.
         max_top_k: most it may be asked for; None stays at `top_k`.
+        done: keys that must not be yielded again.
         chunk: how many requests are brought to their last k before others begin: were it all of them, a
-            process that dies late would leave little. None is all, for engines with exact masses, whose
-            batches it must not cut.
+            process that dies late would leave little. An engine that forms batches gets all of them.
 
     Raises:
         IncompleteError: the engine died.
         HarnessError: it refuses a request or can't score.
     """
     largest = max(top_k, max_top_k or top_k)
-    size = chunk or max(1, len(requests))
-    for start in range(0, len(requests), size):
-        yield from _settled(engine, requests[start : start + size], top_k, largest)
+    if engine.capabilities.batch_size is not None:
+        yield from _settled(engine, requests, top_k, largest, done)
+        return
+    finished = set(done)
+    missing = [request for request in requests if request.key not in finished]
+    for start in range(0, len(missing), chunk):
+        yield from _settled(engine, missing[start : start + chunk], top_k, largest)
 
 
 def _settled(
-    engine: Engine, requests: Sequence[ScoreRequest], top_k: int, largest: int
+    engine: Engine,
+    requests: Sequence[ScoreRequest],
+    top_k: int,
+    largest: int,
+    done: Collection[str] = frozenset(),
 ) -> Iterator[ClassScores]:
     waiting, k = list(requests), top_k
     while waiting:
         by_key = {request.key: request for request in waiting}
         again: list[ScoreRequest] = []
-        for scores in engine.score(waiting, k):
+        for scores in engine.score(waiting, k, done):
             request = by_key[scores.key]
             if scores.class_masses is not None:
-                exact = ClassMass(scores.class_masses.log_mass, scores.class_masses.log_tail)
-                yield ClassScores(scores.key, scores.logprobs, MassBounds.exact(exact), 0)
+                yield ClassScores(scores.key, scores.logprobs, MassBounds.exact(scores.class_masses), 0)
                 continue
             bounds = bounds_from_top_k(request, scores)
             if k < largest and is_wide(bounds):

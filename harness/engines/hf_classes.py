@@ -12,23 +12,41 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from harness.engines.base import ClassLogMasses, ScoreRequest, TokenScores
+from harness.cliff import ClassMass
+from harness.engines.base import ScoreRequest, TokenScores
 
 IdArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def class_masses(
+    logits_of: Callable[[Any], Any], hidden: Any, tokens: Any, classes: Sequence[IdArray], block: int
+) -> tuple[FloatArray, ClassMass]:
+    """Logprobs of tokens, and the masses of the classes they should come from.
+
+    Args:
+        logits_of: the output layer: hidden states [rows, width] to float32 logits [rows, vocabulary], fresh
+            ones that may be overwritten.
+        hidden: [N, width] hidden states at the positions.
+        tokens: [N] the tokens that stand there.
+        classes: [N] token ids of each class, ascending; positions with the same class share one array object.
+        block: positions whose logits may exist at once.
+
+    Returns:
+        [N] logprobs, and [N] masses.
+    """
+    own, inside, outside = (np.empty(len(classes)) for _ in range(3))
+    for start in range(0, len(classes), block):
+        part = slice(start, start + block)
+        own[part], inside[part], outside[part] = _split(logits_of(hidden[part]), tokens[part], classes[part])
+    total = np.logaddexp(inside, outside)
+    return own - total, ClassMass(inside - total, outside - total)
 
 
 def class_scores(
     logits_of: Callable[[Any], Any], hidden: Any, tokens: Any, batch: Sequence[ScoreRequest], block: int
 ) -> list[TokenScores]:
-    """Scores of a batch whose requests ask for class masses.
-
-    Args:
-        logits_of: the output layer: hidden states [rows, width] to float32 logits [rows, vocabulary], fresh
-            ones that may be overwritten.
-        hidden: [positions, width] hidden states at all completion positions of the batch, in its order.
-        tokens: [positions] the tokens that stand there.
-        batch: the requests.
-        block: positions whose logits may exist at once.
+    """Scores of a batch whose requests ask for class masses; arguments as those of `class_masses`.
 
     Raises:
         ValueError: not one class a completion token.
@@ -37,11 +55,7 @@ def class_scores(
         if len(one.classes) != len(one.completion_ids):
             raise ValueError(f"{one.key} has {len(one.classes)} classes for {len(one.completion_ids)} tokens")
     classes = [ids for one in batch for ids in one.classes]
-    own, inside, outside = (np.empty(len(classes)) for _ in range(3))
-    for start in range(0, len(classes), block):
-        part = slice(start, start + block)
-        own[part], inside[part], outside[part] = _split(logits_of(hidden[part]), tokens[part], classes[part])
-    total = np.logaddexp(inside, outside)
+    logprobs, masses = class_masses(logits_of, hidden, tokens, classes, block)
     first, scores = 0, []
     for one in batch:
         part = slice(first, first + len(one.classes))
@@ -49,10 +63,10 @@ def class_scores(
         scores.append(
             TokenScores(
                 key=one.key,
-                logprobs=own[part] - total[part],
+                logprobs=logprobs[part],
                 top_ids=np.empty((len(one.classes), 0), dtype=np.int64),
                 top_logprobs=np.empty((len(one.classes), 0)),
-                class_masses=ClassLogMasses(inside[part] - total[part], outside[part] - total[part]),
+                class_masses=masses[part],
             )
         )
     return scores

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import (
+    Capabilities,
     EngineInfo,
-    FinishReason,
     Generation,
     GenerationRequest,
     SamplingParams,
@@ -18,9 +18,9 @@ from harness.engines.base import (
 )
 from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokenizer
 from harness.engines.config import EngineConfig, hf_missing, installed_version
-from harness.engines.limits import answer_limit, check_prompts
+from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.tokenizer import ChatTokenizer
-from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.errors import EngineUnavailableError, HarnessError
 
 BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 32
@@ -51,6 +51,11 @@ class HfEngine:
         self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
         self._model: Any = None
         self._grammars: Any = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Everything about one batch at a time."""
+        return Capabilities(exact_masses=True, batch_size=self._batch_size())
 
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
@@ -103,8 +108,6 @@ class HfEngine:
                 trust_remote_code=self._config.trust_remote_code,
                 local_files_only=True,
             )
-            # The checkpoint's own (a repetition penalty, a temperature) would change what is evaluated.
-            model.generation_config = transformers.GenerationConfig()
             if self._checkpoint.base is not None:
                 model = self._adapted(model)
             self._model = model.to(self._device()).eval()
@@ -151,80 +154,37 @@ class HfEngine:
                     yield self._generation(request, token_ids)
 
     def _generation(self, request: GenerationRequest, token_ids: tuple[int, ...]) -> Generation:
-        ended = bool(token_ids) and token_ids[-1] in self._stop_token_ids()
-        reason: FinishReason = "stop" if ended else "length"
         return Generation(
             key=request.key,
             text=self._tokenizer.decode(token_ids),
             token_ids=token_ids,
-            finish_reason=reason,
+            finish_reason=how_it_ended(token_ids, self._stop_token_ids()),
             prompt_tokens=len(request.prompt_ids),
             completion_tokens=len(token_ids),
         )
 
     def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
-        import torch
-        import transformers
+        from harness.engines.hf_generate import generate
 
-        width = max(len(request.prompt_ids) for request in batch)
-        stops = self._stop_token_ids()
-        pad = self._pad_token_id()
-        context = self._context_length()
-        limits = [answer_limit(len(one.prompt_ids), sampling.max_tokens, context) for one in batch]
-        rows = [[pad] * (width - len(one.prompt_ids)) + list(one.prompt_ids) for one in batch]
-        mask = [[0] * (width - len(one.prompt_ids)) + [1] * len(one.prompt_ids) for one in batch]
-        device = self._model.device
-        settings = transformers.GenerationConfig(
-            max_new_tokens=max(limits),
-            do_sample=False,
-            eos_token_id=stops or None,
-            pad_token_id=pad,
+        return generate(
+            self._model,
+            [request.prompt_ids for request in batch],
+            [request.seed for request in batch],
+            sampling,
+            stop_ids=self._stop_token_ids(),
+            context_length=self._context_length(),
+            grammars=[request.schema and self._grammars.compile(request.schema) for request in batch],
         )
-        try:
-            with torch.inference_mode():
-                output = self._model.generate(
-                    input_ids=torch.tensor(rows, device=device),
-                    attention_mask=torch.tensor(mask, device=device),
-                    generation_config=settings,
-                    logits_processor=self._processors(batch, sampling, max(limits)),
-                    stopping_criteria=self._criteria(width, limits),
-                )
-        except torch.cuda.OutOfMemoryError as error:
-            raise IncompleteError(
-                f"{device} ran out of memory with batches of {len(batch)}; "
-                "run the same command again with a smaller `batch_size=`"
-            ) from error
-        return [
-            _cut(row[width : width + limit], stops)
-            for row, limit in zip(output.tolist(), limits, strict=True)
-        ]
 
-    def _processors(
-        self, batch: Sequence[GenerationRequest], sampling: SamplingParams, steps: int
-    ) -> list[Any]:
-        from harness.engines.hf_sampling import GrammarMask, SeededSampler
-
-        processors: list[Any] = []
-        if any(request.schema is not None for request in batch):
-            compiled = [one.schema and self._grammars.compile(one.schema) for one in batch]
-            processors.append(GrammarMask(compiled))
-        if sampling.temperature > 0:
-            seeds = [request.seed for request in batch]
-            processors.append(SeededSampler(seeds, steps, sampling.temperature, sampling.top_p))
-        return processors
-
-    def _criteria(self, width: int, limits: Sequence[int]) -> list[Any]:
-        from harness.engines.hf_sampling import AnswerLimits
-
-        return [AnswerLimits(width, limits)]
-
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
-        """Yield raw logprobs of given completions."""
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
+        """Yield raw logprobs of given completions batch by batch; batches are formed as in `generate`."""
         if self._model is None:
             raise RuntimeError("the engine is not started")
         from harness.engines.hf_scoring import score
 
-        return score(self._model, requests, top_k, self._batch_size())
+        return score(self._model, requests, top_k, self._batch_size(), done)
 
     def close(self) -> None:
         """Free the model."""
@@ -255,11 +215,6 @@ class HfEngine:
     def _stop_token_ids(self) -> list[int]:
         return self._tokenizer.stop_token_ids(self._checkpoint.stop_token_ids)
 
-    def _pad_token_id(self) -> int:
-        """Any id will do: padding is masked in front, and cut off behind."""
-        pad = self._tokenizer.tokenizer.pad_token_id
-        return int(pad) if pad is not None else next(iter(self._stop_token_ids()), 0)
-
     def _dtype(self) -> str:
         return self._config.dtype if self._config.dtype != "auto" else self._checkpoint.dtype or "auto"
 
@@ -279,9 +234,3 @@ class HfEngine:
     def _context_length(self) -> int | None:
         limits = [self._config.max_model_len, self._checkpoint.context_length]
         return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _cut(token_ids: list[int], stops: Sequence[int]) -> tuple[int, ...]:
-    """A completion up to and with its first stop id."""
-    ends = (position for position, token in enumerate(token_ids) if token in stops)
-    return tuple(token_ids[: next(ends, len(token_ids)) + 1])

@@ -6,13 +6,12 @@ rows at a time, so that the [positions, vocabulary] matrix never exists as a who
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from harness.engines.base import ScoreRequest, TokenScores
-from harness.engines.hf_batches import batches
 from harness.engines.hf_classes import class_scores
 from harness.errors import DataError, EngineUnavailableError
 
@@ -63,8 +62,13 @@ class OutputLayer:
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
 
-def score(model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: int) -> Iterator[TokenScores]:
-    """Yield the scores of `requests`, longest first.
+def score(
+    model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: int, done: Collection[str]
+) -> Iterator[TokenScores]:
+    """Yield the scores of `requests` that aren't `done`, longest first.
+
+    Batch and padding decide the last bits of a score: batches are formed from all requests, and one is
+    computed again unless all of it is done, so that a job which goes on after a kill gives the same bits.
 
     Raises:
         DataError: a request without a prompt token, whose first token would have no distribution.
@@ -74,8 +78,12 @@ def score(model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: 
         if not request.prompt_ids:
             raise DataError(f"{request.key} has no prompt token to predict its first token from")
     output = OutputLayer(model)
-    for batch in batches(requests, batch_size):
-        yield from _score_batch(model, output, batch, top_k)
+    ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
+    for start in range(0, len(ordered), batch_size):
+        batch = ordered[start : start + batch_size]
+        if any(one.key not in done for one in batch):
+            scored = _score_batch(model, output, batch, top_k)
+            yield from (scores for scores in scored if scores.key not in done)
 
 
 def _score_batch(

@@ -1,11 +1,18 @@
-"""Whether requests fit a model, checked before anything runs."""
+"""How long prompts and answers may be, and what ended an answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from harness.engines.base import GenerationRequest
+from pydantic import Field
+
+from harness.engines.base import FinishReason, GenerationRequest
 from harness.errors import DataError
+
+MaxTokens = Annotated[
+    int | None, Field(ge=1, description="Most completion tokens; 64 + 8 K of the largest K by default.")
+]
 
 SHOWN = 3
 
@@ -30,9 +37,19 @@ def check_prompts(requests: Sequence[GenerationRequest], context_length: int | N
         )
 
 
+def usual_answer_tokens(k: int) -> int:
+    """Most tokens of an answer of K candidates where nobody says: room for any usual spelling."""
+    return 64 + 8 * k
+
+
 def answer_limit(prompt_tokens: int, max_tokens: int, context_length: int | None) -> int:
     """Most tokens an answer may have: `max_tokens`, or what is left of the context."""
     return max_tokens if context_length is None else min(max_tokens, context_length - prompt_tokens)
+
+
+def how_it_ended(token_ids: Sequence[int], stop_ids: Sequence[int]) -> FinishReason:
+    """`stop` for a completion whose last token ends it."""
+    return "stop" if token_ids and token_ids[-1] in stop_ids else "length"
 
 
 def _named(task_ids: Sequence[str]) -> str:

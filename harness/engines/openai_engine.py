@@ -16,6 +16,7 @@ import numpy as np
 
 from harness.engines.background import in_background
 from harness.engines.base import (
+    Capabilities,
     EngineInfo,
     FinishReason,
     Generation,
@@ -94,6 +95,11 @@ class OpenAIEngine:
         if self._tokenizer is not None:
             return "token ids"
         return "token ids from the server" if self._fleet.tokenizes else "chat messages"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A server has a `max_logprobs` of its own, 20 by default, and generates a token as it scores."""
+        return Capabilities(score_room=1)
 
     def info(self) -> EngineInfo:
         """Describe the servers; asks them the first time.
@@ -176,7 +182,9 @@ class OpenAIEngine:
             self._config.concurrency,
         )
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
         """Yield raw logprobs of given completions; vLLM servers only, `top_k` ≤ their `--max-logprobs`.
 
         Raises:
@@ -186,8 +194,11 @@ class OpenAIEngine:
             raise EngineUnavailableError(
                 "only vLLM servers can score given completions; use `engine=vllm` or hf"
             )
+        finished = set(done)
         return in_background(
-            requests, partial(self._opened, partial(self._score, top_k)), self._config.concurrency
+            (request for request in requests if request.key not in finished),
+            partial(self._opened, partial(self._score, top_k)),
+            self._config.concurrency,
         )
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.engines.base import (
+    Capabilities,
     EngineInfo,
     FinishReason,
     Generation,
@@ -114,6 +115,11 @@ class ReplayEngine:
         if not lines:
             raise DataError(f"{self._path} holds no rows")
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """Nothing but reading."""
+        return Capabilities()
+
     def info(self) -> EngineInfo:
         """Describe the file; its hash stands in for the weights'."""
         return EngineInfo(
@@ -163,7 +169,9 @@ class ReplayEngine:
                     key=request.key, text=row.text, token_ids=(), finish_reason=row.finish_reason
                 )
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
         """Stored texts carry no probabilities.
 
         Raises:

@@ -20,6 +20,7 @@ import numpy as np
 
 from harness.engines import vllm_messages as messages
 from harness.engines.base import (
+    Capabilities,
     EngineInfo,
     FinishReason,
     Generation,
@@ -39,6 +40,8 @@ from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 TEMPERATURES = (0.01, 2.0)
 # Every top-k is a question of the caller's memory; vLLM's own limit is 20.
 ANY_TOP_K = -1
+# Where class masses stay uncertain; beyond it a position costs more than it tells.
+MAX_TOP_K = 1280
 ERROR_LINE = re.compile(r"\b(\w*(?:Error|Exception)): (.+)")
 # These only say that some other process has printed the cause.
 CONSEQUENCES = ("initialization failed", "EngineDeadError", "cancelled", "Traceback")
@@ -86,6 +89,11 @@ class VllmEngine:
         self._ready: messages.Ready | None = None
         self._folder: Path | None = None
         self._log: Path | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Processes that run hundreds of requests at once and take any top-k, at a price."""
+        return Capabilities(max_top_k=MAX_TOP_K, score_room=1, begins_all=True, own_process=True)
 
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
@@ -194,22 +202,26 @@ class VllmEngine:
                 completion_tokens=len(result.token_ids),
             )
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
         """Yield raw logprobs of given completions.
 
         Raises:
             IncompleteError: vLLM died.
             HarnessError: a sequence it refuses, such as one longer than the context.
         """
+        finished = set(done)
+        wanted = [request for request in requests if request.key not in finished]
         jobs = [
             messages.ScoreJob(index, request.prompt_ids, request.completion_ids)
-            for index, request in enumerate(requests)
+            for index, request in enumerate(wanted)
         ]
         calls = [messages.ScoreCall(share, top_k) for share in self._shares(jobs)]
         for result in self._call(calls):
             rows = len(result.logprobs)
             yield TokenScores(
-                key=requests[result.index].key,
+                key=wanted[result.index].key,
                 logprobs=np.array(result.logprobs, dtype=np.float64),
                 top_ids=np.array(result.top_ids, dtype=np.int64).reshape(rows, -1),
                 top_logprobs=np.array(result.top_logprobs, dtype=np.float64).reshape(rows, -1),

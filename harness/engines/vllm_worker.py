@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from harness.engines.vllm_messages import (
@@ -31,6 +32,7 @@ from harness.engines.vllm_messages import (
     WorkerConfig,
 )
 from harness.engines.vllm_session import end_session
+from harness.files import child_log
 
 # Requests handed to the scheduler beyond those it runs at once: enough that it never waits for more.
 WAITING_PER_SLOT = 2
@@ -310,9 +312,10 @@ def main(descriptor: int) -> None:
     os.register_at_fork(after_in_child=lambda: os.close(descriptor))
     config: WorkerConfig = connection.recv()
     if config.log is not None:
-        log = os.open(config.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        os.dup2(log, 1)
-        os.dup2(log, 2)
+        # Prompts may be in it: not for everybody to read.
+        with child_log(Path(config.log), 0o600) as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
     inbox, outbox = Inbox(connection), Outbox(connection)
     try:
         llm = load(config)

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 from harness.data.tasks import RankingTask
-from harness.engines import Engine, Generation, GenerationRequest, SamplingParams
+from harness.engines import Capabilities, Engine, Generation, GenerationRequest, SamplingParams
 from harness.runs import Manifest, Sample
 
 Item = TypeVar("Item")
@@ -60,23 +60,22 @@ def generate_in_waves(
     engine: Engine, requests: Sequence[GenerationRequest], sampling: SamplingParams, done: frozenset[str]
 ) -> Generator[Generation, None, None]:
     """Draw what isn't done piece by piece, so that little is drawn in vain if it ends early."""
-    info = engine.info()
-    for wave in waves(requests, info.name, info.options.get("batch_size")):
+    for wave in waves(requests, engine.capabilities):
         if any(request.key not in done for request in wave):
             yield from engine.generate(wave, sampling, done=done)
 
 
-def waves(items: Sequence[Item], engine: str, batch_size: int | None) -> Iterator[Sequence[Item]]:
+def waves(items: Sequence[Item], engine: Capabilities) -> Iterator[Sequence[Item]]:
     """Cut a plan into the pieces that an engine is given at a time, so that little is drawn in vain.
 
-    An engine that forms batches from a plan and orders them as it likes gets one batch at a time. vLLM runs
-    hundreds of requests at once: it gets a few, then as many as all before together, so that
-    what is under way never exceeds what was needed already. The others take requests one by one.
+    An engine that forms batches from a plan and orders them as it likes gets one batch at a time. One that
+    begins all of them at once gets a few, then as many as all before together, so that what is under way
+    never exceeds what was needed already. The others take requests one by one.
     """
-    if batch_size is not None:
-        for start in range(0, len(items), batch_size):
-            yield items[start : start + batch_size]
-    elif engine == "vllm":
+    if engine.batch_size is not None:
+        for start in range(0, len(items), engine.batch_size):
+            yield items[start : start + engine.batch_size]
+    elif engine.begins_all:
         start, size = 0, FIRST_WAVE
         while start < len(items):
             yield items[start : start + size]

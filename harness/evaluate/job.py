@@ -12,14 +12,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.data.prompt import PROMPT_VERSION, render_prompt
+from harness.data.prompt import PROMPT_VERSION
 from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
-from harness.errors import DataError, IncompleteError, RunMismatchError
+from harness.engines.limits import usual_answer_tokens
+from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
-from harness.evaluate.plan import Prompt, plan_requests
-from harness.evaluate.scoring import TaskScorer, summarise_run
+from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.progress import OnProgress, Progress, ignore
+from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.directory import SAMPLES
 from harness.runs.manifest import (
@@ -32,9 +33,6 @@ from harness.runs.manifest import (
     installed_packages,
     now,
 )
-
-_TOKENS_BESIDE_IDS = 64
-_TOKENS_PER_ID = 8
 
 
 def evaluate(
@@ -95,7 +93,7 @@ class _Evaluation:
         if foreign := len(done - planned):
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
-                "(a smaller --limit, or rows that moved?); choose another --out"
+                "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
         if done == planned and earlier is not None and earlier.status == "complete":
@@ -127,10 +125,11 @@ class _Evaluation:
             complete = len(done) + session.generated == manifest.planned
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
-                self.directory.write_metrics(summarise_run(self.directory.path, manifest))
+                kept = measured_by_cliff(self.directory.path)
+                self.directory.write_metrics(summarise_run(self.directory.path, manifest, kept))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
-            raise IncompleteError(
+            raise Interrupted(
                 f"interrupted after {len(done) + session.generated} of {manifest.planned} samples; "
                 "run the same command to go on"
             ) from None
@@ -189,9 +188,7 @@ class _Evaluation:
             )
 
     def _encode(self) -> list[Prompt]:
-        texts = [render_prompt(task, self.config.contract) for task in self.dataset.tasks]
-        encoded = self.engine.encode(texts)
-        return [Prompt(*parts) for parts in zip(self.dataset.tasks, texts, encoded, strict=True)]
+        return make_prompts(self.dataset.tasks, self.config.contract, self.engine.encode)
 
     def _timed_start(self) -> float:
         started = time.monotonic()
@@ -200,7 +197,7 @@ class _Evaluation:
 
     def _start_and_encode(self) -> tuple[list[Prompt], float]:
         self.on_progress(Progress("loading the model"))
-        if self.config.engine.engine != "vllm":
+        if not self.engine.capabilities.own_process:
             # The model loads in this process: two threads that import its libraries trip over each other.
             prompts = self._encode()
             return prompts, self._timed_start()
@@ -240,7 +237,7 @@ class _Evaluation:
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
-                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another --out"
+                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another `out=`"
             )
         return manifest
 
@@ -314,7 +311,7 @@ def _sampling(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:
     return SamplingParams(
         temperature=config.temperature,
         top_p=config.top_p,
-        max_tokens=config.max_tokens or _TOKENS_BESIDE_IDS + _TOKENS_PER_ID * largest,
+        max_tokens=config.max_tokens or usual_answer_tokens(largest),
         seed=config.seed,
         constrained=config.constrained,
     )
@@ -329,7 +326,7 @@ def _require_k(dataset: LoadedDataset, k: int | None) -> None:
     if others:
         raise DataError(
             f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
-            f"(first: {others[0].task_id} with {others[0].k}); leave --k out or choose another split"
+            f"(first: {others[0].task_id} with {others[0].k}); leave `k=` out or choose another split"
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.contract import Contract, ParseResult
+from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
@@ -35,10 +35,10 @@ class TaskScorer:
 
         Labels that can't tell one ranking from another (none relevant, or all tied) give None as well.
         """
-        parse = self._contract.parse(text, self._k, finish_reason=finish_reason)
-        if parse.tier != "strict" or parse.ranking is None or not self._can_rank:
-            return parse, dict.fromkeys(SCORES)
-        return parse, {name: score(self._relevance, parse.ranking) for name, score in SCORES.items()}
+        parsed = parse(text, self._k, self._contract, finish_reason=finish_reason)
+        if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
+            return parsed, dict.fromkeys(SCORES)
+        return parsed, {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
 
 
 def score_text(
@@ -77,14 +77,16 @@ def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:
     """
     manifest = read_manifest(path)
     with RunDirectory(path) as directory:
-        cliff = _measured_by_cliff(path)
+        cliff = measured_by_cliff(path)
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in read_tasks(path)}
-        directory.replace_samples(_scored_anew(path, scorers, manifest.planned, on_progress))
-        directory.write_metrics(summarise_run(path, manifest, kept=cliff))
+        samples = _scored_anew(path, scorers, manifest.planned, on_progress)
+        with directory.unsettled(cliff) as unsettle:
+            directory.replace_samples(samples, unsettle)
+            directory.write_metrics(summarise_run(path, manifest, kept=cliff))
     return load(path)
 
 
-def _measured_by_cliff(path: Path) -> dict[str, Estimate]:
+def measured_by_cliff(path: Path) -> dict[str, Estimate]:
     """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are."""
     try:
         metrics = load(path).metrics
@@ -101,6 +103,6 @@ def _scored_anew(
         scorer = scorers.get(sample.task_id)
         if scorer is None:
             raise unknown_task(path, sample)
-        parse, scores = scorer(sample.text, sample.finish_reason)
+        parsed, scores = scorer(sample.text, sample.finish_reason)
         on_progress(Progress("rescoring", done, planned))
-        yield replace(sample, parse=parse, scores=scores)
+        yield replace(sample, parse=parsed, scores=scores)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from harness.errors import DataError
-from harness.gate.expression import PolicyError, WordRule, nearest
+from harness.errors import DataError, nearest
+from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
 from harness.runs.gate_record import RuleResult

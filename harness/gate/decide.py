@@ -142,9 +142,7 @@ class _Session:
     def _pair(self, rules: Sequence[Rule], baseline: Run | None, common: bool) -> Pairing | None:
         asking = [rule for rule in rules if isinstance(rule, BaselineRule)]
         if asking and baseline is None:
-            raise PolicyError(
-                f"rule `{asking[0].text}` compares with a baseline; give one with --baseline RUN"
-            )
+            raise PolicyError(f"rule `{asking[0].text}` compares with a baseline; give one as `baseline=RUN`")
         if baseline is None:
             return None
         if not asking:

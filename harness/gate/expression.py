@@ -9,10 +9,8 @@ Nothing is evaluated: what isn't one of these is an error that says where.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,15 +102,6 @@ def parse_rule(text: str) -> Rule:
     if right == "baseline" or right.startswith(("baseline ", "baseline+", "baseline-")):
         return BaselineRule(settled, metric, sense, _shift(settled, right))
     return NumberRule(settled, metric, sense, _number(settled, right))
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """`; did you mean a, b or c?`, or nothing where no name is like it."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not close:
-        return ""
-    *first, last = close
-    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"
 
 
 def _sense(rule: str, operator: str) -> Sense:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from xml.etree import ElementTree as Xml
 
-from harness.errors import HarnessError
 from harness.gate.text import headline, interval, remarks, value
 from harness.runs.gate_record import GateResult, RuleResult, Verdict
 from harness.runs.text import plain
@@ -27,26 +25,11 @@ def junit(result: GateResult, on_inconclusive: Verdict) -> bytes:
     return _document(cases, headline(result) + (f"\n{notes}" if notes else ""))
 
 
-def junit_of_error(error: HarnessError) -> bytes:
+def junit_of_error(error: BaseException) -> bytes:
     """The XML of a gate that couldn't decide: a report from an earlier run must not stand in for it."""
     case = Xml.Element("testcase", {"classname": SUITE, "name": "decide", "time": "0"})
     _outcome(case, "error", type(error).__name__, str(error), str(error))
     return _document([case], "")
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Write a report.
-
-    Raises:
-        HarnessError: it can't be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise HarnessError(
-            f"{path} can't be written ({error.strerror or error}); choose another file"
-        ) from error
 
 
 def _case(rule: RuleResult, on_inconclusive: Verdict) -> Xml.Element:

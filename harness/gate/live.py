@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -20,9 +20,10 @@ from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
 from harness.runs.columns import incomplete
-from harness.runs.comparability import Pairing, pair_runs
+from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.gate_record import GateResult, LiveFacts, RuleResult, Verdict
+from harness.settings import Count, Settings
 from harness.stats import holm
 
 Until = Literal["verdict", "rules"]
@@ -31,19 +32,14 @@ _ORDER_STREAM = 0x6761_7465
 """Keeps the order of tasks apart from everything else that is drawn with the run's seed."""
 
 
-@dataclass(frozen=True, slots=True)
-class LiveOptions:
-    """How a live gate draws.
+class LiveOptions(Settings, title="Live gate"):
+    """How a live gate draws."""
 
-    Attributes:
-        max_tasks: budget; None is all tasks of the dataset.
-        until: stop once the gate's verdict is known, or only once every rule's is.
-        common: compare with a baseline that was asked other things, on the common tasks.
-    """
-
-    max_tasks: int | None = None
+    max_tasks: Count | None = None
+    """Draw at most N tasks."""
     until: Until = "verdict"
-    common: bool = False
+    """Stop once the gate's verdict is known, or only once every rule's is."""
+    common: Common = False
 
 
 def decide_live(
@@ -162,9 +158,7 @@ class LiveGate:
         check_rules(self._policy.parsed_rules, ())
         for rule in self._bars:
             if isinstance(rule, BaselineRule) and self._baseline is None:
-                raise PolicyError(
-                    f"rule `{rule.text}` compares with a baseline; give one with --baseline RUN"
-                )
+                raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
     def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, dict[str, float]]:
         """The baseline's value by metric and task, once it is known to be comparable."""
@@ -208,7 +202,7 @@ class LiveGate:
             notes.append("no rule of the policy compares with the baseline")
         if live.stopped_early and "inconclusive" in self._verdicts:
             notes.append(
-                "drawing ended with the first rule that fails, which fails the gate; --until rules goes on"
+                "drawing ended with the first rule that fails, which fails the gate; `until=rules` goes on"
             )
         if run.manifest.status != "complete":
             notes.append("the run isn't complete; `harness eval` with the same options goes on with it")

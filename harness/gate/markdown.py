@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness import files
 from harness.gate.text import count, interval, remarks, value
 from harness.runs.gate_record import GateResult, Verdict
 from harness.runs.text import escape
@@ -46,7 +46,7 @@ def summary(result: GateResult) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def summary_of_error(error: HarnessError) -> str:
+def summary_of_error(error: BaseException) -> str:
     """Markdown of a gate that couldn't decide."""
     return f"### harness gate: no verdict\n\n{escape(str(error))}\n"
 
@@ -60,8 +60,5 @@ def append_job_summary(text: str) -> None:
     target = os.environ.get(SUMMARY_VARIABLE)
     if not target:
         return
-    try:
-        with Path(target).open("a", encoding="utf-8") as out:
-            out.write(f"{text}\n")
-    except OSError as error:
-        raise HarnessError(f"${SUMMARY_VARIABLE} can't be written: {error.strerror or error}") from error
+    with files.output(f"${SUMMARY_VARIABLE}", "point it at another file, or unset it"):
+        files.append(Path(target), f"{text}\n".encode())

@@ -9,12 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
+from harness import files
+from harness.errors import nearest
 from harness.gate.cliff_rules import WORD_METRICS, check_words
-from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, nearest, parse_rule
+from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs.gate_record import Verdict
+from harness.settings import Settings
 
 DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
 
@@ -47,7 +50,8 @@ rules:
   # Ranking quality, failures counted 0 (.all) or left out (.parsed).
   # - ndcg_at_1.all >= 0.5
 
-  # Against --baseline RUN, paired by task: not worse by more than 0.02; better by at least 0.01.
+  # Against a baseline (`harness gate RUN --baseline RUN`), paired by task: not worse by more than 0.02;
+  # better by at least 0.01.
   # - ndcg_at_1.parsed >= baseline - 0.02
   # - parse_validity.strict >= baseline + 0.01
 
@@ -59,24 +63,29 @@ rules:
 """
 
 
-class Policy(BaseModel):
-    """What a checkpoint must show.
+class Policy(Settings):
+    """What a checkpoint must show."""
 
-    Attributes:
-        alpha: largest probability of a wrong verdict, in (0, 0.5).
-        power: for the advice on further samples, in (alpha, 1).
-        on_inconclusive: what the exit code says when nothing is settled.
-        scope: whether rules are about tasks like these or about this list of tasks alone.
-        rules: expressions, see `harness.gate.expression`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal = PolicyError
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Largest probability of a wrong verdict."""
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
+    """For the advice on further samples; above `alpha`."""
     on_inconclusive: Verdict = "inconclusive"
+    """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
+    """Whether rules are about tasks like these or about this list of tasks alone."""
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
+    """Expressions, see `harness.gate.expression`."""
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _texts(cls, rules: Any) -> Any:
+        for number, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
+            if not isinstance(rule, str):
+                raise PolicyError(f"rules.{number} is no text; a rule is one line such as `{DEFAULT_RULE}`")
+        return rules
 
     @field_validator("rules")
     @classmethod
@@ -123,27 +132,20 @@ def load_policy(path: str | Path) -> Policy:
         raise PolicyError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise PolicyError(f"{path} must hold settings such as `alpha: 0.05` and a list `rules:`")
-    try:
-        return Policy.model_validate(content)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise PolicyError(f"{path}: {_first_problem(error)}") from error
+    return Policy.read(content, str(path))
 
 
 def write_example(path: Path) -> None:
     """Write the commented example.
 
     Raises:
-        PolicyError: the file exists already, or can't be written.
+        PolicyError: the file exists already.
+        HarnessError: it can't be written.
     """
-    try:
-        with path.open("x", encoding="utf-8") as out:
-            out.write(EXAMPLE)
-    except FileExistsError:
-        raise PolicyError(f"{path} exists already; choose another name with --policy FILE") from None
-    except OSError as error:
-        raise PolicyError(f"{path} can't be written: {error.strerror or error}") from error
+    if path.exists():
+        raise PolicyError(f"{path} exists already; choose another name as `policy=FILE`")
+    with files.output(path, "choose another name as `policy=FILE`"):
+        files.write_text(path, EXAMPLE)
 
 
 def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
@@ -165,16 +167,6 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
             raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
         elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
             _check_range(rule)
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"there is no setting `{where}`{nearest(where, list(Policy.model_fields))}"
-    if first["loc"][:1] == ("rules",) and first["type"] == "string_type":
-        return f"{where} is no text; a rule is one line such as `{DEFAULT_RULE}`"
-    return f"{where}: {first['msg']}"
 
 
 def _loader() -> Any:

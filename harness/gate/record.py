@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
-from harness.errors import HarnessError
+from harness import __version__, files
 from harness.gate.policy import Policy
 from harness.runs.directory import GATE
 from harness.runs.gate_record import GateResult
@@ -35,14 +34,5 @@ def write_record(folder: Path, result: GateResult, policy: Policy) -> None:
         HarnessError: the run directory can't be written to.
     """
     content = json.dumps(record(result, policy), indent=1, allow_nan=False) + "\n"
-    draft = folder / f"{GATE}.new"
-    try:
-        draft.write_text(content, encoding="utf-8")
-        draft.replace(folder / GATE)
-    except OSError as error:
-        raise HarnessError(
-            f"{folder / GATE} can't be written ({error.strerror or error}); gate with --no-record to leave "
-            "the run as it is"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+    with files.output(folder / GATE, "gate with `no_record=True` to leave the run as it is"):
+        files.write_text(folder / GATE, content)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import HarnessError, IncompleteError
+from harness.errors import HarnessError, Interrupted
 from harness.judge.client import (
     MAYBE_CHARGED,
     RETRIED,
@@ -93,13 +93,14 @@ class Asking:
 
         Raises:
             HarnessError: every request would fail: the key, the model's name, or the request itself.
-            IncompleteError: interrupted again while stopping, or the disk is full or gone.
+            IncompleteError: the disk is full or gone.
+            Interrupted: interrupted again while stopping.
         """
         self._began = time.monotonic()
         try:
             asyncio.run(self._ask_all(asks))
         except asyncio.CancelledError:
-            raise IncompleteError(
+            raise Interrupted(
                 "interrupted while waiting: the answers under way are lost; run the same command to go on"
             ) from None
         if self._fatal is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, Interrupted
 from harness.judge.asking import Asking, Failure
 from harness.judge.client import JudgeClient, Reply, RequestFailedError
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress, ignore
@@ -17,7 +17,7 @@ from harness.judge.forecast import Forecast, forecast
 from harness.judge.key import KEY_VARIABLES, ApiKey, key_from_environment
 from harness.judge.labels import read_labels
 from harness.judge.libraries import installed_clients, open_client
-from harness.judge.metrics import merge_rubric_metrics
+from harness.judge.metrics import drop_rubric_metrics, merge_rubric_metrics
 from harness.judge.plan import Ask, Plan, sample_keys
 from harness.judge.recording import Recorder
 from harness.judge.records import HumanLabel, JudgeLog, Record, RubricUse, read_records
@@ -56,17 +56,21 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
 
     Raises:
         HarnessError: nothing can be judged, and the message says why (exit code 2).
-        IncompleteError: it stopped half-way: a cap, an interruption, a service that doesn't answer. What was
-            judged is kept and in the metrics; the same call goes on (exit code 3).
+        IncompleteError: it stopped half-way: a cap, a service that doesn't answer. What was judged is kept
+            and in the metrics; the same call goes on (exit code 3).
+        Interrupted: likewise, by Ctrl-C or SIGTERM.
     """
     on_progress(JudgeProgress("reading the run"))
     plan = Plan(config)
     with RunDirectory(config.run) as directory, Store(config.store) as store, JudgeLog(config.run) as log:
         records = list(read_records(config.run))
+        labels = (
+            {} if config.labels is None else read_labels(config.labels, sample_keys(plan.run.iter_samples()))
+        )
+        drop_rubric_metrics(directory)
         job = _begin(log, records, config)
-        if config.labels is not None:
-            for sample, score in read_labels(config.labels, sample_keys(plan.run.iter_samples())).items():
-                log.append(HumanLabel(config.rubric.name, sample, score))
+        for sample, score in labels.items():
+            log.append(HumanLabel(config.rubric.name, sample, score))
         judging = _Judging(plan, store, Recorder(plan, log), job, on_progress)
         try:
             stopped = judging.run(records)
@@ -75,7 +79,8 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
             on_progress(replace(judging.progress("computing metrics"), resumed=judging.done))
             merge_rubric_metrics(directory)
         if stopped is not None:
-            raise IncompleteError(f"{judging.done} of {len(plan.units)} judgements; {stopped}")
+            kind = Interrupted if judging.interrupted else IncompleteError
+            raise kind(f"{judging.done} of {len(plan.units)} judgements; {stopped}")
         spent, price = store.spent(job), _price(config)
         return JudgeResult(
             run=load(config.run),
@@ -129,6 +134,7 @@ class _Judging:
         self._unscored = 0
         self.done = 0
         self.from_cache = 0
+        self.interrupted = False
 
     def run(self, records: Sequence[Record]) -> str | None:
         """Judge what is open; returns why it stopped early, None when everything is judged."""
@@ -175,6 +181,7 @@ class _Judging:
                 client, self._store, self._job, self._plan, self._budget, self._price, self._outcome
             )
             asking.run(asks)
+        self.interrupted = asking.stopped == "interrupted"
         return asking.why_stopped() if asking.stopped else None
 
     def _answered_before(self, ask: Ask) -> bool:

@@ -104,6 +104,17 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
         directory.write_metrics(metrics)
 
 
+def drop_rubric_metrics(directory: RunDirectory) -> None:
+    """Take the numbers of judging out of the run's metrics: judgements are about to be added under them.
+
+    A process killed before `merge_rubric_metrics` then leaves no numbers of an earlier state.
+    """
+    metrics = load(directory.path).metrics
+    kept = {name: value for name, value in metrics.items() if not name.startswith(JUDGE_PREFIXES)}
+    if len(kept) < len(metrics):
+        directory.write_metrics(kept)
+
+
 def _strict_samples(run: Run) -> dict[str, _Sample]:
     tasks = {task.task_id: (index, task) for index, task in enumerate(run.tasks())}
     samples = {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from harness.errors import DataError, IncompleteError
+from harness.errors import DataError
+from harness.files import LineLog, resumable, whole_lines
 from harness.judge.answer import Preference, UnscoredReason
 from harness.judge.rubric import Rubric
 from harness.runs.directory import JUDGE_LOG
@@ -149,10 +148,8 @@ class JudgeLog:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with self._errors():
-            self._file = os.open(folder / JUDGE_LOG, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            content = (folder / JUDGE_LOG).read_bytes()
-            os.ftruncate(self._file, content.rfind(b"\n") + 1)
+        with resumable(folder):
+            self._file = LineLog(folder / JUDGE_LOG)
 
     def __enter__(self) -> JudgeLog:
         return self
@@ -160,7 +157,7 @@ class JudgeLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._file)
+        self._file.close()
 
     def append(self, record: Record) -> None:
         """Add a line; it is with the operating system when this returns.
@@ -169,30 +166,8 @@ class JudgeLog:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
         row = {"kind": _NAMES[type(record)], **asdict(record)}
-        line = json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
-        with self._errors():
-            if os.write(self._file, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    def _errors(self) -> _DiskErrors:
-        return _DiskErrors(self._folder)
-
-
-class _DiskErrors:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(value, OSError):
-            raise IncompleteError(
-                f"can't write to {self._folder}: {value.strerror or value}; "
-                "make room and run the same command to go on"
-            ) from value
+        with resumable(self._folder):
+            self._file.append(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n")
 
 
 def read_records(folder: Path) -> Iterator[Record]:
@@ -204,17 +179,14 @@ def read_records(folder: Path) -> Iterator[Record]:
     path = folder / JUDGE_LOG
     if not path.exists():
         return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield _from_line(line)
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{path}:{number}: not a judge record ({error!r}); delete this line and run the same "
-                    "`harness judge` again"
-                ) from error
+    for number, line in whole_lines(path):
+        try:
+            yield _from_line(line)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}:{number}: not a judge record ({error!r}); delete this line and run the same "
+                "`harness judge` again"
+            ) from error
 
 
 def read_rubric(use: RubricUse) -> Rubric:

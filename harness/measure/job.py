@@ -6,8 +6,6 @@ import math
 from contextlib import closing
 from dataclasses import dataclass
 
-import numpy as np
-
 from harness.cliff import (
     ClipDemand,
     ClipEstimate,
@@ -17,17 +15,17 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.contract.tokens import TokenClasses
-from harness.engines import Engine, EngineConfig, choose_engine, open_engine
+from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
 from harness.measure.clip_source import find_clip
 from harness.measure.config import CliffConfig, ModelRole
-from harness.measure.positions import Rollout, read_rollouts
 from harness.measure.report import CliffReport, token_strip
 from harness.measure.score_log import ScoreLog
-from harness.measure.scoring import ModelScores, Scoring, position_records
+from harness.measure.scoring import ModelScores, Scoring
 from harness.progress import OnProgress, Progress, ignore
+from harness.rollouts import Positions, Walker, rollouts_of_run
 from harness.runs import Run, RunDirectory
 
 ROLLOUTS = "rollouts"
@@ -39,9 +37,8 @@ def settle_engine(config: CliffConfig) -> tuple[CliffConfig, str]:
     Raises:
         EngineUnavailableError: none can load them.
     """
-    chosen = [choose_engine(engine) for engine in config.models().values()]
-    # An adapter is only taken by hf, and masses of different engines had better not be compared.
-    name, reason = next((one for one in chosen if one[0] == "hf"), chosen[0])
+    # Masses of different engines had better not be compared.
+    name, reason = choose_common_engine(list(config.models().values()))
     engine = config.evaluation.engine.model_copy(update={"engine": name})
     evaluation = config.evaluation.model_copy(update={"engine": engine})
     return config.model_copy(update={"evaluation": evaluation}), reason
@@ -127,16 +124,16 @@ class _Prepared:
 
 def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
-        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
+        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give `lam=`")
     clip, source = find_clip(config)
     if clip.effective <= 1:
-        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give --clip")
+        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     models = config.models()
     for role, engine in models.items():
-        if engine.engine == "replay":
-            raise HarnessError("stored outputs can't be scored; use --engine hf, vllm or openai")
-        if engine.engine == "openai" and not engine.base_urls:
-            raise HarnessError(f"the openai engine needs a server of the {role}; give --{role}-url")
+        if engine.replays:
+            raise HarnessError("stored outputs can't be scored; use `engine=hf`, vllm or openai")
+        if engine.asks_servers and not engine.base_urls:
+            raise HarnessError(f"the openai engine needs a server of the {role}; give `{role}_urls=`")
     vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}
     own = vocabularies[config.rollout_role]
     for role, vocabulary in vocabularies.items():
@@ -163,11 +160,12 @@ def _measure(
     contract = rollout_run.manifest.contract
     classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
     on_progress(Progress("finding classes"))
-    rollouts = read_rollouts(rollout_run, engine, classes)
+    rollouts = rollouts_of_run(rollout_run, engine.encode)
+    positions = Positions.find(list(rollouts.values()), Walker(classes))
     # The lock keeps a second process out for as long as scores are added.
     with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
         scoring = Scoring(
-            rollouts=rollouts,
+            requests=positions.score_requests(list(rollouts)),
             classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.model_dump_json()}",
             vocabulary=len(vocabulary.pieces),
             top_k=min(config.top_k, len(vocabulary.pieces)),
@@ -177,8 +175,7 @@ def _measure(
         )
         scores = _scores(config, scoring, engine)
     student = scores.get("student")
-    records = position_records(
-        rollouts,
+    records = positions.records(
         scores["teacher"].masses,
         scores["base"].masses,
         None if student is None else student.masses,
@@ -191,14 +188,14 @@ def _measure(
         resamples=config.resamples,
         seed=config.evaluation.seed,
     )
-    strict = sum(rollout.valid for rollout in rollouts) / len(rollouts)
+    strict = sum(rollout.strict for rollout in rollouts.values()) / len(rollouts)
     result = assess(
         estimate,
         config.lam,
         calibration=config.calibration,
         limits=Limits(grid=config.grid),
         base_parse_validity=strict if config.rollout_role == "base" else None,
-        clip_demand=_demand(rollouts, scores["teacher"], scores[config.rollout_role], given.clip),
+        clip_demand=_demand(positions, scores["teacher"], scores[config.rollout_role], given.clip),
     )
     report = CliffReport(
         path=run.path,
@@ -209,7 +206,7 @@ def _measure(
         clip_source=given.clip_source,
         result=result,
         models=tuple(dict.fromkeys(one.cost for one in scores.values())),
-        strip=token_strip(rollouts, records, given.clip.effective, vocabulary.contents),
+        strip=token_strip(positions, records, given.clip.effective, vocabulary.contents),
     )
     report.write(run)
     return report
@@ -235,13 +232,12 @@ def _scores(config: CliffConfig, scoring: Scoring, drawer: Engine) -> dict[Model
 
 
 def _demand(
-    rollouts: list[Rollout], teacher: ModelScores, student: ModelScores, clip: ClipEstimate
+    positions: Positions, teacher: ModelScores, student: ModelScores, clip: ClipEstimate
 ) -> ClipDemand | None:
     """Teacher-to-student ratios on the tokens that left the contract, None where no token did."""
-    members = np.array([member for rollout in rollouts for member in rollout.walk.members])
-    if members.all():
+    if positions.members.all():
         return None
-    return clip_demand((teacher.logprobs - student.logprobs)[~members], clip.effective)
+    return clip_demand((teacher.logprobs - student.logprobs)[~positions.members], clip.effective)
 
 
 def _is_rollout(sampling: dict[str, object]) -> bool:

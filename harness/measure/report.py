@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
-from harness.measure.positions import Rollout
 from harness.metrics.table import CLIFF_PREFIX
+from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
-from harness.runs.directory import CLIFF
 
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
@@ -133,42 +131,43 @@ class CliffReport:
         with RunDirectory(self.path) as directory:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
             known = load(self.path).metrics
-            metrics = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
-            metrics |= self.result.metrics()
-            draft = self.path / f"{CLIFF}.new"
-            draft.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            draft.replace(self.path / CLIFF)
+            kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
+            metrics = kept | self.result.metrics()
+            if len(kept) < len(known):
+                # Killed between the two files, a run must not hold one estimate in each.
+                directory.write_metrics(kept)
+            directory.write_cliff(self.to_dict())
             directory.write_metrics(metrics)
         return replace(run, metrics=metrics)
 
 
 def token_strip(
-    rollouts: Sequence[Rollout], records: PositionRecords, c: float, contents: Sequence[bytes | None]
+    positions: Positions, records: PositionRecords, c: float, contents: Sequence[bytes | None]
 ) -> tuple[StripToken, ...]:
     """One example token by token: the first rollout that keeps the contract, else the one that gets furthest.
 
     Args:
-        rollouts: all of them, in the order of the records.
-        records: their positions.
+        positions: of all rollouts.
+        records: what models say there.
         c: clip strength, > 1.
         contents: bytes of each token id.
     """
-    valid = [number for number, rollout in enumerate(rollouts) if rollout.valid]
-    lengths = [len(rollout.token_ids) for rollout in rollouts]
+    valid = [number for number, rollout in enumerate(positions.rollouts) if rollout.strict]
+    lengths = [len(walk.roles) for walk in positions.walks]
     chosen = valid[0] if valid else int(np.argmax(lengths))
     first = sum(lengths[:chosen])
     part = slice(first, first + lengths[chosen])
     teacher, base = records.teacher.middle(), records.base.middle()
     stars = thresholds_from_log_tails(teacher.log_tail[part], base.log_tail[part], np.log(c)).value
-    example = rollouts[chosen]
+    walk = positions.walks[chosen]
     return tuple(
         StripToken(
             text=(contents[token_id] or b"").decode("utf-8", "replace"),
-            role=example.walk.roles[t],
-            member=example.walk.members[t],
+            role=walk.roles[t],
+            member=walk.members[t],
             p=float(np.exp(teacher.log_mass[first + t])),
             b=float(np.exp(base.log_mass[first + t])),
             lambda_star=float(stars[t]) if np.isfinite(stars[t]) else None,
         )
-        for t, token_id in enumerate(example.token_ids)
+        for t, token_id in enumerate(positions.rollouts[chosen].token_ids[: lengths[chosen]])
     )

@@ -6,9 +6,7 @@ last line is dropped and scored again. Floats are written so that they read back
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,7 +17,7 @@ import numpy.typing as npt
 from harness.cliff import ClassMass, MassBounds
 from harness.engines.class_masses import ClassScores
 from harness.errors import DataError
-from harness.runs.directory import disk_errors, end_of_last_line
+from harness.files import LineLog, resumable, whole_lines
 
 SCORES = "scores.jsonl"
 
@@ -37,7 +35,7 @@ class ScoreLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file: int | None = None
+        self._file: LineLog | None = None
         self._stored: dict[str, dict[str, ClassScores]] = {}
 
     def __enter__(self) -> ScoreLog:
@@ -48,25 +46,23 @@ class ScoreLog:
             IncompleteError: the disk is full or gone.
         """
         file = self._path / SCORES
-        with disk_errors(self._path):
-            self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._file, end_of_last_line(file))
-        with file.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                try:
-                    scorer, scores = _read(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(
-                        f"{file}:{number}: {error!r}; delete this line, and the same command scores it again"
-                    ) from error
-                self._stored.setdefault(scorer, {})[scores.key] = scores
+        with resumable(self._path):
+            self._file = LineLog(file)
+        for number, line in whole_lines(file):
+            try:
+                scorer, scores = _read(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    f"{file}:{number}: {error!r}; delete this line, and the same command scores it again"
+                ) from error
+            self._stored.setdefault(scorer, {})[scores.key] = scores
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._file is not None:
-            os.close(self._file)
+            self._file.close()
             self._file = None
 
     @property
@@ -90,10 +86,8 @@ class ScoreLog:
         """
         assert self._file is not None, "enter first"
         row = json.dumps(_row(scorer, scores), separators=(",", ":"), allow_nan=False)
-        line = row.encode("ascii") + b"\n"
-        with disk_errors(self._path):
-            if os.write(self._file, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with resumable(self._path):
+            self._file.append(row.encode("ascii") + b"\n")
         self._stored.setdefault(scorer, {})[scores.key] = scores
 
 

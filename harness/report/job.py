@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import HarnessError
+from harness import files
 from harness.report.config import DEFAULT_ROWS, Format, ReportConfig
 from harness.report.content import Content, gather
 
@@ -64,15 +64,5 @@ def write_document(path: Path, made: Report) -> None:
     Raises:
         HarnessError: the file can't be written.
     """
-    draft = path.with_name(f"{path.name}.new")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            draft.write_bytes(made.encoded)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise HarnessError(
-            f"{path} can't be written ({error.strerror or error}); choose another -o"
-        ) from error
+    with files.output(path, "choose another -o"):
+        files.write_bytes(path, made.encoded)

@@ -47,7 +47,7 @@ def render(content: Content, rows: int, budget: int | None = None) -> tuple[str,
         "form-action 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
     )
     page = (
-        _environment()
+        environment()
         .get_template("report.html.j2")
         .render(
             title=content.title,
@@ -62,8 +62,9 @@ def render(content: Content, rows: int, budget: int | None = None) -> tuple[str,
     return page, len(shown.rows)
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where the templates are, and what they may use."""
+    found = jinja2.Environment(
         loader=jinja2.PackageLoader("harness.report", _TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -77,8 +78,8 @@ def _environment() -> jinja2.Environment:
         "place": _place,
         "capitalised": _capitalised,
     }
-    environment.filters |= filters
-    environment.globals |= {
+    found.filters |= filters
+    found.globals |= {
         "signs": _SIGNS,
         "unit": plots.UNIT,
         "percent": text.percent,
@@ -90,7 +91,7 @@ def _environment() -> jinja2.Environment:
         "four": lambda value: f"{value:.4f}".replace("-", "−"),
         "one_decimal": lambda value: f"{value:.1f}",
     }
-    return environment
+    return found
 
 
 def _finalize(value: Any) -> Any:

@@ -10,22 +10,26 @@ _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A linear axis.
+    """An axis, linear or logarithmic.
 
     Attributes:
         low: value at its beginning.
         high: value at its end, above `low`.
         ticks: values to mark.
+        unit: None is linear; else it is nearly linear for one unit and logarithmic beyond.
     """
 
     low: float
     high: float
     ticks: tuple[float, ...]
+    unit: float | None = None
 
     def at(self, value: float) -> float:
         """Place of a value in percent, held inside the axis."""
-        share = (value - self.low) / (self.high - self.low)
-        return round(100.0 * min(1.0, max(0.0, share)), 3)
+        share, whole = (min(max(one, self.low), self.high) - self.low for one in (value, self.high))
+        if self.unit is not None:
+            share, whole = math.log1p(share / self.unit), math.log1p(whole / self.unit)
+        return round(100.0 * share / whole, 3)
 
     def span(self, low: float, high: float) -> float:
         """Length between two values in percent, never below a hair."""

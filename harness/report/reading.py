@@ -139,7 +139,7 @@ def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | Non
         if facts.name == named or facts.run.path.expanduser().resolve() == wanted:
             return facts if len(runs) > 1 else None
     known = ", ".join(facts.name for facts in runs)
-    raise HarnessError(f"no run is called {named!r}; --baseline is one of {known}")
+    raise HarnessError(f"no run is called {named!r}; `baseline=` is one of {known}")
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -117,7 +117,7 @@ def incomplete(run: Run, samples: int) -> IncompleteError:
     """The error that says how far a run is."""
     return IncompleteError(
         f"{run.path} has {samples} of {run.manifest.planned} samples; finish it with the same "
-        "`harness eval`, or gate by worst and best case with --allow-incomplete"
+        "`harness eval`, or gate by worst and best case with `allow_incomplete=True`"
     )
 
 

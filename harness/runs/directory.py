@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-import filelock
-
+from harness import files
 from harness.data.tasks import RankingTask
-from harness.errors import DataError, HarnessError, IncompleteError, RunMismatchError
+from harness.errors import DataError, HarnessError
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.stats import Estimate
@@ -27,13 +25,11 @@ CLIFF = "cliff.json"
 GATE = "gate.json"
 JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
-_OWN_FILES = frozenset(
-    [LOCK] + [name + end for name in (MANIFEST, SAMPLES, METRICS, TASKS) for end in ("", ".new")]
-)
+_OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
 
 
 class RunDirectory:
-    """The only writer of a run.
+    """The writer of a run.
 
     Use as a context manager: entering takes the lock, which the operating system frees if the process dies.
 
@@ -47,32 +43,26 @@ class RunDirectory:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = filelock.FileLock(str(path / LOCK), blocking=False)
-        self._samples: int | None = None
+        self._lock: AbstractContextManager[object] | None = None
+        self._samples: files.LineLog | None = None
 
     def __enter__(self) -> RunDirectory:
-        try:
+        with files.output(self.path, "choose another `out=`"):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / MANIFEST).exists() and _holds_other_files(self.path):
-                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another --out")
-            self._lock.acquire()
-        except filelock.Timeout as error:
-            raise RunMismatchError(
-                f"{self.path} is being written by another process; wait for it or choose another --out"
-            ) from error
-        except OSError as error:
-            raise HarnessError(
-                f"can't write to {self.path}: {error.strerror or error}; choose another --out"
-            ) from error
+                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another `out=`")
+            self._lock = files.lock(self.path / LOCK)
+            files.clear_drafts(self.path)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._samples is not None:
-            os.close(self._samples)
+            self._samples.close()
             self._samples = None
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.__exit__(kind, value, trace)
 
     def read_manifest(self) -> Manifest | None:
         """The manifest, None in a new directory.
@@ -84,29 +74,35 @@ class RunDirectory:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replace the manifest in one step."""
-        _replace(self.path / MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
+        self._write(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
     def write_tasks(self, tasks: Iterable[RankingTask]) -> None:
         """Keep the evaluated rows, so that everything after the raw text can be redone from here."""
-        rows = b"".join(task.model_dump_json().encode() + b"\n" for task in tasks)
-        _replace(self.path / TASKS, rows)
+        self._write(TASKS, "".join(f"{task.model_dump_json()}\n" for task in tasks))
 
     def write_metrics(self, metrics: Mapping[str, Estimate]) -> None:
         """Replace `metrics.json` in one step."""
+        if self._samples is not None:
+            with files.resumable(self.path):
+                self._samples.sync()
         rows = {name: asdict(estimate) for name, estimate in metrics.items()}
-        _replace(self.path / METRICS, json.dumps(rows, indent=1, allow_nan=False).encode() + b"\n")
+        self._write(METRICS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
+
+    def write_cliff(self, content: Mapping[str, Any]) -> None:
+        """Replace `cliff.json` in one step."""
+        self._write(CLIFF, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def drop_metrics(self) -> None:
         """Remove `metrics.json` and `cliff.json`: the samples are about to change under them."""
-        for name in (METRICS, CLIFF):
-            (self.path / name).unlink(missing_ok=True)
+        with files.resumable(self.path):
+            for name in (METRICS, CLIFF):
+                (self.path / name).unlink(missing_ok=True)
 
     def open_samples(self) -> set[str]:
         """Open `samples.jsonl` for appending, drop a torn last line, and return the keys it holds."""
         path = self.path / SAMPLES
-        with disk_errors(self.path):
-            self._samples = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            os.ftruncate(self._samples, end_of_last_line(path))
+        with files.resumable(self.path):
+            self._samples = files.LineLog(path)
         return {sample.key for sample in read_samples(path)}
 
     def append(self, sample: Sample) -> None:
@@ -116,24 +112,49 @@ class RunDirectory:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
         assert self._samples is not None, "open_samples comes first"
-        line = sample.to_line()
-        with disk_errors(self.path):
-            if os.write(self._samples, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with files.resumable(self.path):
+            self._samples.append(sample.to_line())
 
-    def replace_samples(self, samples: Iterable[Sample]) -> None:
-        """Write all samples anew, streaming, and swap the file in one step."""
-        draft = self.path / f"{SAMPLES}.new"
-        with disk_errors(self.path):
-            try:
-                with draft.open("wb") as out:
-                    for sample in samples:
-                        out.write(sample.to_line())
-                    out.flush()
-                    os.fsync(out.fileno())
-                draft.replace(self.path / SAMPLES)
-            finally:
-                draft.unlink(missing_ok=True)
+    def replace_samples(self, samples: Iterable[Sample], before: Callable[[], None] = lambda: None) -> None:
+        """Write all samples anew, streaming, and swap the file in one step.
+
+        Args:
+            samples: all of them.
+            before: called when they are written and nothing but the swap is left to do.
+        """
+        with files.resumable(self.path), files.replacing(self.path / SAMPLES) as out:
+            for sample in samples:
+                out.write(sample.to_line())
+            before()
+
+    @contextmanager
+    def unsettled(self, kept: Mapping[str, Estimate]) -> Iterator[Callable[[], None]]:
+        """A block that replaces samples and, after them, the metrics that are made from them.
+
+        The two files are one state. From the call of what this yields to the end of the block the manifest
+        says `incomplete` and the metrics are those that don't rest on samples, so that a process killed in
+        between leaves no run that passes for complete; evaluating or rescoring it again finishes it.
+
+        Args:
+            kept: metrics that stay right whatever the samples say.
+        """
+        text = (self.path / MANIFEST).read_text(encoding="utf-8")
+        manifest = read_manifest(self.path)
+
+        def unsettle() -> None:
+            self.write_manifest(manifest.model_copy(update={"status": "incomplete"}))
+            self.write_metrics(kept)
+
+        yield unsettle
+        if manifest.status == "incomplete" and manifest.finished is not None:
+            # It was complete before a process was killed in such a block.
+            self.write_manifest(manifest.model_copy(update={"status": "complete"}))
+        else:
+            self._write(MANIFEST, text)
+
+    def _write(self, name: str, text: str) -> None:
+        with files.resumable(self.path):
+            files.write_text(self.path / name, text)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -167,43 +188,5 @@ def read_tasks(path: Path) -> Iterator[RankingTask]:
         raise DataError(f"{path / TASKS} can't be read: {str(error).splitlines()[0]}") from error
 
 
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or vanished disk into `IncompleteError`, one line that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise IncompleteError(
-            f"can't write to {path}: {error.strerror or error}; make room and run the same command to go on"
-        ) from error
-
-
 def _holds_other_files(path: Path) -> bool:
-    return any(entry.name not in _OWN_FILES for entry in path.iterdir())
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{path.name}.new")
-    with disk_errors(path.parent):
-        try:
-            with draft.open("wb") as out:
-                out.write(content)
-                out.flush()
-                os.fsync(out.fileno())
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-
-def end_of_last_line(path: Path, block: int = 1 << 16) -> int:
-    """Offset after the last newline of a file: what follows it was torn by a crash."""
-    with path.open("rb") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - block)
-            file.seek(start)
-            found = file.read(end - start).rfind(b"\n")
-            if found >= 0:
-                return start + found + 1
-            end = start
-    return 0
+    return any(entry.name not in _OWN_FILES and not files.is_draft(entry) for entry in path.iterdir())

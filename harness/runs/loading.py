@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from harness.contract import ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, IncompleteError
+from harness.files import is_locked
 from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs.directory import LOCK, METRICS, SAMPLES, read_manifest, read_tasks
 from harness.runs.manifest import Manifest
@@ -145,31 +145,9 @@ def open_run(path: str | Path) -> Run:
         IncompleteError: a process holds its lock.
     """
     run = load(path)
-    if is_being_written(run.path):
+    if is_locked(run.path / LOCK):
         raise IncompleteError(f"{path} is still being written; wait for the evaluation to end")
     return run
-
-
-def is_being_written(path: Path) -> bool:
-    """Whether a process holds the run's lock; takes no lock that another reader would see.
-
-    Where the system has no `flock` the answer is no.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    try:
-        lock = os.open(path / LOCK, os.O_RDONLY)
-    except OSError:
-        return False  # never locked, or not ours to read: then nobody on this machine writes it as us
-    try:
-        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(lock)
-    return False
 
 
 def _names(record: type) -> list[str]:

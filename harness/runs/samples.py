@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.contract import ParseResult
 from harness.errors import DataError
+from harness.files import whole_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +105,13 @@ def read_samples(path: Path) -> Iterator[Sample]:
     """Stream the samples of a `samples.jsonl`, skipping a torn last line.
 
     Raises:
-        DataError: a line before the last can't be read; the message names it.
+        DataError: the file, or a line before the last, can't be read; the message names it.
     """
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.endswith(b"\n"):
-                return
-            try:
-                yield Sample.from_line(line)
-            except ValueError as error:
-                raise DataError(
-                    f"{path}:{number}: {error}; delete this line and run the same `harness eval` again "
-                    "to have the sample redone"
-                ) from error
+    for number, line in whole_lines(path):
+        try:
+            yield Sample.from_line(line)
+        except ValueError as error:
+            raise DataError(
+                f"{path}:{number}: {error}; delete this line and run the same `harness eval` again "
+                "to have the sample redone"
+            ) from error

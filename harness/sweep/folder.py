@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.engines.checkpoint import find_checkpoint
 from harness.errors import DataError, RunMismatchError
+from harness.files import resumable, write_text
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.sweep.plan import SweepPlan, SweepRun
 from harness.sweep.provenance import (
@@ -170,7 +170,9 @@ def read_record(folder: SweepFolder) -> SweepRecord:
     try:
         return SweepRecord.model_validate_json(folder.record.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{folder.path} holds no sweep; harness sweep PLAN --out {folder.path}") from error
+        raise DataError(
+            f"{folder.path} holds no sweep; make one with `harness sweep PLAN --out {folder.path}`"
+        ) from error
     except (OSError, ValidationError) as error:
         raise DataError(f"{folder.record} can't be read: {' '.join(str(error).split())}") from error
 
@@ -195,10 +197,10 @@ def require_same(
         RunMismatchError: the message says what changed.
     """
     if record.plan != plan:
-        raise RunMismatchError("the plan is not the one this sweep began with; choose another --out")
+        raise RunMismatchError("the plan is not the one this sweep began with; choose another `out=`")
     for role, sha256 in checkpoint_hashes(plan).items():
         if record.checkpoints[role] != sha256:
-            raise RunMismatchError(f"the {role} is not the one this sweep began with; choose another --out")
+            raise RunMismatchError(f"the {role} is not the one this sweep began with; choose another `out=`")
     if record.lock_sha256 != lock_sha256:
         raise RunMismatchError("prereg.json is not the one this sweep began with; restore it")
     code = code_meanings(TRAINING)
@@ -213,17 +215,7 @@ def require_same(
     return record.model_copy(update={"code_changes": (*record.code_changes, change)}), digest(code)
 
 
-def write_atomically(path: Path, content: str) -> None:
-    """Replace a file in one step, safe against a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with draft.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
 def write_json(path: Path, content: object) -> None:
-    """As `write_atomically`, one indented JSON document."""
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Replace a file of a sweep by an indented JSON document."""
+    with resumable(path):
+        write_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

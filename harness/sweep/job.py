@@ -10,9 +10,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import filelock
-
-from harness.errors import HarnessError, IncompleteError
+from harness import files
+from harness.errors import HarnessError, IncompleteError, InternalError
 from harness.progress import OnProgress, Progress, ignore
 from harness.sweep.analysis import SweepAnalysis, analyse
 from harness.sweep.folder import (
@@ -98,11 +97,10 @@ def begin(
     """
     from harness.sweep.work import evaluate_base
 
-    try:
+    with files.output(folder.path, "choose another `out=`"):
         folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise HarnessError(f"can't write to {folder.path}: {error.strerror}; choose another --out") from error
-    with filelock.FileLock(str(folder.path / "sweep.lock")):
+        lock = files.lock(folder.path / "sweep.lock", wait=True)
+    with lock:
         lock_sha256 = folder.lock_sha256()
         if not folder.record.exists():
             record = new_record(plan, lock_sha256)
@@ -125,7 +123,8 @@ def conclude(plan: SweepPlan, folder: SweepFolder) -> SweepAnalysis:
     """
     results = read_results(folder.path)
     analysis = analyse(plan, results, base_strict(folder))
-    write_table(results, folder.path / TABLE)
+    with files.resumable(folder.path):
+        write_table(results, folder.path / TABLE)
     write_json(folder.path / ANALYSIS, analysis.to_dict())
     return analysis
 
@@ -175,6 +174,8 @@ def _employ(folder: SweepFolder, plan: SweepPlan, jobs: int, on_progress: OnProg
         for worker in workers:
             worker.wait()
     for worker, log in zip(workers, logs, strict=True):
+        if worker.returncode == InternalError.exit_code:
+            raise InternalError(f"{_last_line(log, worker.returncode)} (traceback: {log})")
         if worker.returncode != 0:
             raise IncompleteError(
                 f"{total - folder.finished(plan)} of {total} runs are missing, a worker stopped "
@@ -185,7 +186,7 @@ def _employ(folder: SweepFolder, plan: SweepPlan, jobs: int, on_progress: OnProg
 def _start_worker(folder: SweepFolder, log: Path) -> subprocess.Popen[bytes]:
     # One thread each: workers side by side would fight over the cores.
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with log.open("ab") as file:
+    with files.child_log(log) as file:
         return subprocess.Popen(
             [sys.executable, "-m", "harness.sweep.work", str(folder.path)],
             stdin=subprocess.DEVNULL,

@@ -45,7 +45,7 @@ TRAINING = {
     "optimisation": "harness.opd.optimisation",
     "training": "harness.opd.sft.training",
     "prompt": "harness.data.prompt",
-    "generation": "harness.engines.hf_engine",
+    "generation": "harness.engines.hf_generate",
     "sampling": "harness.engines.hf_sampling",
     "parser": "harness.contract.parser",
     "ranking": "harness.metrics.ranking",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,6 +13,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import DataError
+from harness.files import write_text
+from harness.settings import first_problem
 
 RESULT = "result.json"
 TABLE = "results.csv"
@@ -102,12 +105,11 @@ def read_results(folder: Path) -> list[SweepResult]:
 def write_table(results: Sequence[SweepResult], path: Path) -> None:
     """All results as CSV, an empty cell for None; `read_table` gives them back exactly."""
     names = [field.name for field in fields(SweepResult)]
-    draft = path.with_name(path.name + ".new")
-    with draft.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(asdict(result) for result in results)
-    draft.replace(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(result) for result in results)
+    write_text(path, text.getvalue())
 
 
 def read_table(path: Path) -> list[SweepResult]:
@@ -129,9 +131,7 @@ def read_table(path: Path) -> list[SweepResult]:
         try:
             results.append(_RESULT.validate_python(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from error
+            raise DataError(f"{path}, line {number}: {first_problem(error)}") from error
     return _in_order(results)
 
 

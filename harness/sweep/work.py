@@ -10,14 +10,13 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-import filelock
-
-from harness.errors import HarnessError, IncompleteError
+from harness import files
+from harness.errors import HarnessError, IncompleteError, InternalError
 from harness.evaluate.job import evaluate
 from harness.opd.config import OPDConfig
 from harness.opd.loop.job import prepare_rollouts, train_opd
@@ -26,7 +25,7 @@ from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run
 from harness.runs.manifest import now
 from harness.stats import Estimate
-from harness.sweep.folder import SweepFolder, read_record, require_same, write_atomically
+from harness.sweep.folder import SweepFolder, read_record, require_same
 from harness.sweep.plan import SweepPlan, SweepRun, evaluation_config, training_config
 from harness.sweep.results import SweepResult
 
@@ -64,14 +63,16 @@ def work(
             break
         if folder.result(run).exists():
             continue
-        folder.run(run).mkdir(parents=True, exist_ok=True)
-        try:
-            with filelock.FileLock(str(folder.run(run) / RUN_LOCK), blocking=False):
-                if not folder.result(run).exists():
-                    make_run(plan, folder, run, training_code, on_progress)
-                    made += 1
-        except filelock.Timeout:
-            continue
+        with files.resumable(folder.run(run)):
+            folder.run(run).mkdir(parents=True, exist_ok=True)
+            try:
+                claim = files.lock(folder.run(run) / RUN_LOCK)
+            except files.LockedError:
+                continue
+        with claim:
+            if not folder.result(run).exists():
+                make_run(plan, folder, run, training_code, on_progress)
+                made += 1
         done = folder.finished(plan)
         on_progress(Progress("runs", done, sum(1 for _ in plan.runs()), done - made))
     return made
@@ -105,7 +106,8 @@ def make_run(
         measured = evaluate(evaluation_config(plan, str(checkpoint), place / "eval"), on_progress)
     seconds = (trained - clock, time.monotonic() - trained)
     result = _result(plan, run, measured, started, seconds, training_code)
-    write_atomically(folder.result(run), result.to_json() + "\n")
+    with files.resumable(place):
+        files.write_text(folder.result(run), result.to_json() + "\n")
     if not plan.keep_checkpoints and checkpoint is not None:
         shutil.rmtree(checkpoint)
     return result
@@ -153,14 +155,16 @@ def _shared_rollouts(
     if plan.arm(run.arm).staleness != "fixed":
         return None
     place = folder.rollouts(plan, run)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(str(place) + ".lock"):
+    with files.resumable(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        lock = files.lock(place.with_name(f"{place.name}.lock"), wait=True)
+    with lock, files.resumable(place):
         return prepare_rollouts(training_config(plan, run, place, None), place, on_progress)
 
 
 def _train(config: OPDConfig, on_progress: OnProgress) -> Path | None:
     """The trained student, None where training diverged."""
-    going_on = replace(config, resume=config.out.exists())
+    going_on = config.changed(resume=config.out.exists())
     try:
         return train_opd(going_on, on_progress).checkpoint
     except DivergenceError:
@@ -198,6 +202,10 @@ def main(path: str) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return IncompleteError.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        print(f"harness: error: {InternalError.of(error)}", file=sys.stderr)
+        return InternalError.exit_code
     return 0
 
 

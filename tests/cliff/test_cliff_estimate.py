@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import (
@@ -23,7 +23,8 @@ from harness.cliff import (
     lambda_star_from_log_tails,
 )
 from harness.cliff.resample import MIN_TASKS
-from tests.cliff.position_records import CLIP, constant, exact, ragged, records
+from tests.cliff.position_records import CLIP, blurred, constant, exact, ragged, records
+from tests.examples import examples
 
 
 def test_planted_constant_masses_come_back_exactly():
@@ -263,7 +264,7 @@ def test_one_calibration_is_the_same_as_all_three():
         assert estimate_calibration(name, data, CLIP, resamples=300, seed=1) == whole.under(name)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_a_larger_clip_never_lowers_lambda_star(seed):
     data = ragged(seed % 1000, tasks=10)
@@ -316,3 +317,41 @@ def test_bad_settings_are_refused():
 def test_rounding_above_zero_is_taken_as_zero():
     mass = ClassMass(np.array([5e-8]), np.array([-30.0]))
     assert mass.log_mass[0] == 0.0
+
+
+def test_records_taken_apart_and_joined_again_are_the_same():
+    for data in (ragged(2, student=True), blurred(ragged(3), 0.9)):
+        cut = data.task.size // 3
+        joined = PositionRecords.concat([data[:cut], data[np.arange(cut, data.task.size)]])
+        for name, column in data.columns.items():
+            if isinstance(column, MassBounds):
+                assert getattr(joined, name).is_exact == column.is_exact
+                for side in ("low", "high"):
+                    one, other = getattr(column, side), getattr(getattr(joined, name), side)
+                    np.testing.assert_array_equal(other.log_mass, one.log_mass)
+                    np.testing.assert_array_equal(other.log_tail, one.log_tail)
+            else:
+                np.testing.assert_array_equal(getattr(joined, name), column)
+        kept = data[data.role == 1]
+        assert set(kept.role) == {1}
+        np.testing.assert_array_equal(kept.teacher.low.log_tail, data.teacher.low.log_tail[data.role == 1])
+
+
+def test_bounds_joined_with_exact_masses_stay_bounds():
+    data = ragged(2)
+    joined = MassBounds.concat([data.teacher, blurred(data, 0.9).teacher])
+    assert not joined.is_exact
+    assert MassBounds.concat([data.teacher, data.base]).is_exact
+    assert ClassMass.concat([]).log_mass.size == 0
+
+
+def test_joined_records_have_the_columns_all_parts_have_and_one_list_of_roles():
+    data = ragged(2, student=True)
+    whole = dataclasses.replace(data, step=np.zeros_like(data.task), cut=np.zeros(data.task.size, dtype=bool))
+    for parts in ([whole, data], [data, whole]):
+        joined = PositionRecords.concat(parts)
+        assert joined.student is not None
+        assert joined.step is joined.cut is None
+    assert PositionRecords.concat([whole, whole]).step.size == 2 * data.task.size
+    with pytest.raises(CliffDomainError, match="other roles"):
+        PositionRecords.concat([data, dataclasses.replace(data, roles=("open", "colon", "close"))])

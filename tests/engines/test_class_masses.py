@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from harness.contract import Contract
 from harness.contract.tokens import TokenClasses
-from harness.engines import Engine, EngineConfig, ScoreRequest, TokenScores, open_engine
+from harness.engines import Capabilities, Engine, EngineConfig, ScoreRequest, TokenScores, open_engine
 from harness.engines.class_masses import bounds_from_top_k, score_classes
 
 ANSWERS = (
@@ -176,8 +176,11 @@ class TopK:
     def __init__(self, logprobs: np.ndarray[Any, Any]) -> None:
         self.logprobs = logprobs
         self.asked: list[int] = []
+        self.capabilities = Capabilities()
 
-    def score(self, requests: Sequence[ScoreRequest], top_k: int) -> Iterator[TokenScores]:
+    def score(
+        self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()
+    ) -> Iterator[TokenScores]:
         self.asked.append(top_k)
         for request in requests:
             order = np.argsort(-self.logprobs, axis=1)[:, :top_k]
@@ -227,6 +230,36 @@ def test_a_chunk_is_settled_before_the_next_begins() -> None:
     assert engine.asked == [25, 100]
     assert [one.key for one in scores] == ["r2", "r3", "r4"]
     assert engine.asked == [25, 100] * 3
+
+
+def test_what_is_done_is_not_asked_again() -> None:
+    engine = TopK(np.log(np.array([[0.98, 0.02 - 1e-9, *[1e-11] * 98]])))
+    requests = [ScoreRequest(f"r{n}", (0,), (0,), (np.array([0]),)) for n in range(5)]
+    scores = score_classes(as_engine(engine), requests, top_k=4, done={"r0", "r3"}, chunk=2)
+    assert [one.key for one in scores] == ["r1", "r2", "r4"]
+    assert engine.asked == [4, 4]
+
+
+@pytest.mark.model
+def test_hf_scores_in_the_batches_of_the_whole_plan(tiny_qwen3: Path) -> None:
+    """To the last bit: batch and padding decide it."""
+    rng = np.random.default_rng(3)
+    requests = []
+    for number, length in enumerate((9, 2, 5, 7, 3)):
+        ids = [int(i) for i in rng.integers(3, 384, 6 + length)]
+        members = tuple(np.arange(40) for _ in range(length))
+        requests.append(ScoreRequest(f"r{number}", tuple(ids[:6]), tuple(ids[6:]), members))
+    engine = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu", batch_size=2))
+    assert engine.capabilities.batch_size == 2
+    engine.start()
+    whole = {one.key: one for one in score_classes(engine, requests)}
+    # The batches are r0 r3, r2 r4, r1: of the first only half is there, the second is done.
+    rest = {one.key: one for one in score_classes(engine, requests, done={"r0", "r2", "r4"})}
+    engine.close()
+    assert set(rest) == {"r1", "r3"}
+    for key, scores in rest.items():
+        assert np.array_equal(scores.logprobs, whole[key].logprobs)
+        assert np.array_equal(scores.masses.low.log_tail, whole[key].masses.low.log_tail)
 
 
 def as_engine(one: Any) -> Engine:

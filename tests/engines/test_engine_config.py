@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
-from harness.engines import EngineConfig, choose, choose_engine, open_engine
+from harness.engines import EngineConfig, choose, choose_common_engine, choose_engine, open_engine
 from harness.engines.base import GenerationRequest
 from harness.engines.limits import answer_limit, check_prompts
 from harness.errors import DataError, EngineUnavailableError, HarnessError
@@ -56,8 +55,37 @@ def test_auto_follows_what_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     with pytest.raises(HarnessError, match="nothing to evaluate"):
         choose_engine(EngineConfig())
     (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x"}))
-    name, reason = choose_engine(EngineConfig(ckpt=str(tmp_path)))
+    adapter = EngineConfig(ckpt=str(tmp_path))
+    name, reason = choose_engine(adapter)
     assert (name, "adapter" in reason) == ("hf", True)
+    # One engine for all: only hf takes the adapter, and masses are compared.
+    whole = EngineConfig(ckpt="/some/checkpoint")
+    assert choose_engine(whole)[0] == "vllm"
+    assert choose_common_engine([whole, adapter]) == (name, reason)
+    assert choose_common_engine([whole, whole])[0] == "vllm"
+
+
+@pytest.mark.parametrize(
+    ("given", "replays", "asks_servers"),
+    [
+        ({"engine": "replay"}, True, False),
+        ({"replay": "f"}, True, False),
+        ({"engine": "openai"}, False, True),
+        ({"base_urls": ("http://localhost:1",)}, False, True),
+        ({"base_urls": ("http://localhost:1",), "replay": "f"}, True, False),
+        ({"engine": "hf", "ckpt": "x", "replay": "f", "base_urls": ("http://localhost:1",)}, False, False),
+        ({"ckpt": "x"}, False, False),
+    ],
+)
+def test_a_configuration_says_whose_answers_it_means(
+    given: dict, replays: bool, asks_servers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, "cpu", None)
+    config = EngineConfig(**given)
+    assert (config.replays, config.asks_servers) == (replays, asks_servers)
+    # As the choice has it.
+    assert (choose_engine(config)[0] == "replay") is replays
+    assert (choose_engine(config)[0] == "openai") is asks_servers
 
 
 @pytest.mark.vllm
@@ -102,7 +130,7 @@ def test_engines_that_are_not_installed_say_what_to_run(monkeypatch: pytest.Monk
     ],
 )
 def test_bad_settings_are_refused(bad: dict) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(HarnessError, match=next(iter(bad))):
         EngineConfig(**bad)
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.tasks import RankingTask
+from harness.engines import Capabilities
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError
 from harness.evaluate import EvalConfig, evaluate
@@ -101,15 +102,15 @@ def test_a_refused_plan_leaves_nothing(config: EvalConfig) -> None:
 
 @given(
     st.lists(st.integers(), max_size=500),
-    st.sampled_from(["vllm", "hf", "openai"]),
+    st.booleans(),
     st.none() | st.integers(1, 50),
 )
-def test_waves_are_the_plan_in_pieces(items: list[int], engine: str, batch_size: int | None) -> None:
-    pieces = list(waves(items, engine, batch_size))
+def test_waves_are_the_plan_in_pieces(items: list[int], begins_all: bool, batch_size: int | None) -> None:
+    pieces = list(waves(items, Capabilities(begins_all=begins_all, batch_size=batch_size)))
     assert [item for piece in pieces for item in piece] == items
     if batch_size is not None:
         assert all(len(piece) == batch_size for piece in pieces[:-1])
-    elif engine == "vllm":
+    elif begins_all:
         drawn = 0
         for piece in pieces:
             assert len(piece) <= max(FIRST_WAVE, drawn)

@@ -56,6 +56,15 @@ def run(data: Path, recorded: Path, tmp_path: Path) -> Run:
     return evaluate(config(data, recorded, tmp_path / "run"))
 
 
+def test_several_stored_answers_of_a_task_need_no_temperature(data: Path, recorded: Path) -> None:
+    """Also where `auto` is left to find out that stored outputs are meant."""
+    for name in ("replay", "auto"):
+        engine = EngineConfig(engine=name, replay=recorded)  # type: ignore[arg-type]
+        assert EvalConfig(engine=engine, data=str(data), samples=2).samples == 2
+    with pytest.raises(ValueError, match="set a temperature"):
+        EvalConfig(engine=EngineConfig(ckpt="zoo:base"), samples=2)
+
+
 def test_the_three_numbers_stay_apart(run: Run) -> None:
     """By hand: 3 of 4 strict; NDCG@1 of a is 1, of b is 0; c has nothing relevant and d is all tied."""
     metrics = run.metrics
@@ -139,7 +148,7 @@ def test_a_limit_can_be_raised_but_not_lowered(data: Path, recorded: Path, tmp_p
     whole = evaluate(config(data, recorded, out))
     assert whole.metrics["parse_validity.strict"].n == 4
     assert whole.metrics == evaluate(config(data, recorded, tmp_path / "fresh")).metrics
-    with pytest.raises(RunMismatchError, match="choose another --out"):
+    with pytest.raises(RunMismatchError, match="choose another `out=`"):
         evaluate(config(data, recorded, out, limit=2))
     assert load(out).metrics == whole.metrics
 

@@ -14,7 +14,7 @@ from tests.gate.stored_runs import mixed, policy
 
 
 def test_a_rule_with_baseline_needs_one(one: Run) -> None:
-    with pytest.raises(PolicyError, match="--baseline RUN"):
+    with pytest.raises(PolicyError, match="`baseline=RUN`"):
         decide(one, policy("parse_validity.strict >= baseline"))
 
 

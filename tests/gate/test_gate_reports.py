@@ -170,5 +170,6 @@ def test_the_record_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="--no-record"):
-        write_record(tmp_path / "absent", result(), Policy())
+    (tmp_path / "taken").touch()
+    with pytest.raises(HarnessError, match="`no_record=True`"):
+        write_record(tmp_path / "taken", result(), Policy())

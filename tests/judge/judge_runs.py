@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 from harness.contract import Contract, ParseResult
 from harness.data.tasks import Item, RankingTask
+from harness.errors import IncompleteError
+from harness.judge import JudgeConfig, judge
+from harness.judge.cost import Price
+from harness.judge.records import Judgement, read_records
 from harness.metrics import ndcg_at
 from harness.runs import Manifest, RunDirectory, Sample
 from harness.runs.manifest import DatasetRecord, EngineRecord
@@ -16,7 +21,11 @@ from harness.stats import wilson
 WORDS = ("linen", "wool", "silk", "denim", "suede", "cotton", "velvet", "tweed", "canvas", "leather")
 CHECKPOINT = "secret-checkpoint-name"
 RAW_MARK = "raw-text-mark"
+NAME = "listwise-relevance"
+PRICE = Price(0.30, 2.50)
 KEY = "AIzaSy-test-key-that-must-not-leak-0123456789"
+
+Configure = Callable[..., JudgeConfig]
 
 
 def make_tasks(count: int, *, k: int = 6, seed: int = 0) -> list[RankingTask]:
@@ -111,3 +120,16 @@ def _sample(task: RankingTask, index: int, rng: random.Random, skill: float, fai
             "ndcg_at_k": ndcg_at(task.relevance, ranking, at=task.k),
         },
     )
+
+
+def judgements(run: Path) -> list[Judgement]:
+    return [record for record in read_records(run) if isinstance(record, Judgement)]
+
+
+def judged(config: JudgeConfig) -> str:
+    """Judge; returns the message when it stopped early, else nothing."""
+    try:
+        judge(config)
+    except IncompleteError as error:
+        return str(error)
+    return ""

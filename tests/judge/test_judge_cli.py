@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from harness.judge.rubric_file import rubrics_root
-from tests.judge.fake_gemini import FakeGemini, Faults, Seen, fair
+from tests.judge.fake_gemini import FakeGemini, Faults
+from tests.judge.gemini_judges import Seen, fair
 from tests.judge.judge_runs import KEY, make_run, make_tasks
 
 NAME = "listwise-relevance"

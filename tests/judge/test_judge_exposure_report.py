@@ -9,10 +9,10 @@ from harness.errors import DataError, HarnessError
 from harness.judge import JudgeConfig, findings, judge, load_rubric
 from harness.runs import load
 from harness.stats import Estimate
-from tests.judge.fake_gemini import FakeGemini, Judge, at_random, fair, first_wins, long_titles_win
-from tests.judge.judge_runs import make_run, make_tasks
+from tests.judge.fake_gemini import FakeGemini
+from tests.judge.gemini_judges import Judge, at_random, fair, first_wins, long_titles_win
+from tests.judge.judge_runs import NAME, make_run, make_tasks
 
-NAME = "listwise-relevance"
 Configure = Callable[..., JudgeConfig]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from harness.data.tasks import Item, RankingTask
 from harness.judge.prompt import pair_prompt, presented_order, quote, ranking_prompt
 from harness.judge.rubric_file import load_rubric
-from tests.judge.fake_gemini import read_prompt
+from tests.judge.gemini_judges import read_prompt
 
 RUBRIC = load_rubric("listwise-relevance")
 TAGS = ("history", "candidates", "ranking")

@@ -200,8 +200,8 @@ def test_other_tokenizers_are_refused_before_anything_runs(planted: Path, tmp_pa
         (("--lambda", "0", "--clip", "5"), HarnessError, "λ must be finite and above 0"),
         (("--lambda", "nan", "--clip", "5"), HarnessError, "λ must be finite"),
         (("--lambda", "1.1", "--clip", "1"), DataError, "above 1"),
-        (("--lambda", "1.1"), HarnessError, "exactly one of --clip"),
-        (("--lambda", "1.1", "--clip", "5", "--ratios", "x.jsonl"), HarnessError, "exactly one of --clip"),
+        (("--lambda", "1.1"), HarnessError, "exactly one of `clip=`"),
+        (("--lambda", "1.1", "--clip", "5", "--ratios", "x.jsonl"), HarnessError, "exactly one of `clip=`"),
         (("--clip", "5"), HarnessError, "--lambda"),
         (("--lambda", "1.1", "--clip", "5", "--grid", "0"), click.ClickException, "not in the range x>0"),
     ],
@@ -249,10 +249,8 @@ def test_no_rollout_reaches_past_the_first_role(planted: Path, tmp_path: Path) -
 
 
 def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Path) -> None:
-    from harness.contract import Contract
-    from harness.contract.tokens import TokenClasses
     from harness.engines import EngineConfig, open_engine
-    from harness.measure.positions import read_rollouts
+    from harness.rollouts import rollouts_of_run
     from harness.runs import Run
 
     class Emptied(Run):
@@ -265,7 +263,7 @@ def test_empty_rollouts_are_refused(measured: Path, planted: Path, tmp_path: Pat
     emptied = Emptied(run.path, run.manifest, run.metrics)
     engine = open_engine(EngineConfig(engine="hf", ckpt=str(planted / "base")))
     with pytest.raises(DataError, match="every completion is empty"):
-        read_rollouts(emptied, engine, TokenClasses([b"{"], [], Contract()))
+        rollouts_of_run(emptied, engine.encode)
 
 
 def test_harness_eval_writes_the_same_file(

@@ -18,7 +18,6 @@ from harness.cliff import (
 
 pytest.importorskip("torch")
 from harness.opd.loop.guard import LambdaGuard, binding_role, read_roles
-from harness.opd.rounds.records import join_records, load_window, save_window
 
 ROLES = ("open", "key", "end")
 CLIP = 2.0
@@ -109,9 +108,9 @@ def test_a_guard_taken_up_goes_on_like_one_that_never_stopped(tmp_path: Any) -> 
     stopped = guard("enforce", 9.0)
     for one in rounds[:2]:
         stopped.hold(one)
-    save_window(tmp_path / "guard.npz", stopped.window)
+    stopped.save(tmp_path / "guard.npz")
     again = guard("enforce", 9.0)
-    again.restore(load_window(tmp_path / "guard.npz", ROLES))
+    again.restore(tmp_path / "guard.npz", ROLES)
     assert [again.hold(one) for one in rounds[2:]] == readings[2:]
 
 
@@ -120,7 +119,7 @@ def test_more_rounds_narrow_the_limit() -> None:
     rng = np.random.default_rng(6)
     watching = guard("warn", 9.0, epsilon=0.0)
     limits = [watching.hold(records(rng, tasks=12)).limit for _ in range(12)]
-    joined = join_records(watching.window)
+    joined = PositionRecords.concat(watching.window)
     star = read_roles(joined, CLIP)[binding_role(read_roles(joined, CLIP)) or ""].lambda_star
     assert star is not None
     assert limits[0] is not None

@@ -9,8 +9,8 @@ import pytest
 torch = pytest.importorskip("torch")
 from harness.opd.models import policy as policy_module  # noqa: E402
 from harness.opd.models.policy import Policy, shares_prompts  # noqa: E402
-from harness.opd.rounds.drawing import Rollout  # noqa: E402
 from harness.opd.rounds.packing import pack  # noqa: E402
+from harness.rollouts import Rollout  # noqa: E402
 
 pytestmark = pytest.mark.model
 

@@ -10,20 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, parse
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
+from harness.engines import SamplingParams
 from harness.engines.tokenizer import ChatTokenizer
-from harness.errors import DataError
-from harness.opd.rounds.drawing import (
-    Drawer,
-    Order,
-    PromptedTask,
-    Rollout,
-    read_rollouts,
-    round_orders,
-    write_rollouts,
-)
+from harness.opd.rounds.drawing import Drawer, Order, round_orders
+from harness.rollouts import make_prompts
 
 pytestmark = pytest.mark.model
 
@@ -57,14 +49,13 @@ def test_another_seed_draws_other_rollouts() -> None:
 def drawer(folder: Path, max_tokens: int, context: int | None = None) -> Drawer:
     tokenizer = ChatTokenizer(folder)
     tasks = generate_tasks("train", 3, seed=4, k=(3, 5))
-    prompts = tokenizer.encode([render_prompt(task, DEFAULT) for task in tasks])
     assert tokenizer.eos_token_id is not None
     return Drawer(
-        tasks=[PromptedTask(task, ids) for task, ids in zip(tasks, prompts, strict=True)],
+        prompts=make_prompts(tasks, DEFAULT, tokenizer.encode),
         tokenizer=tokenizer,
         contract=DEFAULT,
         stop_ids=(tokenizer.eos_token_id,),
-        max_tokens=max_tokens,
+        sampling=SamplingParams(temperature=1.0, max_tokens=max_tokens),
         context_length=context,
     )
 
@@ -96,7 +87,7 @@ def test_first_tokens_are_drawn_from_the_policy_itself(family: dict[str, Path]) 
     drawn = draw.with_model(model, [Order(0, place, place) for place in range(number)])
     counts = Counter(one.token_ids[0] for one in drawn)
     with torch.no_grad():
-        logits = model(input_ids=torch.tensor([draw.tasks[0].prompt_ids])).logits[0, -1].double()  # type: ignore[operator]
+        logits = model(input_ids=torch.tensor([draw.prompts[0].ids])).logits[0, -1].double()  # type: ignore[operator]
     shares = torch.softmax(logits, -1).numpy()
     frequent = np.flatnonzero(shares * number >= 5)
     observed = [*(counts[int(token)] for token in frequent), 0]
@@ -113,7 +104,7 @@ def test_an_end_token_is_kept_and_what_is_cut_off_is_counted(family: dict[str, P
         ended = one.token_ids[-1] == long.stop_ids[0]
         assert one.finish_reason == ("stop" if ended else "length")
         assert long.stop_ids[0] not in one.token_ids[:-1]
-        assert one.strict is (DEFAULT.parse(long.tokenizer.decode(one.token_ids), one.k).tier == "strict")
+        assert one.strict is (parse(long.tokenizer.decode(one.token_ids), one.k).tier == "strict")
     assert any(one.finish_reason == "stop" for one in long.with_model(model, orders))
     cut = short.with_model(model, orders)
     assert all(one.finish_reason == "length" and len(one.token_ids) == 3 and not one.strict for one in cut)
@@ -121,7 +112,7 @@ def test_an_end_token_is_kept_and_what_is_cut_off_is_counted(family: dict[str, P
 
 def test_the_context_ends_an_answer(family: dict[str, Path]) -> None:
     tight = drawer(family["untrained"], 40)
-    length = len(tight.tasks[0].prompt_ids)
+    length = len(tight.prompts[0].ids)
     tight = drawer(family["untrained"], 40, context=length + 5)
     assert len(tight.with_model(load(family["untrained"]), [Order(0, 0, 7)])[0].token_ids) <= 5
 
@@ -134,13 +125,3 @@ def test_the_model_keeps_its_mode_and_settings(family: dict[str, Path]) -> None:
         drawer(family["base"], 4).with_model(model, [Order(0, 0, 1)])
         assert model.training is training  # type: ignore[attr-defined]
         assert model.generation_config is settings  # type: ignore[attr-defined]
-
-
-def test_stored_rollouts_are_read_back(tmp_path: Path) -> None:
-    rollouts = [Rollout(0, 1, 3, (1, 2), (3,), "length", False), Rollout(2, 0, 4, (5,), (6, 7), "stop", True)]
-    write_rollouts(tmp_path / "r.jsonl", rollouts)
-    assert read_rollouts(tmp_path / "r.jsonl") == rollouts
-    (tmp_path / "bad.jsonl").write_text('{"task": 1}\n')
-    for name in ("bad.jsonl", "missing.jsonl"):
-        with pytest.raises(DataError, match="stored rollouts"):
-            read_rollouts(tmp_path / name)

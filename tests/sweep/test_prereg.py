@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -10,12 +11,13 @@ from harness.cli import cli
 from harness.errors import DataError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
 from harness.sweep.prereg.check import check, require_lock
+from harness.sweep.prereg.lock import make_tests
 from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window, read_lock
-from harness.sweep.prereg.outcomes import make_tests
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
 from harness.sweep.results import write_table
 from tests.sweep.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
 
+STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "cliff-measured"
 PLAN = plan_of(
     [
         {"name": "fine", "clip": 1.5},
@@ -138,6 +140,13 @@ def test_the_shift_with_c_is_that_of_lambda_star():
     shift = next(test for test in make_lock().tests if test.name == "small_clip_shift")
     assert shift.against == "fine"
     assert (shift.window.low, shift.window.high) == pytest.approx((1.0 / 0.25 / 2, 1.0 / 0.25 * 2))
+
+
+def test_the_tests_of_every_stored_lock_are_made_again():
+    locks = sorted(STORED.glob("*/prereg.json"))
+    assert locks
+    for locked in map(read_lock, locks):
+        assert make_tests(locked.plan, locked.predictions, locked.ratio_factor) == locked.tests
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from harness.cli import cli
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
-from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.errors import HarnessError, InternalError, Interrupted, RunMismatchError
 from harness.sweep import provenance
 from harness.sweep.folder import SweepFolder, read_record
 from harness.sweep.provenance import TRAINING, digest, source_file
@@ -214,6 +214,25 @@ def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp
     assert [(one.lam, one.seed) for one in read_results(tmp_path / "one")] == [(1.0, 0)]
 
 
+def test_a_bug_in_a_worker_is_no_incomplete_sweep(
+    plan_file: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import sys; from unittest import mock; from harness.sweep import work\n"
+        "with mock.patch.object(work, 'make_run', side_effect=RuntimeError('a bug')):\n"
+        "    sys.exit(work.main(sys.argv[1]))"
+    )
+
+    def start(folder: SweepFolder, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as said:
+            return subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stderr=said)
+
+    monkeypatch.setattr("harness.sweep.job._start_worker", start)
+    with pytest.raises(InternalError, match=r"internal: RuntimeError: a bug at .*traceback: .*worker-1\.log"):
+        sweep(plan_file, unfinished, "--jobs", "2")
+    assert "Traceback" in (unfinished / "worker-1.log").read_text()
+
+
 def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
     """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
     from harness.opd.loop.job import train_opd
@@ -233,7 +252,7 @@ def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_
     config = training_config(plan, run, folder.run(run) / "train", folder.rollouts(plan, run))
     manifest = train_opd(config).out / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"complete"', '"running"'))
-    with pytest.raises(IncompleteError, match="interrupted"):
+    with pytest.raises(Interrupted, match="interrupted"):
         make_run(plan, folder, run, code, interrupt)
     assert not folder.result(run).exists()
     expected = next(one for one in read_results(finished) if (one.lam, one.seed) == (run.lam, run.seed))
@@ -281,5 +300,5 @@ def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path
 
 def test_a_folder_that_cannot_be_made_is_said(plan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HarnessError, match="choose another --out"):
+    with pytest.raises(HarnessError, match="choose another `out=`"):
         sweep(plan_file, tmp_path / "file" / "sweep")

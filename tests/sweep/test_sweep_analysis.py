@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.cli.sweep_figure import draw_sweep
 from harness.errors import DataError
 from harness.stats import wilson
 from harness.sweep.analysis import analyse, compare_onsets
-from harness.sweep.plot import draw_sweep
 from harness.sweep.prereg.lock_file import ClipPrediction, Window
 from harness.sweep.results import read_results, read_table, write_table
 from tests.sweep.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result
@@ -108,6 +108,15 @@ def test_the_picture_is_xml_and_has_a_mark_for_every_number():
     )
     drawn = ElementTree.fromstring(draw_sweep(analysis, [prediction], "a < b & c"))
     tags = [element.tag.rpartition("}")[2] for element in drawn.iter()]
-    numbers = 2 * len(GRID) + 2 + sum(one.ndcg_parsed.estimate is not None for one in analysis.arms[0].rows)
-    assert tags.count("circle") == numbers + 1 - 2
+    numbers = [
+        one
+        for arm in analysis.arms
+        for row in arm.rows
+        for one in (row.collapse, row.strict, row.ndcg_parsed)
+    ]
+    legend = len(analysis.arms)
+    assert tags.count("use") == sum(one.estimate is not None for one in numbers) + legend
+    bands = [one for one in drawn.iter() if one.get("fill") == "#f59e0b"]
+    assert len(bands) == 3 + 1
+    assert {one.get("width") for one in bands[:3]} == {bands[0].get("width")}
     assert "a < b & c" in "".join(drawn.itertext())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
 from harness.opd.optimisation import Optimisation, Placement
 from harness.progress import OnProgress, ignore
+from harness.settings import Settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,25 +22,22 @@ TOKENIZER_SEED = 1
 PLACEMENT = Placement(device="cpu", precision="float32")
 
 
-@dataclass(frozen=True, slots=True)
-class TinyRecipe:
+class TinyRecipe(Settings):
     """Everything that decides a tiny checkpoint's weights.
 
     Every task is seen once: both phases draw as many training tasks as their steps take.
-
-    Attributes:
-        size: a key of `tools.zoo.tiny.SIZES`.
-        seed: of the initial weights and of the tasks.
-        matching: of the first phase, `tools.zoo.matching`.
-        sft: of the second, `harness.opd.sft.job`.
-        k: numbers of candidates, lowest and highest, of both phases.
     """
 
     size: str
+    """A key of `tools.zoo.tiny.SIZES`."""
     seed: int
+    """Of the initial weights and of the tasks."""
     matching: Optimisation
+    """Of the first phase, `tools.zoo.matching`."""
     sft: Optimisation
+    """Of the second, `harness.opd.sft.job`."""
     k: tuple[int, int] = (8, 8)
+    """Numbers of candidates, lowest and highest, of both phases."""
 
 
 def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) -> Path:
@@ -59,7 +56,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
     """
     from harness.engines.checkpoint import find_checkpoint
     from harness.engines.tokenizer import ChatTokenizer
-    from harness.opd.models.files import unfinished_folder
+    from harness.files import new_folder
     from harness.opd.sft.examples import sft_examples
     from harness.opd.sft.training import fit_checkpoint
     from tools.zoo.matching import matching_examples
@@ -81,7 +78,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
         start = find_checkpoint(str(untrained))
         fit_checkpoint(start, examples, recipe.matching, PLACEMENT, matched, on_progress, "learning to match")
         examples = sft_examples(tasks(recipe.sft, 2 * recipe.seed + 1), tokenizer, DEFAULT)
-        with unfinished_folder(out) as folder:
+        with new_folder(out) as folder:
             fit_checkpoint(
                 find_checkpoint(str(matched)), examples, recipe.sft, PLACEMENT, folder, on_progress
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -11,12 +10,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from harness import files
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
-from harness.errors import HarnessError, IncompleteError, RunMismatchError
+from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import LOG, keep_until
 from harness.opd.models.loading import Checkpoints
@@ -24,6 +23,7 @@ from harness.opd.rounds.round import rollouts_sha256
 from harness.runs.manifest import describe_git, describe_host, installed_packages, now
 
 MANIFEST = "manifest.json"
+LOCK = ".lock"
 CHECKPOINT = "checkpoint"
 ROLLOUT_FOLDER = "rollouts"
 STATES = "state"
@@ -82,21 +82,20 @@ class RunFolder:
         Raises:
             HarnessError: it exists and `resume` wasn't asked for, or it can't be made.
             RunMismatchError: it belongs to another configuration, or another process works on it.
-            IncompleteError: the block was interrupted, or couldn't write.
+            IncompleteError: the block couldn't write.
+            Interrupted: it was interrupted.
         """
         if not self._is_main:
             self._manifest = self._stored()
             yield self._resume and self._manifest.get("status") == "complete"
             return
         known = self._known()
-        try:
+        with files.output(self.path, "choose another `out=`"):
             self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HarnessError(
-                f"can't write to {self.path}: {error.strerror}; choose another --out"
-            ) from error
+            lock = files.lock(self.path / LOCK)
+            files.clear_drafts(self.path)
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with lock:
                 if known.get("status") == "complete":
                     self._manifest = known
                     yield True
@@ -106,26 +105,22 @@ class RunFolder:
                     yield False
                 except KeyboardInterrupt as error:
                     self._note(status="incomplete")
-                    raise IncompleteError(f"interrupted; go on with {self.path} by --resume") from error
+                    raise Interrupted(f"interrupted; go on with {self.path} by `resume=True`") from error
                 except BaseException as error:
                     self._note(status="failed", error=_said(error))
                     raise
-        except Timeout as error:
-            raise RunMismatchError(f"another process works on {self.path}; choose another --out") from error
         except (OSError, SafetensorError) as error:
             raise IncompleteError(
                 f"stopped by the file system ({_said(error)}); put that right and go on with {self.path} by "
-                "--resume"
+                "`resume=True`"
             ) from error
 
     def update(self, **fields: Any) -> None:
         """Change the manifest, in one step on disk; only the main process writes."""
         self._manifest |= fields
         if self._is_main:
-            draft = self.path / f"{MANIFEST}.new"
             text = json.dumps(self._manifest, indent=1, ensure_ascii=False, allow_nan=False)
-            draft.write_text(text + "\n", encoding="utf-8")
-            draft.replace(self.path / MANIFEST)
+            files.write_text(self.path / MANIFEST, text + "\n")
 
     def _note(self, **fields: Any) -> None:
         """Change the manifest if there is room for it: on a full disk the first error is the one to tell."""
@@ -137,11 +132,11 @@ class RunFolder:
             return {}
         file = self.path / MANIFEST
         if not self._resume:
-            raise HarnessError(f"{self.path} exists; name another --out, or go on with it by --resume")
+            raise HarnessError(f"{self.path} exists; name another `out=`, or go on with it by `resume=True`")
         if not file.is_file():
             # Killed before its first line, or made by someone else: the first is an empty folder.
-            if not self.path.is_dir() or any(one.name != ".lock" for one in self.path.iterdir()):
-                raise HarnessError(f"{self.path} holds no training run; name another --out")
+            if not self.path.is_dir() or any(one.name != LOCK for one in self.path.iterdir()):
+                raise HarnessError(f"{self.path} holds no training run; name another `out=`")
             return {}
         known = self._stored()
         for name, mine in self._identity.items():
@@ -149,7 +144,7 @@ class RunFolder:
             if json.loads(json.dumps(mine)) != theirs:
                 raise RunMismatchError(
                     f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "
-                    "choose another --out"
+                    "choose another `out=`"
                 )
         return known
 
@@ -158,7 +153,7 @@ class RunFolder:
         try:
             stored: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
         except ValueError as error:
-            raise HarnessError(f"{file} can't be read as JSON; name another --out") from error
+            raise HarnessError(f"{file} can't be read as JSON; name another `out=`") from error
         return stored
 
     def _begin(self, known: dict[str, Any], warnings: Sequence[str]) -> None:
@@ -185,20 +180,20 @@ class RunFolder:
 
     def draft_state(self, step: int) -> Path:
         """A folder to save the state after `step` in; `keep_state` gives it its name."""
-        folder = self.path / STATES / f"step-{step:08d}.new"
-        if self._is_main:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        return folder
+        state = self._state(step)
+        return files.empty_draft(state) if self._is_main else files.draft_of(state)
 
     def keep_state(self, draft: Path, step: int) -> None:
         """All of `draft` is written: from now on the run goes on from here."""
         if self._is_main:
-            draft.rename(draft.with_suffix(""))
+            files.keep(draft, self._state(step))
             for other in (self.path / STATES).iterdir():
-                if other != draft.with_suffix(""):
+                if other != self._state(step):
                     shutil.rmtree(other)
         self.update(step=step)
+
+    def _state(self, step: int) -> Path:
+        return self.path / STATES / f"step-{step:08d}"
 
     def rewind(self, step: int) -> None:
         """Forget logged steps after `step`."""
@@ -214,13 +209,11 @@ class RunFolder:
 
 def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:
     """The parts of the manifest that must be equal for a run to be gone on with."""
-    options = dataclasses.asdict(dataclasses.replace(config, contract=None))  # type: ignore[arg-type]
-    options = {name: value for name, value in options.items() if name not in ELSEWHERE}
     stored = config.rollouts
     return {
         "lambda": config.lam,
         "clip": config.clip,
-        "options": options | {"contract": config.contract.model_dump()},
+        "options": config.model_dump(exclude=set(ELSEWHERE)),
         "checkpoints": {
             name: {"name": one.name, "sha256": one.sha256}
             for name, one in (

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from harness.cliff import (
     ClassMass,
     LambdaStarEstimate,
+    MassBounds,
     PositionRecords,
     ThresholdStatus,
     estimate_calibration,
     known_clip,
     thresholds_from_log_tails,
 )
+from harness.contract.automaton import ROLES
+from harness.files import replacing
 from harness.opd.config import Guard
-from harness.opd.rounds.records import join_records
 
 # The last rounds that an estimate rests on; with fresh rollouts older ones come from another policy.
 WINDOW_ROUNDS = 16
@@ -62,12 +65,33 @@ class LambdaGuard:
 
     @property
     def window(self) -> tuple[PositionRecords, ...]:
-        """What the next estimate rests on, oldest first; `restore` takes it back."""
+        """What the next estimate rests on, oldest first."""
         return tuple(self._window)
 
-    def restore(self, window: Sequence[PositionRecords]) -> None:
-        """Go on where another guard stopped."""
-        self._window.extend(window)
+    def save(self, path: Path) -> None:
+        """Write the window into a file, from which `restore` takes it back."""
+        arrays: dict[str, Any] = {}
+        for number, records in enumerate(self._window):
+            for name, column in records.columns.items():
+                if isinstance(column, MassBounds):
+                    arrays[f"{number} {name} mass"] = column.low.log_mass
+                    arrays[f"{number} {name} tail"] = column.low.log_tail
+                else:
+                    arrays[f"{number} {name}"] = column
+        with replacing(path) as stream:
+            np.savez(stream, **arrays)
+
+    def restore(self, path: Path, roles: tuple[str, ...] = ROLES) -> None:
+        """Go on where the guard that wrote this file stopped."""
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        for number in sorted({int(name.split()[0]) for name in arrays}):
+            start = f"{number} "
+            own = {name.removeprefix(start): one for name, one in arrays.items() if name.startswith(start)}
+            columns: dict[str, Any] = {name: one for name, one in own.items() if " " not in name}
+            for name in ("teacher", "base"):
+                columns[name] = MassBounds.exact(ClassMass(own[f"{name} mass"], own[f"{name} tail"]))
+            self._window.append(PositionRecords(roles=roles, **columns))
 
     def hold(self, records: PositionRecords) -> GuardReading:
         """The λ of the next round, whose rollouts have these positions."""
@@ -76,7 +100,7 @@ class LambdaGuard:
         self._window.append(records)
         found = estimate_calibration(
             "role",
-            join_records(self.window),
+            PositionRecords.concat(self.window),
             known_clip(self._clip),
             confidence=self._confidence,
             resamples=RESAMPLES,

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,15 +19,14 @@ from typing import Any
 import torch
 
 from harness.errors import HarnessError, RunMismatchError
+from harness.files import LineLog, new_folder
 from harness.opd.config import OPDConfig, OPDRun
 from harness.opd.loop.folder import RunFolder
 from harness.opd.loop.guard import GuardReading, LambdaGuard, RoleReading, read_roles
 from harness.opd.loop.log import OPDStep, role_fields, token_fields
 from harness.opd.loop.update import DivergenceError, StudentUpdates, Update
-from harness.opd.models.files import unfinished_folder
 from harness.opd.models.loading import Checkpoints
 from harness.opd.rounds.making import Rounds, load_dataset
-from harness.opd.rounds.records import load_window, save_window
 from harness.opd.rounds.round import Round
 from harness.progress import OnProgress, Progress, ignore
 
@@ -51,7 +52,8 @@ def train_opd(config: OPDConfig, on_progress: OnProgress = ignore) -> OPDRun:
         EngineUnavailableError: a checkpoint can't be used, or the three don't share a vocabulary.
         RunMismatchError: `out` belongs to another configuration, or another process works on it.
         DivergenceError: loss or gradient stopped being finite; the last good weights are kept.
-        IncompleteError: interrupted, or the file system refused to go on.
+        IncompleteError: the file system refused to go on.
+        Interrupted: by Ctrl-C or SIGTERM; `resume` goes on.
     """
     checkpoints = Checkpoints(config)
     dataset = load_dataset(config)
@@ -121,19 +123,21 @@ class _Training:
 
     def _train(self, first: int, on_progress: OnProgress) -> None:
         config, steps = self._config, self._config.optimisation.steps
-        with self._folder.log.open("a", encoding="utf-8") as log:
+        main = self._accelerator.is_main_process
+        with LineLog(self._folder.log) if main else nullcontext() as log:
             for step in range(first, steps):
                 began = time.monotonic()
                 if step % config.steps_per_round == 0 or self._round is None:
                     self._round = self._begin_round(step)
                 record = self._record(self._student.update(step, self._round, self._held.lam), began)
-                if self._accelerator.is_main_process:
-                    log.write(record.line())
-                    log.flush()
+                if log is not None:
+                    log.append(record.line())
                 note = f"λ {record.lam:.4g}, KL {record.reverse_kl:.3f}, clipped {record.clipped:.1%}"
                 on_progress(Progress(STAGE, step + 1, steps, resumed=first, note=note))
                 every = config.checkpoint_every
                 if every and (step + 1) % every == 0 and step + 1 < steps:
+                    if log is not None:
+                        log.sync()  # going on from the state doesn't write these steps again
                     self._save(step + 1)
 
     def _begin_round(self, step: int) -> Round:
@@ -181,25 +185,23 @@ class _Training:
         accelerator.wait_for_everyone()
         draft = self._folder.draft_state(step)
         accelerator.wait_for_everyone()
-        try:
-            self._write_state(draft, step)
-        except RuntimeError as error:
-            # So torch says that a file can't be written, in several wordings.
-            raise OSError(f"the state after step {step} can't be saved: {error}") from error
+        self._write_state(draft, step)
         accelerator.wait_for_everyone()
         self._folder.keep_state(draft, step)
 
     def _write_state(self, draft: Path, step: int) -> None:
         accelerator = self._accelerator
-        accelerator.save_state(str(draft / "model"), safe_serialization=False)
+        with _torch_writes(step):
+            accelerator.save_state(str(draft / "model"), safe_serialization=False)
         if self._config.staleness == "fresh" and self._round is not None:
             share = draft / f"round-{accelerator.process_index}"
             share.mkdir()
             self._round.save(share)
         if accelerator.is_main_process:
-            save_window(draft / "guard.npz", self._guard.window)
+            self._guard.save(draft / "guard.npz")
             position = {"step": step, "processes": accelerator.num_processes, "held": asdict(self._held)}
-            torch.save(position, draft / "position.pt")
+            with _torch_writes(step):
+                torch.save(position, draft / "position.pt")
 
     def _restore(self) -> int:
         """Go back to the last saved state; returns the number of steps done."""
@@ -224,8 +226,7 @@ class _Training:
         if self._round is not None:
             self._roles = read_roles(self._rounds.gathered(self._round.records), self._config.clip)
             self._held = GuardReading(**{**position["held"], "estimate": None})
-        window = load_window(state / "guard.npz", self._rounds.roles)
-        self._guard.restore(window)
+        self._guard.restore(state / "guard.npz")
         self._warned = any("guard" in one for one in self._folder.manifest.get("warnings", []))
         return step
 
@@ -235,7 +236,7 @@ class _Training:
             self._rounds.save_student(self._folder.checkpoint)
             accelerator.wait_for_everyone()
             return self._folder.checkpoint
-        with unfinished_folder(self._folder.checkpoint) as draft:
+        with new_folder(self._folder.checkpoint) as draft:
             self._rounds.save_student(draft)
             # Of a run that diverged here before, or was killed just after writing it.
             shutil.rmtree(self._folder.checkpoint, ignore_errors=True)
@@ -254,6 +255,15 @@ class _Training:
             },
         )
         return _finished(self._folder, self._config)
+
+
+@contextmanager
+def _torch_writes(step: int) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        # So torch says that a file can't be written, in several wordings.
+        raise OSError(f"the state after step {step} can't be saved: {error}") from error
 
 
 def _warnings(config: OPDConfig) -> list[str]:

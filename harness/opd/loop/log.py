@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from harness import files
 from harness.opd.loop.guard import RoleReading, binding_role
 
 LOG = "train.jsonl"
@@ -104,9 +105,9 @@ class OPDStep:
     seconds: float
     tokens_per_second: float
 
-    def line(self) -> str:
+    def line(self) -> bytes:
         """As it stands in `train.jsonl`."""
-        return json.dumps(asdict(self), allow_nan=False) + "\n"
+        return f"{json.dumps(asdict(self), allow_nan=False)}\n".encode()
 
 
 def token_fields(columns: dict[str, Floats]) -> dict[str, Any]:
@@ -138,13 +139,11 @@ def keep_until(path: Path, step: int) -> None:
     if not path.is_file():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n") or json.loads(line)["step"] > step:
+    for _, line in files.whole_lines(path):
+        if json.loads(line)["step"] > step:
             break
         kept.append(line)
-    draft = path.with_name(path.name + ".new")
-    draft.write_text("".join(kept), encoding="utf-8")
-    draft.replace(path)
+    files.write_bytes(path, b"".join(kept))
 
 
 def _spread(values: Floats) -> dict[str, float | None]:

@@ -1,11 +1,9 @@
-"""Models of transformers from and to checkpoint folders; never half a folder."""
+"""Models of transformers from and to checkpoint folders."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +30,6 @@ CARRIED = (
 )
 
 
-@contextlib.contextmanager
-def unfinished_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its name if the block ends well and is removed if it doesn't."""
-    folder = out.with_name(out.name + ".unfinished")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    try:
-        yield folder
-        folder.rename(out)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def choose_device(wanted: str) -> torch.device:
     """The torch device that `Placement.device` means.
 
@@ -57,12 +42,12 @@ def choose_device(wanted: str) -> torch.device:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise EngineUnavailableError(
-            f"torch knows no device {wanted!r}; give --device cpu, cuda or cuda:N"
+            f"torch knows no device {wanted!r}; give `device=cpu`, cuda or cuda:N"
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise EngineUnavailableError(
-            f"torch sees {found} CUDA devices here, so not {wanted}; give another --device"
+            f"torch sees {found} CUDA devices here, so not {wanted}; give another `device=`"
         )
     return device
 

@@ -1,4 +1,4 @@
-"""The behaviour policy: the student in memory, or a vLLM engine started on its saved weights."""
+"""An engine as the behaviour policy, started on the student's saved weights."""
 
 from __future__ import annotations
 
@@ -9,58 +9,54 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.engines import EngineConfig, open_engine
-from harness.engines.base import GenerationRequest, SamplingParams
+from harness.engines.base import GenerationRequest
 from harness.engines.checkpoint import Checkpoint
+from harness.engines.config import EngineName
 from harness.errors import IncompleteError
-from harness.opd.models.loading import Policies, save_whole
+from harness.opd.models.loading import save_whole
 from harness.opd.models.policy import Policy
-from harness.opd.rounds.drawing import Drawer, Order, Rollout
+from harness.opd.rounds.drawing import Drawer, Order
+from harness.rollouts import Rollout
 
 
-def draw_with_student(policies: Policies, drawer: Drawer, orders: Sequence[Order]) -> list[Rollout]:
-    """Draw this process's rollouts with the student's present weights."""
-    with policies.whole_student() as student:
-        return drawer.with_model(student.model, orders)
-
-
-def draw_with_vllm(
-    student: Policy, start: Checkpoint, drawer: Drawer, orders: Sequence[Order]
+def draw_with_engine(
+    name: EngineName, student: Policy, start: Checkpoint, drawer: Drawer, orders: Sequence[Order]
 ) -> list[Rollout]:
-    """Save the student, start vLLM on it, draw, and close it again.
+    """Save the student, start an engine on it, draw, and close it again.
 
-    An engine takes 10 to 60 seconds to start, every round: this pays with long completions, large rounds
-    and large models only. vLLM rounds otherwise than the student, so ratios are made from the student's own
-    logprobs of these tokens and not from vLLM's.
+    vLLM takes 10 to 60 seconds to start, every round: this pays with long completions, large rounds and large
+    models only. It rounds otherwise than the student, so ratios are made from the student's own logprobs of
+    these tokens and not from the engine's.
 
     Args:
+        name: of the engine.
         student: with all its weights.
         start: checkpoint that the student began from, for its tokenizer.
         drawer: prompts and limits.
         orders: what to draw.
 
     Raises:
-        EngineUnavailableError: vLLM isn't installed or can't load the weights.
+        EngineUnavailableError: it isn't installed or can't load the weights.
         IncompleteError: it died.
     """
     requests = [
         GenerationRequest(
             key=str(number),
-            task_id=drawer.tasks[order.task].task.task_id,
+            task_id=drawer.prompts[order.task].task.task_id,
             sample_index=order.draw,
             prompt_text="",
-            prompt_ids=drawer.tasks[order.task].prompt_ids,
+            prompt_ids=drawer.prompts[order.task].ids,
             seed=order.seed,
         )
         for number, order in enumerate(orders)
     ]
-    sampling = SamplingParams(temperature=1.0, top_p=1.0, max_tokens=drawer.max_tokens)
     with _saved(student, start) as folder:
-        engine = open_engine(EngineConfig(engine="vllm", ckpt=str(folder), enforce_eager=True))
+        engine = open_engine(EngineConfig(engine=name, ckpt=str(folder), enforce_eager=True))
         with contextlib.closing(engine):
             engine.start()
-            drawn = {int(one.key): one.token_ids for one in engine.generate(requests, sampling)}
+            drawn = {int(one.key): one.token_ids for one in engine.generate(requests, drawer.sampling)}
     if missing := len(orders) - len(drawn):
-        raise IncompleteError(f"vLLM ended without {missing} of {len(orders)} rollouts; use --resume")
+        raise IncompleteError(f"{name} ended without {missing} of {len(orders)} rollouts; use `resume=True`")
     return drawer.rollouts(orders, [drawn[number] for number in range(len(orders))])
 
 

@@ -2,67 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract
-from harness.data.prompt import render_prompt
+from harness.contract import Contract, parse
 from harness.data.tasks import RankingTask
-from harness.engines.base import FinishReason
+from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
-from harness.engines.limits import answer_limit
+from harness.engines.hf_generate import generate
+from harness.engines.limits import how_it_ended, usual_answer_tokens
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
-from harness.evaluate.plan import sample_seed
+from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
 
 # Prompts a batch of transformers' generate; more keep the keys and values of more rows in memory.
 DRAW_BATCH = {"cpu": 64}
 ACCELERATOR_DRAW_BATCH = 256
-# As `harness eval` has it: room for an answer in any usual spelling.
-TOKENS_BESIDE_IDS = 64
-TOKENS_AN_ID = 8
-
-
-@dataclass(frozen=True, slots=True)
-class PromptedTask:
-    """A task as the policies see it.
-
-    Attributes:
-        task: the ranking task.
-        prompt_ids: its prompt's token ids, chat template applied.
-    """
-
-    task: RankingTask
-    prompt_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """One completion of the behaviour policy.
-
-    Attributes:
-        task: index of its task in the dataset.
-        draw: how many rollouts of this task came before it in the whole run.
-        k: number of candidates.
-        prompt_ids: token ids of the prompt.
-        token_ids: the completion's, EOS included where it came; at least one.
-        finish_reason: `length` when the token limit cut it off; it is trained on all the same.
-        strict: whether the text keeps the contract.
-    """
-
-    task: int
-    draw: int
-    k: int
-    prompt_ids: tuple[int, ...]
-    token_ids: tuple[int, ...]
-    finish_reason: FinishReason
-    strict: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,24 +72,20 @@ class Drawer:
     """What all drawing needs.
 
     Attributes:
-        tasks: the dataset.
+        prompts: of the dataset's tasks.
         tokenizer: of the student.
         contract: what texts are held to.
         stop_ids: ids that end a completion.
-        max_tokens: most completion tokens.
+        sampling: T = 1, top_p = 1, and most completion tokens.
         context_length: longest prompt + completion, None for no limit.
     """
 
-    tasks: Sequence[PromptedTask]
+    prompts: Sequence[Prompt]
     tokenizer: ChatTokenizer
     contract: Contract
     stop_ids: tuple[int, ...]
-    max_tokens: int
+    sampling: SamplingParams
     context_length: int | None
-
-    def limit(self, task: int) -> int:
-        """Most completion tokens of a task."""
-        return answer_limit(len(self.tasks[task].prompt_ids), self.max_tokens, self.context_length)
 
     def with_model(self, model: Any, orders: Sequence[Order]) -> list[Rollout]:
         """Draw with a transformers model in memory, which ends up in the mode it was in.
@@ -138,22 +93,19 @@ class Drawer:
         Raises:
             IncompleteError: the device ran out of memory.
         """
-        import torch
-
         size = DRAW_BATCH.get(model.device.type, ACCELERATOR_DRAW_BATCH)
-        training = model.training
-        model.eval()
         rollouts = []
-        try:
-            for start in range(0, len(orders), size):
-                batch = orders[start : start + size]
-                rollouts += self.rollouts(batch, self._generate(model, batch))
-        except torch.cuda.OutOfMemoryError as error:
-            raise IncompleteError(
-                f"{model.device} ran out of memory while drawing rollouts; lower --max-tokens"
-            ) from error
-        finally:
-            model.train(training)
+        for start in range(0, len(orders), size):
+            batch = orders[start : start + size]
+            completions = generate(
+                model,
+                [self.prompts[order.task].ids for order in batch],
+                [order.seed for order in batch],
+                self.sampling,
+                stop_ids=self.stop_ids,
+                context_length=self.context_length,
+            )
+            rollouts += self.rollouts(batch, completions)
         return rollouts
 
     def rollouts(self, orders: Sequence[Order], completions: Sequence[Sequence[int]]) -> list[Rollout]:
@@ -170,62 +122,22 @@ class Drawer:
         for order, token_ids in zip(orders, completions, strict=True):
             if not token_ids:
                 raise IncompleteError(f"the behaviour policy gave no token for task {order.task}")
-            known = self.tasks[order.task]
-            reason: FinishReason = "stop" if token_ids[-1] in self.stop_ids else "length"
-            parsed = self.contract.parse(self.tokenizer.decode(token_ids), known.task.k, finish_reason=reason)
+            known = self.prompts[order.task]
+            reason = how_it_ended(token_ids, self.stop_ids)
+            text = self.tokenizer.decode(token_ids)
+            parsed = parse(text, known.task.k, self.contract, finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,
                     draw=order.draw,
                     k=known.task.k,
-                    prompt_ids=known.prompt_ids,
+                    prompt_ids=known.ids,
                     token_ids=tuple(token_ids),
                     finish_reason=reason,
                     strict=parsed.tier == "strict",
                 )
             )
         return drawn
-
-    def _generate(self, model: Any, orders: Sequence[Order]) -> list[list[int]]:
-        import torch
-        import transformers
-
-        from harness.engines.hf_sampling import AnswerLimits, SeededSampler
-
-        prompts = [self.tasks[order.task].prompt_ids for order in orders]
-        limits = [self.limit(order.task) for order in orders]
-        width, steps = max(map(len, prompts)), max(limits)
-        pad = self.stop_ids[0]
-        # Without the model's own settings (a repetition penalty, say), which generate would mix in.
-        settings, model.generation_config = model.generation_config, transformers.GenerationConfig()
-        try:
-            with torch.no_grad():
-                output = model.generate(
-                    input_ids=torch.tensor(
-                        [[pad] * (width - len(one)) + list(one) for one in prompts], device=model.device
-                    ),
-                    attention_mask=torch.tensor(
-                        [[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=model.device
-                    ),
-                    generation_config=transformers.GenerationConfig(
-                        max_new_tokens=steps,
-                        do_sample=False,
-                        eos_token_id=list(self.stop_ids),
-                        pad_token_id=pad,
-                    ),
-                    logits_processor=[
-                        SeededSampler([order.seed for order in orders], steps, temperature=1.0, top_p=1.0)
-                    ],
-                    stopping_criteria=[AnswerLimits(width, limits)],
-                )
-        finally:
-            model.generation_config = settings
-        rows = output[:, width:].tolist()
-        return [self._cut(row[:limit]) for row, limit in zip(rows, limits, strict=True)]
-
-    def _cut(self, token_ids: list[int]) -> list[int]:
-        ends = (place for place, token in enumerate(token_ids) if token in self.stop_ids)
-        return token_ids[: next(ends, len(token_ids)) + 1]
 
 
 def open_drawer(
@@ -255,44 +167,22 @@ def open_drawer(
     stops = tokenizer.stop_token_ids(student.stop_token_ids)
     if not stops:
         raise EngineUnavailableError(f"{student.name} has no end token, so no rollout could ever end")
-    prompts = tokenizer.encode([render_prompt(task, contract) for task in tasks])
+    prompts = make_prompts(tasks, contract, tokenizer.encode)
     contexts = [one.context_length for one in (student, *readers)]
     context = min((one for one in contexts if one is not None), default=None)
-    longest = max(map(len, prompts))
+    longest = max(len(one.ids) for one in prompts)
     if context is not None and longest >= context:
         raise DataError(
             f"a prompt of {longest} tokens leaves no room for an answer in a context of {context}; "
             "leave long tasks out or shorten their titles"
         )
     return Drawer(
-        tasks=[PromptedTask(task, ids) for task, ids in zip(tasks, prompts, strict=True)],
+        prompts=prompts,
         tokenizer=tokenizer,
         contract=contract,
         stop_ids=tuple(stops),
-        max_tokens=max_tokens or TOKENS_BESIDE_IDS + TOKENS_AN_ID * max(task.k for task in tasks),
+        sampling=SamplingParams(
+            temperature=1.0, max_tokens=max_tokens or usual_answer_tokens(max(task.k for task in tasks))
+        ),
         context_length=context,
     )
-
-
-def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
-    """One rollout a line."""
-    lines = (json.dumps(asdict(rollout)) + "\n" for rollout in rollouts)
-    path.write_text("".join(lines), encoding="utf-8")
-
-
-def read_rollouts(path: Path) -> list[Rollout]:
-    """What `write_rollouts` wrote.
-
-    Raises:
-        DataError: no such file, or not one of rollouts.
-    """
-    try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [
-            Rollout(**{**row, "prompt_ids": tuple(row["prompt_ids"]), "token_ids": tuple(row["token_ids"])})
-            for row in rows
-        ]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} can't be read as stored rollouts: {' '.join(str(error).split())[:200]}"
-        ) from error

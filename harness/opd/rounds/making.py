@@ -11,23 +11,22 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.cliff import ClassMass, PositionRecords
-from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
+from harness.engines import IN_MEMORY
 from harness.errors import DataError
-from harness.measure.positions import Walker
+from harness.files import new_folder
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
-from harness.opd.models.files import unfinished_folder
 from harness.opd.models.loading import Checkpoints, Policies
 from harness.opd.models.policy import Policy, shares_prompts
-from harness.opd.rounds.behaviour import draw_with_student, draw_with_vllm
-from harness.opd.rounds.drawing import Rollout, open_drawer, read_rollouts, round_orders
+from harness.opd.rounds.behaviour import draw_with_engine
+from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
-from harness.opd.rounds.records import join_records, select_records
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
-from harness.opd.rounds.scoring import Layout, Positions, Scores, score
+from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
+from harness.rollouts import Positions, Rollout, Walker, read_rollouts
 
 PROBE_TOKENS = 8
 
@@ -43,8 +42,6 @@ def load_dataset(config: OPDConfig) -> LoadedDataset:
 
 class Rounds:
     """Makes the rounds of a run, this process's share of each."""
-
-    roles = ROLES
 
     def __init__(
         self,
@@ -112,16 +109,17 @@ class Rounds:
         config = self._config
         self._on_progress(Progress(f"drawing round {number + 1}"))
         orders = round_orders(
-            len(self._drawer.tasks), config.pool // config.samples, config.samples, number, config.seed
+            len(self._drawer.prompts), config.pool // config.samples, config.samples, number, config.seed
         )
-        if config.behaviour_engine == "vllm":
-            every: list[Any] = [None]
-            with self.policies.whole_student() as student:
+        with self.policies.whole_student() as student:
+            if config.behaviour_engine == IN_MEMORY:
+                rollouts = self._drawer.with_model(student.model, self._mine(orders))
+            else:
+                every: list[Any] = [None]
                 if self._accelerator.is_main_process:
-                    every = [draw_with_vllm(student, self._checkpoints.student, self._drawer, orders)]
-            rollouts: list[Rollout] = self._mine(broadcast_object_list(every)[0])
-        else:
-            rollouts = draw_with_student(self.policies, self._drawer, self._mine(orders))
+                    start = self._checkpoints.student
+                    every = [draw_with_engine(config.behaviour_engine, student, start, self._drawer, orders)]
+                rollouts = self._mine(broadcast_object_list(every)[0])
         sha256 = self._checkpoints.student.sha256 if number == 0 else None
         return self._read(number, rollouts, sha256)
 
@@ -135,8 +133,7 @@ class Rounds:
                 self._current = self.take_up(stored)
             else:
                 self._current = self.draw(0)
-                stored.parent.mkdir(parents=True, exist_ok=True)
-                with unfinished_folder(stored) as draft:
+                with new_folder(stored) as draft:
                     self._current.save(draft)
             self.policies.release()
         return self._current
@@ -168,18 +165,17 @@ class Rounds:
         """Structural positions of some of this process's rollouts."""
         assert self._current is not None
         starts, tokens = self._current.layout.starts, self._current.positions.tokens
-        return select_records(self._current.records, (tokens >= starts[first]) & (tokens < starts[last]))
+        return self._current.records[(tokens >= starts[first]) & (tokens < starts[last])]
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
-        return join_records(gather_object([records])) if self._accelerator.num_processes > 1 else records
+        alone = self._accelerator.num_processes == 1
+        return records if alone else PositionRecords.concat(gather_object([records]))
 
     def gathered_masses(self, masses: Sequence[ClassMass]) -> ClassMass:
         """Masses of all forward passes of all processes."""
         every = [one for parts in gather_object([list(masses)]) for one in parts]
-        return ClassMass(
-            np.concatenate([one.log_mass for one in every]), np.concatenate([one.log_tail for one in every])
-        )
+        return ClassMass.concat(every)
 
     def gathered_columns(self, columns: dict[str, Floats]) -> dict[str, Floats]:
         """Columns of all processes, one after the other."""
@@ -224,18 +220,18 @@ class Rounds:
         if self._config.ratio == "student/behaviour" and sha256 not in known:
             raise DataError(
                 f"the rollouts in {folder} were drawn by neither this run's base nor its student, so there "
-                "is no behaviour policy for the ratio; choose another --ratio"
+                "is no behaviour policy for the ratio; choose another `ratio=`"
             )
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
-        tasks = self._drawer.tasks
+        prompts = self._drawer.prompts
         if len(rollouts) != self._config.pool:
             raise DataError(
                 f"{folder} holds {len(rollouts)} rollouts and the run wants {self._config.pool}; "
-                "set --rollout-batch to that"
+                "set `rollout_batch=` to that"
             )
         for one in rollouts:
-            if one.task >= len(tasks) or tasks[one.task].prompt_ids != one.prompt_ids:
+            if one.task >= len(prompts) or prompts[one.task].ids != one.prompt_ids:
                 raise DataError(
                     f"{folder}: its rollouts are of other prompts than this run's; use the same data, limit, "
                     "contract and tokenizer"
@@ -297,7 +293,7 @@ class Rounds:
 
     def _probe(self) -> tuple[Packed, Packed]:
         """Two rollouts in rows apart, and sharing their prompt."""
-        prompt = max((one.prompt_ids for one in self._drawer.tasks), key=len)
+        prompt = max((one.ids for one in self._drawer.prompts), key=len)
         pair = [
             Rollout(0, draw, 2, prompt, tuple(completion), "length", False)
             for draw, completion in enumerate((prompt[:PROBE_TOKENS], prompt[-PROBE_TOKENS:]))

@@ -13,7 +13,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from harness.opd.rounds.drawing import Rollout
+from harness.rollouts import Rollout
 
 PAD_ID = 0
 

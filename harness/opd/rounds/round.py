@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from harness.cliff import ClassMass, PositionRecords
+from harness import files
+from harness.cliff import ClassMass, MassBounds, PositionRecords
 from harness.errors import DataError
-from harness.measure.positions import Walker
-from harness.opd.rounds.drawing import Rollout, read_rollouts, write_rollouts
-from harness.opd.rounds.scoring import Layout, Positions, Scores
+from harness.opd.rounds.scoring import Layout, Scores
+from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
 
 ROLLOUTS = "rollouts.jsonl"
 SCORES = "scores.npz"
@@ -95,13 +95,15 @@ class Round:
     @property
     def records(self) -> PositionRecords:
         """Structural positions with both models' masses."""
-        return self.positions.records(self.teacher.masses, self.base.masses)
+        return self.positions.records(
+            MassBounds.exact(self.teacher.masses), MassBounds.exact(self.base.masses)
+        )
 
     def save(self, folder: Path) -> None:
         """Write rollouts and scores into an existing folder."""
         write_rollouts(folder / ROLLOUTS, self.rollouts)
         behaviour = {} if self.behaviour is None else {"behaviour": self.behaviour.numpy()}
-        with (folder / SCORES).open("wb") as stream:
+        with files.replacing(folder / SCORES) as stream:
             np.savez(
                 stream,
                 teacher=self.teacher.logprobs.numpy(),
@@ -113,7 +115,7 @@ class Round:
                 **behaviour,
             )
         text = json.dumps(asdict(self.about), indent=1) + "\n"
-        (folder / ABOUT).write_text(text, encoding="utf-8")
+        files.write_text(folder / ABOUT, text)
 
     @classmethod
     def load(cls, folder: Path, size: int, share_prompts: bool, walker: Walker) -> Round:

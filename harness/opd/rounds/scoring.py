@@ -9,75 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords
-from harness.contract.automaton import ROLES
-from harness.engines.base import ScoreRequest
-from harness.engines.hf_classes import class_scores
-from harness.measure.positions import Walk, Walker
+from harness.cliff import ClassMass
+from harness.engines import hf_classes
 from harness.opd.models.policy import BLOCK_LOGITS, Policy
-from harness.opd.rounds.drawing import Rollout
 from harness.opd.rounds.packing import Packed, pack
-
-# Which unused id comes next is the ranking itself; everywhere else the contract alone decides.
-CONTENT_ROLE = "unused_id"
-
-FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Positions:
-    """The structural positions of R rollouts, M in all, among their N tokens.
-
-    Attributes:
-        walks: [R] of each rollout.
-        tokens: [M] index of each position among the N tokens.
-        structural: [N] whether a token stands where the contract alone decides what may come.
-        task: [M] index of the task.
-        draw: [M] the rollout's number among those of its task.
-        role: [M] index into `ROLES`.
-        index: [M] how many positions of this role came before in the rollout.
-    """
-
-    walks: tuple[Walk, ...]
-    tokens: npt.NDArray[np.int64]
-    structural: npt.NDArray[np.bool_]
-    task: npt.NDArray[np.int64]
-    draw: npt.NDArray[np.int64]
-    role: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
-
-    @classmethod
-    def find(cls, rollouts: Sequence[Rollout], walker: Walker) -> Positions:
-        """Walk every rollout to where it leaves the contract or ends."""
-        walks = tuple(walker(one.k, one.token_ids) for one in rollouts)
-        numbers: dict[str, int] = {role: number for number, role in enumerate(ROLES)}
-        starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
-        reached = [len(walk.roles) for walk in walks]
-        tokens = np.concatenate([start + np.arange(n) for start, n in zip(starts, reached, strict=False)])
-        role = np.array([numbers[role] for walk in walks for role in walk.roles], dtype=np.int64)
-        structural = np.zeros(starts[-1], dtype=bool)
-        structural[tokens[role != numbers[CONTENT_ROLE]]] = True
-        return cls(
-            walks=walks,
-            tokens=tokens.astype(np.int64),
-            structural=structural,
-            task=np.repeat(np.array([one.task for one in rollouts], dtype=np.int64), reached),
-            draw=np.repeat(np.array([one.draw for one in rollouts], dtype=np.int64), reached),
-            role=role,
-            index=np.array([index for walk in walks for index in walk.indices], dtype=np.int64),
-        )
-
-    def records(self, teacher: ClassMass, base: ClassMass) -> PositionRecords:
-        """What `harness.cliff` estimates from."""
-        return PositionRecords(
-            roles=ROLES,
-            task=self.task,
-            rollout=self.draw,
-            role=self.role,
-            index=self.index,
-            teacher=MassBounds.exact(teacher),
-            base=MassBounds.exact(base),
-        )
+from harness.rollouts import Positions, Rollout, Walk
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +81,7 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         if positions is not None:
             lengths = np.diff(layout.starts[part.start : part.stop + 1])
             masses.append(class_masses(policy, reading.hidden, packed.tokens, positions.walks[part], lengths))
-    return Scores(torch.cat(logprobs), _joined(masses))
+    return Scores(torch.cat(logprobs), ClassMass.concat(masses))
 
 
 def class_masses(
@@ -167,22 +103,7 @@ def class_masses(
     begins = np.cumsum([0, *lengths])[:-1]
     reached = [np.arange(begin, begin + len(walk.roles)) for begin, walk in zip(begins, walks, strict=True)]
     at = torch.from_numpy(np.concatenate(reached)).to(hidden.device)
-    requests = [
-        ScoreRequest(str(number), (), (0,) * len(walk.roles), walk.classes)
-        for number, walk in enumerate(walks)
-    ]
+    classes = [ids for walk in walks for ids in walk.classes]
+    block = max(1, BLOCK_LOGITS // policy.output.vocabulary)
     with torch.no_grad():
-        block = max(1, BLOCK_LOGITS // policy.output.vocabulary)
-        scored = class_scores(policy.output, hidden[at], tokens[at], requests, block)
-    found = [one.class_masses for one in scored if one.class_masses is not None]
-    return ClassMass(
-        np.concatenate([one.log_mass for one in found]), np.concatenate([one.log_tail for one in found])
-    )
-
-
-def _joined(parts: Sequence[ClassMass]) -> ClassMass:
-    empty = [np.empty(0)]
-    return ClassMass(
-        np.concatenate([one.log_mass for one in parts] or empty),
-        np.concatenate([one.log_tail for one in parts] or empty),
-    )
+        return hf_classes.class_masses(policy.output, hidden[at], tokens[at], classes, block)[1]

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from harness.engines.checkpoint import Checkpoint
 from harness.errors import HarnessError
+from harness.files import LineLog
 from harness.opd.models.files import adamw, choose_device, load_model, numerics, save_model
 from harness.opd.optimisation import Optimisation, Placement, TrainingStep
 from harness.opd.sft.batching import Batch, BatchOrder, collate
@@ -56,14 +57,13 @@ def fit_checkpoint(
     model = load_model(checkpoint, placement, dtype).to(device).train()
     last: list[TrainingStep] = []
     with (
-        (folder / LOG).open("w", encoding="utf-8") as log,
+        LineLog(folder / LOG) as log,
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
     ):
         torch.manual_seed(optimisation.seed)
 
         def on_step(step: TrainingStep) -> None:
-            log.write(json.dumps(dataclasses.asdict(step)) + "\n")
-            log.flush()
+            log.append(f"{json.dumps(dataclasses.asdict(step))}\n".encode())
             last[:] = [step]
             note = f"loss {step.loss:.3f}"
             on_progress(Progress(stage, step.step, optimisation.steps, note=note))

@@ -1,11 +1,14 @@
-"""`prereg lock`: measure teacher and base, predict, and write it down before the first run."""
+"""`prereg lock`: measure teacher and base, predict, ask, and write it down before the first run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from harness import files
 from harness.cliff import CliffResult, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
@@ -13,10 +16,17 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
-from harness.sweep.folder import SweepFolder, checkpoint_hashes, write_atomically
-from harness.sweep.plan import SweepPlan, evaluation_config
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window
-from harness.sweep.prereg.outcomes import make_tests
+from harness.settings import Settings
+from harness.sweep.folder import SweepFolder, checkpoint_hashes
+from harness.sweep.plan import FACTORS, SweepArm, SweepPlan, evaluation_config
+from harness.sweep.prereg.lock_file import (
+    ClipPrediction,
+    PreregLock,
+    PreregTest,
+    RolePrediction,
+    TestName,
+    Window,
+)
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings
 
 Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
@@ -24,23 +34,19 @@ Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
 configuration says. It is the same for every clip: the second finds them drawn."""
 
 
-@dataclass(frozen=True, slots=True)
-class LockSettings:
-    """What a lock leaves to whoever makes it.
+class LockSettings(Settings):
+    """What a lock leaves to whoever makes it."""
 
-    Attributes:
-        prompts: training prompts whose base rollouts p and b are measured on.
-        seed: of those rollouts.
-        band_share: share of the teacher's tail mass a role needs to count for the band.
-        ratio_factor: > 1, half-width of the windows of ratios, as a factor.
-        note: what was known before: pilot runs, other seeds.
-    """
-
-    prompts: int = 256
-    seed: int = 20_260_501
-    band_share: float = 0.05
-    ratio_factor: float = 2.0
+    prompts: Annotated[int, Field(ge=8)] = 256
+    """Training prompts whose base rollouts p and b are measured on."""
+    seed: Annotated[int, Field(ge=0)] = 20_260_501
+    """Of those rollouts."""
+    band_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the teacher's tail mass that a role needs to widen the band."""
+    ratio_factor: Annotated[float, Field(gt=1)] = 2.0
+    """Windows of ratios reach from prediction / factor to prediction × factor."""
     note: str = ""
+    """What was known before: pilot runs and their seeds."""
 
 
 def lock(
@@ -68,7 +74,7 @@ def lock(
     settings = settings or LockSettings()
     folder = SweepFolder(path)
     if folder.record.exists() or folder.lock.exists():
-        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another --out")
+        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another `out=`")
     clips = list(dict.fromkeys(arm.clip for arm in plan.arms if arm.clip is not None))
     if not clips:
         raise HarnessError("no arm of the plan has a clip strength, and without one there is no λ*")
@@ -103,7 +109,8 @@ def lock(
         packages=installed_packages(),
         host=describe_host(),
     )
-    write_atomically(folder.lock, locked.model_dump_json(indent=1) + "\n")
+    with files.resumable(folder.lock):
+        files.write_text(folder.lock, locked.model_dump_json(indent=1) + "\n")
     return locked
 
 
@@ -157,3 +164,75 @@ def _role(role: RoleEstimate) -> RolePrediction:
         status=star.status,
         teacher_tail_share=role.teacher_tail_share,
     )
+
+
+def make_tests(
+    plan: SweepPlan, predictions: Sequence[ClipPrediction], ratio_factor: float
+) -> tuple[PreregTest, ...]:
+    """The tests of a plan. Its first arm is the fine grid; what another differs in says what it tests.
+
+    The paper (arXiv 2605.08737) has three: the onset on a fine grid, with a longer budget, and at another
+    clip strength predicted from the same p and b. An arm that changes what λ* doesn't depend on (learning
+    rate) tests the rival explanation, that the onset is one of optimisation.
+
+    Args:
+        plan: the sweep.
+        predictions: λ* at each of its clip strengths.
+        ratio_factor: > 1.
+    """
+    at: dict[float | None, ClipPrediction] = {one.clip: one for one in predictions}
+    return tuple(
+        test for arm in plan.arms if arm.clip in at for test in _asked_of(arm, plan.arms[0], at, ratio_factor)
+    )
+
+
+def _asked_of(
+    arm: SweepArm, first: SweepArm, at: Mapping[float | None, ClipPrediction], ratio_factor: float
+) -> list[PreregTest]:
+    band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
+    changed = {name for name in FACTORS if getattr(arm, name) != getattr(first, name)}
+    if arm is first:
+        in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
+        binding = at[arm.clip].binding
+        in_window = f"c = {arm.clip:g}: does it lie in the interval of the binding role's λ* ({binding})?"
+        return [
+            _test("fine_grid", arm, band, in_band),
+            _test("fine_grid_binding", arm, at[arm.clip].binding_window, in_window),
+        ]
+    if changed == {"steps"}:
+        question = f"{arm.steps} instead of {first.steps} steps: does the onset lie in the λ* band?"
+        return [_test("budget_extension", arm, band, question)]
+    if changed == {"clip"}:
+        ratio = (_binding_value(at[arm.clip]) - 1.0) / (_binding_value(at[first.clip]) - 1.0)
+        in_band = f"c = {arm.clip:g} from the same p and b: does the onset lie in the λ* band?"
+        shift = (
+            f"from c = {first.clip:g} to c = {arm.clip:g}: does the onset's distance from 1 grow "
+            f"{ratio:.2f}-fold, as that of λ* does, {within}"
+        )
+        window = Window(low=ratio / ratio_factor, high=ratio * ratio_factor)
+        return [
+            _test("small_clip", arm, band, in_band),
+            _test("small_clip_shift", arm, window, shift, first),
+        ]
+    if changed and "clip" not in changed:
+        named = ", ".join(
+            f"{name.replace('_', ' ')} {getattr(first, name)} → {getattr(arm, name)}"
+            for name in sorted(changed)
+        )
+        window = Window(low=1.0 / ratio_factor, high=ratio_factor)
+        return [_test("rival", arm, window, f"{named}: does the onset stay, as λ* does, {within}", first)]
+    question = f"{arm.name}: does the onset lie in the λ* band at c = {arm.clip:g}?"
+    return [_test("onset", arm, band, question)]
+
+
+def _test(
+    name: TestName, arm: SweepArm, window: Window, question: str, against: SweepArm | None = None
+) -> PreregTest:
+    other = None if against is None else against.name
+    return PreregTest(name=name, arm=arm.name, against=other, window=window, question=question)
+
+
+def _binding_value(prediction: ClipPrediction) -> float:
+    value = next(role.lambda_star for role in prediction.roles if role.role == prediction.binding)
+    assert value is not None
+    return value

@@ -1,4 +1,4 @@
-"""Which tests a plan and its predictions amount to, and whether results hit their windows."""
+"""Whether results hit the windows that were locked."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Literal
 
 from harness.stats.onset import OnsetEstimate
 from harness.sweep.analysis import SweepAnalysis, compare_onsets
-from harness.sweep.plan import SweepArm, SweepPlan
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregTest, Window
+from harness.sweep.plan import SweepPlan
+from harness.sweep.prereg.lock_file import PreregTest, Window
 from harness.sweep.results import SweepResult
 
 Outcome = Literal["hit", "miss", "open", "not_run"]
-_FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,41 +30,6 @@ class TestOutcome:
     test: PreregTest
     measured: OnsetEstimate | None
     outcome: Outcome
-
-
-def make_tests(
-    plan: SweepPlan, predictions: Sequence[ClipPrediction], ratio_factor: float
-) -> tuple[PreregTest, ...]:
-    """The tests of a plan. Its first arm is the fine grid; what another differs in says what it tests.
-
-    The paper (arXiv 2605.08737) has three: the onset on a fine grid, with a longer budget, and at another
-    clip strength predicted from the same p and b. An arm that changes what λ* doesn't depend on (learning
-    rate) tests the rival explanation, that the onset is one of optimisation.
-
-    Args:
-        plan: the sweep.
-        predictions: λ* at each of its clip strengths.
-        ratio_factor: > 1.
-    """
-    first = plan.arms[0]
-    tests = []
-    for arm in plan.arms:
-        prediction = next((one for one in predictions if one.clip == arm.clip), None)
-        if prediction is None:
-            continue
-        changed = {name for name in _FACTORS if getattr(arm, name) != getattr(first, name)}
-        if arm is first:
-            tests += _fine_grid(arm, prediction)
-        elif changed == {"steps"}:
-            tests += _budget(arm, first, prediction)
-        elif changed == {"clip"}:
-            reference = next(one for one in predictions if one.clip == first.clip)
-            tests += _clip(arm, first, prediction, reference, ratio_factor)
-        elif changed and "clip" not in changed:
-            tests.append(_rival(arm, first, changed, ratio_factor))
-        else:
-            tests.append(_onset(arm, prediction))
-    return tuple(tests)
 
 
 def judge(
@@ -99,92 +63,3 @@ def _outcome(measured: OnsetEstimate | None, window: Window) -> Outcome:
     if window.low <= measured.low and high <= top:
         return "hit"
     return "miss" if high < window.low or measured.low > top else "open"
-
-
-def _fine_grid(arm: SweepArm, prediction: ClipPrediction) -> list[PreregTest]:
-    return [
-        PreregTest(
-            name="fine_grid",
-            arm=arm.name,
-            against=None,
-            window=prediction.band,
-            question=f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?",
-        ),
-        PreregTest(
-            name="fine_grid_binding",
-            arm=arm.name,
-            against=None,
-            window=prediction.binding_window,
-            question=f"c = {arm.clip:g}: does it lie in the interval of the binding role's λ* "
-            f"({prediction.binding})?",
-        ),
-    ]
-
-
-def _budget(arm: SweepArm, first: SweepArm, prediction: ClipPrediction) -> list[PreregTest]:
-    return [
-        PreregTest(
-            name="budget_extension",
-            arm=arm.name,
-            against=None,
-            window=prediction.band,
-            question=f"{arm.steps} instead of {first.steps} steps: does the onset lie in the λ* band?",
-        ),
-    ]
-
-
-def _clip(
-    arm: SweepArm,
-    first: SweepArm,
-    prediction: ClipPrediction,
-    reference: ClipPrediction,
-    ratio_factor: float,
-) -> list[PreregTest]:
-    ratio = _binding_value(prediction) - 1.0
-    ratio /= _binding_value(reference) - 1.0
-    return [
-        PreregTest(
-            name="small_clip",
-            arm=arm.name,
-            against=None,
-            window=prediction.band,
-            question=f"c = {arm.clip:g} from the same p and b: does the onset lie in the λ* band?",
-        ),
-        PreregTest(
-            name="small_clip_shift",
-            arm=arm.name,
-            against=first.name,
-            window=Window(low=ratio / ratio_factor, high=ratio * ratio_factor),
-            question=f"from c = {first.clip:g} to c = {arm.clip:g}: does the onset's distance from 1 grow "
-            f"{ratio:.2f}-fold, as that of λ* does, within a factor of {ratio_factor:g}?",
-        ),
-    ]
-
-
-def _rival(arm: SweepArm, first: SweepArm, changed: set[str], ratio_factor: float) -> PreregTest:
-    named = ", ".join(
-        f"{name.replace('_', ' ')} {getattr(first, name)} → {getattr(arm, name)}" for name in sorted(changed)
-    )
-    return PreregTest(
-        name="rival",
-        arm=arm.name,
-        against=first.name,
-        window=Window(low=1.0 / ratio_factor, high=ratio_factor),
-        question=f"{named}: does the onset stay, as λ* does, within a factor of {ratio_factor:g}?",
-    )
-
-
-def _onset(arm: SweepArm, prediction: ClipPrediction) -> PreregTest:
-    return PreregTest(
-        name="onset",
-        arm=arm.name,
-        against=None,
-        window=prediction.band,
-        question=f"{arm.name}: does the onset lie in the λ* band at c = {arm.clip:g}?",
-    )
-
-
-def _binding_value(prediction: ClipPrediction) -> float:
-    value = next(role.lambda_star for role in prediction.roles if role.role == prediction.binding)
-    assert value is not None
-    return value

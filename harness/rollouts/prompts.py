@@ -1,13 +1,14 @@
-"""From tasks to the samples to draw, each with its key and seed."""
+"""From tasks to prompts, and to the completions to draw of them, each with its key and seed."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 from harness.contract import Contract
+from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 
@@ -25,6 +26,22 @@ class Prompt:
         """Hash of the token ids, or of the text where there are none."""
         content = json.dumps(self.ids) if self.ids else self.text
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def make_prompts(
+    tasks: Sequence[RankingTask],
+    contract: Contract,
+    encode: Callable[[Sequence[str]], Sequence[tuple[int, ...]]],
+) -> list[Prompt]:
+    """Prompts of tasks, in their order.
+
+    Args:
+        tasks: what is asked.
+        contract: the output format asked for.
+        encode: token ids of user messages, chat template applied: an engine's, or a tokenizer's.
+    """
+    texts = [render_prompt(task, contract) for task in tasks]
+    return [Prompt(*parts) for parts in zip(tasks, texts, encode(texts), strict=True)]
 
 
 def sample_key(checkpoint: str, prompt: Prompt, sampling: SamplingParams, index: int) -> str:

@@ -1,0 +1,117 @@
+"""How a command ends: any exception as one line on standard error and an exit code, which is never 1.
+
+1 means that a gate failed, and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import click
+
+from harness import files
+from harness.errors import HarnessError, IncompleteError, InternalError
+
+
+def known(error: BaseException) -> HarnessError:
+    """Any exception as one of ours, whose message and exit code are what the command ends with."""
+    match error:
+        case HarnessError():
+            return error
+        case click.ClickException():
+            return HarnessError(error.format_message())
+        case KeyboardInterrupt() | click.Abort():
+            return IncompleteError(str(error) or "interrupted; run the same command again")
+        case OSError():
+            return files.explained(error) or InternalError.of(error)
+        case _:
+            return InternalError.of(error)
+
+
+def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
+    """Say what ended the command, which is being handled, and return its exit code.
+
+    Args:
+        error: any exception.
+        debug: show its traceback.
+        worded: puts a library's message into the words of the command line.
+    """
+    _flush_output()
+    if reader_left(error):
+        return 0
+    # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
+    if type(error).__name__ == "NoArgsIsHelpError" and isinstance(error, click.ClickException):
+        print(error.format_message(), file=sys.stderr)
+        return HarnessError.exit_code
+    ours = known(error)
+    with contextlib.suppress(OSError):
+        if debug:
+            traceback.print_exc()
+        say(worded(str(ours)))
+    return ours.exit_code
+
+
+def say(message: str) -> None:
+    """An error's message as one line on standard error."""
+    print(f"harness: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def reader_left(error: BaseException) -> bool:
+    """Whether it says that nobody reads standard output any more (`| head`): then the command was done."""
+    # rich leaves by SystemExit(1) where a pipe breaks under it.
+    by_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
+    broken = by_rich or (isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout))
+    return broken and not _has_no_reader(sys.stderr)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLERR)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return False  # no such call on this system, or nothing of the system's behind the stream
+
+
+def _flush_output() -> None:
+    """Write what standard output still holds, or let go of it.
+
+    It would fail again as Python ends, and change the exit code.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError), files.child_log(Path(os.devnull)) as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """A preempted job (SIGTERM) ends like Ctrl-C: samples kept, manifest written, exit code 3.
+
+    Only the main thread may set handlers, and whoever called gets theirs back.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    earlier = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        # None: of a program that embeds Python; it can't be set again from here.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if earlier is None else earlier)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,106 @@
+"""The structural positions of a set of rollouts, and what models say there as records to estimate from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.cliff import MassBounds, PositionRecords
+from harness.contract.automaton import ROLES
+from harness.engines.base import ScoreRequest
+from harness.rollouts.rollout import Rollout
+from harness.rollouts.walks import Walk, Walker
+
+# Which unused id comes next is the ranking itself; everywhere else the contract alone decides.
+CONTENT_ROLE = "unused_id"
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Positions:
+    """The structural positions of R rollouts, M in all, among their N tokens.
+
+    Attributes:
+        rollouts: [R] whose positions they are.
+        walks: [R] of each rollout.
+        tokens: [M] index of each position among the N tokens.
+        structural: [N] whether a token stands where the contract alone decides what may come.
+        members: [M] whether the token that stands there keeps the contract.
+        task: [M] index of the task.
+        draw: [M] the rollout's number among those of its task.
+        role: [M] index into `ROLES`.
+        index: [M] how many positions of this role came before in the rollout.
+        step: [M] how many positions of any role did.
+        cut: [M] whether the rollout's walk stops short of the end of an answer.
+    """
+
+    rollouts: tuple[Rollout, ...]
+    walks: tuple[Walk, ...]
+    tokens: IntArray
+    structural: BoolArray
+    members: BoolArray
+    task: IntArray
+    draw: IntArray
+    role: IntArray
+    index: IntArray
+    step: IntArray
+    cut: BoolArray
+
+    @classmethod
+    def find(cls, rollouts: Sequence[Rollout], walker: Walker) -> Positions:
+        """Walk every rollout, at least one, to where it leaves the contract or ends."""
+        walks = tuple(walker(one.k, one.token_ids) for one in rollouts)
+        numbers: dict[str, int] = {role: number for number, role in enumerate(ROLES)}
+        starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
+        reached = [len(walk.roles) for walk in walks]
+        step = np.concatenate([np.arange(count, dtype=np.int64) for count in reached])
+        tokens = np.repeat(starts[:-1], reached) + step
+        role = np.array([numbers[role] for walk in walks for role in walk.roles], dtype=np.int64)
+        structural = np.zeros(starts[-1], dtype=bool)
+        structural[tokens[role != numbers[CONTENT_ROLE]]] = True
+        return cls(
+            rollouts=tuple(rollouts),
+            walks=walks,
+            tokens=tokens,
+            structural=structural,
+            members=np.array([member for walk in walks for member in walk.members], dtype=bool),
+            task=np.repeat(np.array([one.task for one in rollouts], dtype=np.int64), reached),
+            draw=np.repeat(np.array([one.draw for one in rollouts], dtype=np.int64), reached),
+            role=role,
+            index=np.array([index for walk in walks for index in walk.indices], dtype=np.int64),
+            step=step,
+            cut=np.repeat(np.array([not walk.finished for walk in walks], dtype=bool), reached),
+        )
+
+    def score_requests(self, keys: Sequence[str]) -> list[ScoreRequest]:
+        """What engines are asked: every rollout as far as its walk goes, with the classes there.
+
+        Args:
+            keys: [R] of the requests.
+        """
+        return [
+            ScoreRequest(key, one.prompt_ids, one.token_ids[: len(walk.roles)], walk.classes)
+            for key, one, walk in zip(keys, self.rollouts, self.walks, strict=True)
+        ]
+
+    def records(
+        self, teacher: MassBounds, base: MassBounds, student: MassBounds | None = None
+    ) -> PositionRecords:
+        """What `harness.cliff` estimates from: [M] masses of each model's classes at these positions."""
+        return PositionRecords(
+            roles=ROLES,
+            task=self.task,
+            rollout=self.draw,
+            role=self.role,
+            index=self.index,
+            teacher=teacher,
+            base=base,
+            student=student,
+            step=self.step,
+            cut=self.cut,
+        )

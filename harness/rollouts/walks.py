@@ -1,0 +1,66 @@
+"""Completions walked through the contract: for every token its role and the class it should come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.contract.automaton import Role
+from harness.contract.tokens import TokenClasses
+
+IdArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Walk:
+    """The positions of one completion up to the first token that leaves the contract or ends the answer.
+
+    Attributes:
+        roles: [n] role of each position.
+        indices: [n] how many positions of this role came before.
+        classes: [n] ids of the tokens that keep the contract there.
+        members: [n] whether the token that stands there is one.
+    """
+
+    roles: tuple[Role, ...]
+    indices: tuple[int, ...]
+    classes: tuple[IdArray, ...]
+    members: tuple[bool, ...]
+
+    @property
+    def finished(self) -> bool:
+        """Whether it goes through to the end of an answer that keeps the contract."""
+        return self.members[-1] and self.roles[-1] == "end"
+
+
+class Walker:
+    """Walks completions of one vocabulary; positions with the same class share one array."""
+
+    def __init__(self, classes: TokenClasses) -> None:
+        self._classes = classes
+        self._arrays: dict[bytes, IdArray] = {}
+
+    def __call__(self, k: int, token_ids: Sequence[int]) -> Walk:
+        """Positions of a completion for `k` candidates."""
+        state = self._classes.start(k)
+        seen: Counter[Role] = Counter()
+        roles: list[Role] = []
+        indices: list[int] = []
+        classes: list[IdArray] = []
+        members: list[bool] = []
+        for token_id in token_ids:
+            ids = self._classes.members(state)
+            roles.append(state.role)
+            indices.append(seen[state.role])
+            seen[state.role] += 1
+            classes.append(self._arrays.setdefault(ids.tobytes(), ids))
+            members.append(self._classes.is_member(state, token_id))
+            following = self._classes.advance(state, token_id)
+            if following is None:
+                break
+            state = following
+        return Walk(tuple(roles), tuple(indices), tuple(classes), tuple(members))
