@@ -157,7 +157,7 @@ _WRITING = (
 )
 _DRAWING = (
     ("dataset read", "harness.evaluate.job:load_tasks"),
-    ("template", "harness.evaluate.job:render_prompt"),
+    ("template", "harness.rollouts.prompts:render_prompt"),
     ("engine open", "harness.evaluate.job:open_engine"),
     ("engine generate", "harness.engines.replay:ReplayEngine.generate"),
     ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),
@@ -165,11 +165,11 @@ _DRAWING = (
     *_WRITING,
 )
 _GATING = (
-    ("policy read", "harness.gate:load_policy"),
+    ("policy read", "harness.cli.gate:load_policy"),
     ("gate.json write", "harness.gate.record:write_record"),
-    ("junit", "harness.gate.junit:junit"),
-    ("summary", "harness.gate.markdown:summary"),
-    ("job summary", "harness.gate.markdown:append_job_summary"),
+    ("junit", "harness.cli.gate:junit"),
+    ("summary", "harness.cli.gate:summary"),
+    ("job summary", "harness.cli.gate:append_job_summary"),
     ("printing", "harness.cli.gate:print_gate"),
 )
 _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
@@ -184,7 +184,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("judgements read", "harness.judge.judged:read_records"),
     ),
     "judge": (
-        ("rubric read", "harness.judge:load_rubric"),
+        ("rubric read", "harness.cli.judge:load_rubric"),
         ("run read", "harness.judge.plan:load"),
         ("store open", "harness.judge.job:Store"),
         ("store write", "harness.judge.store:Store.send"),
@@ -195,8 +195,8 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("metrics", "harness.judge.job:merge_rubric_metrics"),
     ),
     "gate RUN": (
-        ("run read", "harness.gate:open_run"),
-        ("decide", "harness.gate:decide"),
+        ("run read", "harness.cli.gate:open_run"),
+        ("decide", "harness.cli.gate:decide"),
         *_GATING,
     ),
     "gate live": (
@@ -246,7 +246,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("drawing", "harness.opd.rounds.making:Rounds.draw"),
         ("step", "harness.opd.loop.update:StudentUpdates.update"),
         ("log append", "harness.files:LineLog.append"),
-        ("state write", "harness.opd.loop.job:save_window"),
+        ("state write", "harness.opd.loop.guard:LambdaGuard.save"),
         ("checkpoint write", "harness.opd.rounds.making:Rounds.save_student"),
     ),
     "demo": (("evaluation", "harness.demo:evaluate"), ("report write", "harness.demo:write_document")),
