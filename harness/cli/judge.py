@@ -17,9 +17,9 @@ from rich.text import Text
 
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, options_of, settings_from
+from harness.cli.summary import estimate_cells, estimate_table
 from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
 from harness.judge import (
-    METRIC_PREFIXES,
     Forecast,
     JudgeConfig,
     JudgeProgress,
@@ -33,6 +33,7 @@ from harness.judge import (
 )
 from harness.judge.config import OnJudgeProgress
 from harness.judge.cost import Price
+from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.progress import Progress
 from harness.runs import Run, load
 from harness.stats import Estimate
@@ -126,7 +127,7 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()
-            if metric.startswith(METRIC_PREFIXES)
+            if metric.startswith(JUDGE_PREFIXES)
         },
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
@@ -193,7 +194,7 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         result: of the judging; None when it stopped half-way.
         console: where to.
     """
-    score = f"rubric.{rubric}"
+    score = f"{RUBRIC_PREFIX}{rubric}"
     sections = {f"Score, 0 to 1, of parsed rankings: {score}": _below(run, score)}
     sections[f"Exposure: judge.{rubric}"] = _below(run, f"judge.{rubric}")
     for other in pairwise_others(run.metrics, rubric):
@@ -255,27 +256,11 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
 
 
 def _table(title: str, rows: dict[str, Estimate]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("metric", min_width=24)
-    for heading in ("estimate", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
+    table = estimate_table(title)
     for name, estimate in rows.items():
-        table.add_row(Text(name), *_cells(name, estimate))
+        percent = any(word in name for word in _PERCENT)
+        table.add_row(Text(name), *estimate_cells(estimate, percent=percent, no_interval=""))
     return table
-
-
-def _cells(name: str, estimate: Estimate) -> tuple[str, str, str]:
-    percent = any(word in name for word in _PERCENT)
-
-    def show(value: float) -> str:
-        return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
-
-    if estimate.estimate is None:
-        return "–", "", str(estimate.n)
-    interval = ""
-    if estimate.low is not None and estimate.high is not None:
-        interval = f"{show(estimate.low)} … {show(estimate.high)}"
-    return show(estimate.estimate), interval, str(estimate.n)
 
 
 def _spent(result: JudgeResult) -> str:

@@ -26,9 +26,10 @@ from harness.cliff.threshold import (
     thresholds_from_log_odds,
     thresholds_from_log_tails,
 )
-from harness.cliff.verdict import CliffResult, Side, assess, decide, observed_side
+from harness.cliff.verdict import SIDES, CliffResult, Side, assess, decide, observed_side
 
 __all__ = [
+    "SIDES",
     "Calibration",
     "CalibrationEstimate",
     "ClassMass",
