@@ -26,17 +26,15 @@ from harness.cliff import (
     LambdaStarEstimate,
     MassBounds,
     PositionRecords,
-    bifurcation,
-    crossing_time,
     estimate_calibration,
     known_clip,
     lambda_star,
     lambda_star_from_log_odds,
     lambda_star_from_log_tails,
-    teacher_log_odds_for,
-    teacher_mass_for,
 )
 from harness.cliff.domain import FloatArray
+from tests.cliff.dynamics import bifurcation, crossing_time
+from tests.cliff.inverse import teacher_log_odds_for, teacher_mass_for
 
 CASES = Path(__file__).parents[1] / "tests" / "cases" / "cliff_oracles.json"
 LARGEST_BASE_TAIL = 0.999

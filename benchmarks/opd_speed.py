@@ -97,7 +97,9 @@ def ours(arguments: argparse.Namespace, out: Path) -> Clock:
                 lam=LAMBDA,
                 clip=None,
                 limit=arguments.batch // arguments.samples,
-                optimisation=opd_optimisation(arguments.steps + 1, arguments.batch, RATE),
+                optimisation=opd_optimisation(
+                    steps=arguments.steps + 1, batch_size=arguments.batch, learning_rate=RATE
+                ),
                 samples=arguments.samples,
                 max_tokens=arguments.max_tokens,
                 checkpoint_every=0,

@@ -22,7 +22,6 @@ from harness.stats import (
     Estimate,
     PairedCounts,
     SequentialTest,
-    bernoulli_boundaries,
     bootstrap_ratio,
     clopper_pearson,
     clustered_rate_against_bar,
@@ -31,14 +30,13 @@ from harness.stats import (
     newcombe_paired,
     noninferior_means,
     noninferior_rates,
-    operating_characteristics,
     rate_against_bar,
     sample_size_proportion,
     tango,
-    wald_bound,
     wilson,
     wilson_clustered,
 )
+from tests.stats.sequential_planning import bernoulli_boundaries, operating_characteristics, wald_bound
 
 BAR, ALPHA, DESIGN = 0.95, 0.05, 0.97
 RATES = (0.5, 0.8, 0.9, 0.93, 0.94, 0.949, 0.95, 0.96, 0.97, 0.98, 0.99, 0.995, 0.999)

@@ -6,7 +6,9 @@ what to do about it; `harness.cli` prints it without a traceback unless `--debug
 
 from __future__ import annotations
 
+import difflib
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -58,3 +60,12 @@ class Interrupted(KeyboardInterrupt):
     Still a `KeyboardInterrupt`: whoever runs a job from Python (pytest, a notebook) is stopped by it too.
     Only `harness.cli` turns it into an exit code, that of `IncompleteError`.
     """
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """`; did you mean a, b or c?`, or nothing where no name is like it."""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if not close:
+        return ""
+    *first, last = close
+    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"

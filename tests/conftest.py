@@ -2,20 +2,78 @@
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
-from tests.checkpoints.checkpoint_fixtures import family, smollm2, tiny_qwen3
+from tests.checkpoints.checkpoint_fixtures import family, tiny_qwen3
+from tests.disks import disk, small_disk
+from tests.examples import CI, NIGHTLY
 
-__all__ = ["family", "smollm2", "tiny_qwen3"]
+__all__ = ["disk", "family", "small_disk", "tiny_qwen3"]
 
-# Timed assertions are defects here, and hypothesis's deadline is one: CI machines are slow and noisy.
-settings.register_profile("harness", deadline=None)
-settings.load_profile("harness")
+# What CI draws is the same every time, so that a red run is about the change; `--hypothesis-profile nightly`
+# looks further. Timed assertions are defects here, and hypothesis's deadline is one: machines are noisy.
+settings.register_profile("ci", deadline=None, max_examples=CI, derandomize=True)
+settings.register_profile("nightly", deadline=None, max_examples=NIGHTLY)
+settings.load_profile("ci")
 
 # Nothing is on a hub here, and asking costs retries.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+# The suite runs many small models on few cores: threads that wait for each other make a tiny model ten times
+# slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# One GiB of keys and values is plenty here, and leaves room for several engines.
+os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
+
 # A job that a shell put in the background ignores Ctrl-C and hands that on to the processes tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers, one has all that starts vLLM, and a file stays whole for its fixtures' sake.
+
+    The slowest come first, so that no worker is left alone with them at the end. Of vLLM's tests the one that
+    kills the shared engine comes last, so that it need not be started again.
+    """
+    items.sort(key=lambda item: (not _has(item, "vllm"), not _has(item, "model"), _kills(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("vllm" if _has(item, "vllm") else item.nodeid.split("::")[0]))
+
+
+def _has(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
+
+
+def _kills(item: pytest.Item) -> bool:
+    return "doomed_vllm" in getattr(item, "fixturenames", ())
+
+
+@pytest.fixture(scope="session")
+def loaded_vllm(tiny_qwen3: Path) -> Iterator[Any]:
+    """The one vLLM engine that all tests share."""
+    pytest.importorskip("vllm")
+    from harness.engines import EngineConfig, open_engine
+
+    engine = open_engine(EngineConfig(engine="vllm", ckpt=str(tiny_qwen3), enforce_eager=True))
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def vllm(loaded_vllm: Any) -> Any:
+    """The shared engine, started again if a test has killed it."""
+    loaded_vllm.start()
+    return loaded_vllm
+
+
+@pytest.fixture
+def doomed_vllm(vllm: Any) -> Any:
+    """The shared engine for a test that kills it."""
+    return vllm

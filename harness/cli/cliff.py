@@ -2,36 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.cliff_options import cliff_config, cliff_options
 from harness.cli.eval_options import eval_config, eval_options
+from harness.cli.options import Command, options_of, settings_from
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.evaluate.config import EvalConfig
+    from harness.measure import CliffConfig
 
 _DEFAULT_LIMIT = 64
 # Set by the job, or named by model here.
 _NOT_SHARED = ("ckpt", "replay", "temperature", "top_p", "constrained", "base_urls", "k")
 
 
-def _shared_options() -> list[click.Parameter]:
-    parameters = click.command()(eval_options(lambda: None)).params
-    for parameter in parameters:
-        if isinstance(parameter, click.Option) and parameter.name == "limit":
-            parameter.default, parameter.show_default = _DEFAULT_LIMIT, True
-    return [parameter for parameter in parameters if parameter.name not in _NOT_SHARED]
+def cliff_options(leave_out: Collection[str] = ()) -> list[click.Option]:
+    """The options of an estimate, those of its rollouts apart."""
+    from harness.measure.config import CliffConfig
+
+    free = {"required": False}
+    return options_of(
+        CliffConfig,
+        only=CliffConfig.model_fields,
+        leave_out=("evaluation", "confidence", "resamples", *leave_out),
+        teacher=free,
+        base=free,
+        lam=free,
+    )
+
+
+def cliff_config(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig:
+    """The job's configuration.
+
+    Args:
+        evaluation: of the rollouts.
+        options: those of `cliff_options`.
+
+    Raises:
+        HarnessError: teacher, base or λ is missing, or an option is out of range.
+    """
+    from harness.measure import CliffConfig
+    from harness.measure.clip_source import read_lambda
+
+    lam = options["lam"]
+    if lam is None and options["clip_from"] is not None:
+        lam = read_lambda(options["clip_from"])
+    for value, flag in ((options["teacher"], "--teacher"), (options["base"], "--base"), (lam, "--lambda")):
+        if value is None:
+            raise HarnessError(f"the cliff needs {flag}; give --teacher, --base and --lambda")
+    own = {name: value for name, value in options.items() if name in CliffConfig.model_fields}
+    return settings_from(CliffConfig, own, {"evaluation": evaluation, "lam": lam})
+
+
+def _options() -> list[click.Option]:
+    limit = {"default": _DEFAULT_LIMIT, "show_default": True}
+    return [*eval_options(_NOT_SHARED, limit=limit), *cliff_options()]
 
 
 @click.command(
     name="cliff",
-    params=_shared_options(),
+    cls=Command,
+    settings=_options,
     # \b keeps click from wrapping it: a wrapped line can't be copied into a shell.
     epilog="\b\nExample: harness cliff --teacher zoo:teacher --base zoo:base --student zoo:listopd \\\n"
     "    --lambda 1.1 --clip 5",
 )
-@cliff_options
-@click.option("--student", help="Checkpoint of the student; rollouts come from the base without one.")
-@click.option("--student-url", "student_urls", multiple=True, help="Server of the student (openai).")
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def cliff(as_machine: bool, **options: Any) -> None:
     """Estimate λ* from teacher and base, and say on which side of it the run's λ lies.
@@ -47,12 +86,8 @@ def cliff(as_machine: bool, **options: Any) -> None:
     from harness.cli.listening import error_console, listening
     from harness.measure import measure_cliff, settle_engine
 
-    shared = {parameter.name for parameter in _shared_options()}
-    evaluation = {name: value for name, value in options.items() if name in shared}
-    config = cliff_config(
-        eval_config(evaluation | {"temperature": 1.0}),
-        {name: value for name, value in options.items() if name not in shared},
-    )
+    shared = {name: value for name, value in options.items() if name not in _NOT_SHARED}
+    config = cliff_config(eval_config(shared | {"temperature": 1.0}), options)
     console = error_console()
     if config.evaluation.engine.engine == "auto":
         config, reason = settle_engine(config)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.options import Command, options_of, settings_from
+
 if TYPE_CHECKING:
     from harness.data.amazon_report import PreparationReport
     from harness.data.amazon_rows import Progress
@@ -68,8 +70,16 @@ def prepare() -> None:
     """Turn other people's data files into tasks."""
 
 
+def _amazon_options() -> list[click.Option]:
+    from harness.data.amazon_tasks import AmazonSettings
+
+    return options_of(AmazonSettings)
+
+
 @prepare.command(
     "amazon-fashion",
+    cls=Command,
+    settings=_amazon_options,
     # \b keeps click from wrapping it: a wrapped line can't be copied into a shell.
     epilog="\b\nExample: harness data prepare amazon-fashion --reviews Amazon_Fashion.jsonl.gz \\\n"
     "    --meta meta_Amazon_Fashion.jsonl.gz --out amazon-fashion",
@@ -79,13 +89,6 @@ def prepare() -> None:
 )
 @click.option("--meta", type=_file, required=True, help="Metadata of the same release, may be .gz.")
 @click.option("--out", type=_file, required=True, help="Folder for the splits and the data card.")
-@click.option("--k", default=8, show_default=True, help="Candidates a task.")
-@click.option("--seed", default=0, show_default=True, help="Of the negatives and the candidates' order.")
-@click.option("--min-history", default=3, show_default=True, help="Fewest items before the held-out one.")
-@click.option("--max-history", default=10, show_default=True, help="Only the latest so many are kept.")
-@click.option("--validation-share", default=0.1, show_default=True, help="Share of users in validation.")
-@click.option("--test-share", default=0.1, show_default=True, help="Share of users in test.")
-@click.option("--min-tasks", default=100, show_default=True, help="Refuse the data if they give fewer.")
 @click.option("--overwrite", is_flag=True, help="Replace splits that are in the folder already.")
 @_as_machine
 def amazon_fashion(
@@ -100,11 +103,10 @@ def amazon_fashion(
     from harness.data.amazon_report import UnfitDataError
     from harness.data.amazon_tasks import AmazonSettings
 
+    tasks = settings_from(AmazonSettings, settings)
     try:
         with _progress() as progress:
-            report = prepare_amazon_fashion(
-                reviews, meta, out, AmazonSettings(**settings), overwrite=overwrite, progress=progress
-            )
+            report = prepare_amazon_fashion(reviews, meta, out, tasks, overwrite=overwrite, progress=progress)
     except UnfitDataError as error:
         _print_report(error.report, as_machine)
         raise

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 import click
 
@@ -44,18 +47,19 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
         debug: show its traceback.
         worded: puts a library's message into the words of the command line.
     """
-    if reader_left() and isinstance(error, BrokenPipeError):
+    unread = _done_but_unread(error)
+    let_go_of_output()
+    if unread:
         return 0
     # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
     if type(error).__name__ == "NoArgsIsHelpError" and isinstance(error, click.ClickException):
         print(error.format_message(), file=sys.stderr)
         return HarnessError.exit_code
     ours = known(error)
-    message = worded(str(ours)) if ours is error else str(ours)
     with contextlib.suppress(OSError):
         if debug:
             traceback.print_exc()
-        say(message)
+        say(worded(str(ours)))
     return ours.exit_code
 
 
@@ -64,21 +68,39 @@ def say(message: str) -> None:
     print(f"harness: error: {' '.join(message.split())}", file=sys.stderr)
 
 
-def reader_left() -> bool:
-    """Whether nobody reads standard output any more (`| head`).
+def broken_pipe(error: BaseException) -> bool:
+    """Whether nobody reads any more what was being written; rich leaves by SystemExit(1) then."""
+    return isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError)
 
-    What it still holds would fail again as Python ends, and change the exit code; so nothing is written to
-    it from then on.
+
+def let_go_of_output() -> None:
+    """Write what standard output still holds, or nothing from then on.
+
+    It would fail again as Python ends, and change the exit code.
     """
     try:
         sys.stdout.flush()
-    except OSError as error:
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())
-            os.close(nowhere)
-        return isinstance(error, BrokenPipeError)
-    return False
+    except OSError:
+        with contextlib.suppress(OSError, ValueError), files.child_log(Path(os.devnull)) as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _done_but_unread(error: BaseException) -> bool:
+    """Whether only the reader of standard output left (`| head`), which results are written to at the end.
+
+    A broken standard error, or a pipe to some engine, stopped the command half-way.
+    """
+    on_output = isinstance(error, SystemExit) or _has_no_reader(sys.stdout)
+    return broken_pipe(error) and on_output and not _has_no_reader(sys.stderr)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), select.POLLERR)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return False  # no such call on this system, or nothing of the system's behind the stream
 
 
 @contextmanager

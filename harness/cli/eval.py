@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.cliff_options import eval_cliff_options, split_cliff_options
-from harness.cli.eval_judge import eval_judge_options, split_judge_options
+from harness.cli.cliff import cliff_config, cliff_options
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
+from harness.cli.options import Command, GroupedOption, flags_of, options_of, settings_from
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.evaluate.config import EvalConfig
+    from harness.judge import JudgeConfig
+    from harness.measure import CliffConfig
+
+# The evaluated checkpoint is the student, and teacher and base are loaded as it is.
+_NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls")
+# Mean nothing without an estimate of λ*.
+_CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
+_JUDGE = ("rubric", "max_cost", "endpoint")
+
+
+def _options() -> list[click.Option]:
+    from harness.judge.config import JudgeConfig
+
+    help_text = "Also grade the parsed rankings."
+    judge = GroupedOption(["--judge"], group="Judge", type=click.Choice(["gemini"]), help=help_text)
+    limits = options_of(JudgeConfig, only=_JUDGE, rubric={"required": False})
+    return [*eval_options(), *cliff_options(_NOT_IN_EVAL), judge, *limits]
 
 
 @click.command(
     name="eval",
+    cls=Command,
+    settings=_options,
     epilog="\b\nExample: harness eval --ckpt zoo:base --data fashion-mini --split test --limit 64",
 )
-@eval_options
-@eval_cliff_options
-@eval_judge_options
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def eval_command(as_machine: bool, **options: Any) -> None:
     """Generate listwise JSON from a checkpoint; measure parse validity and NDCG@1 apart from each other.
@@ -30,30 +52,28 @@ def eval_command(as_machine: bool, **options: Any) -> None:
     """
     from rich.console import Console
 
-    from harness.cli.cliff_options import cliff_for_evaluation
     from harness.cli.cliff_summary import print_cliff
-    from harness.cli.eval_judge import judge_evaluated, judge_for_evaluation
-    from harness.cli.judge_summary import print_judged
+    from harness.cli.judge import listening_to_judge, print_judged
     from harness.cli.listening import error_console, listening
     from harness.cli.summary import as_json, print_run
     from harness.evaluate import evaluate
+    from harness.judge import judge
     from harness.measure import evaluate_with_cliff
     from harness.runs import load
 
     console = error_console()
-    options, cliff_options = split_cliff_options(options)
-    options, judge_options = split_judge_options(options)
-    judging = judge_for_evaluation(judge_options)
-    config = eval_config(options)
-    if config.engine.engine == "auto":
-        config = settle_engine(config, console)
-    cliff = cliff_for_evaluation(config, cliff_options)
+    judging = _judging(options)
+    config = settle_engine(eval_config(options), console)
+    cliff = _cliff(config, options)
     with listening(console) as on_progress:
         if cliff is None:
             run, report = evaluate(config, on_progress), None
         else:
             run, report = evaluate_with_cliff(cliff, on_progress)
-    judged = None if judging is None else judge_evaluated(judging, run.path, console)
+    judged = None
+    if judging is not None:
+        with listening_to_judge(console) as on_judging:
+            judged = judge(judging.changed(run=run.path), on_judging)
     if as_machine:
         click.echo(as_json(load(run.path), None if report is None else report.to_dict()))
         return
@@ -62,3 +82,50 @@ def eval_command(as_machine: bool, **options: Any) -> None:
         print_cliff(report, Console())
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, Console())
+
+
+def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | None:
+    """The estimate of λ* that was asked for, its student the evaluated checkpoint; None where none was.
+
+    Raises:
+        HarnessError: it can't be made; nothing has run yet.
+    """
+    from harness.measure import check_cliff
+
+    if all(options[name] is None for name in _CLIFF_ONLY):
+        return None
+    if evaluation.engine.asks_servers:
+        raise HarnessError(
+            "teacher and base need servers of their own; evaluate first, then run harness cliff"
+        )
+    own = {name: value for name, value in options.items() if name not in _NOT_IN_EVAL}
+    config = cliff_config(evaluation, own | {"student": evaluation.engine.ckpt})
+    check_cliff(config)
+    return config
+
+
+def _judging(options: Mapping[str, Any]) -> JudgeConfig | None:
+    """The judging that was asked for, with a run still to be named; None where none was.
+
+    Raises:
+        HarnessError: it can't be done, for want of a rubric, a library or a key; nothing has run yet.
+    """
+    if options["judge"] is None:
+        for name in _JUDGE:
+            if options[name] is not None:
+                raise HarnessError(f"{flags_of(name)[0]} goes with --judge gemini; give both or neither")
+        return None
+    if options["rubric"] is None:
+        raise HarnessError("--judge gemini needs --rubric NAME|FILE, such as --rubric listwise-relevance")
+
+    from harness.judge import JudgeConfig, installed_clients, load_rubric
+    from harness.judge.key import KEY_VARIABLES, key_from_environment
+
+    if not installed_clients():
+        raise HarnessError("--judge gemini needs a client; run: pip install 'format-safety-harness[genai]'")
+    if key_from_environment() is None:
+        raise HarnessError(
+            f"--judge gemini needs a key in {' or '.join(KEY_VARIABLES)}; set it, or judge later"
+        )
+    own = {name: options[name] for name in _JUDGE}
+    return settings_from(JudgeConfig, own, {"run": Path(), "rubric": load_rubric(options["rubric"])})

@@ -3,58 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
+from harness.cli.listening import error_console, listening
+from harness.cli.options import Command, options_of, settings_from
+from harness.cli.summary import estimate_cells, estimate_table
 from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
+from harness.judge import (
+    Forecast,
+    JudgeConfig,
+    JudgeProgress,
+    JudgeResult,
+    check_rubric,
+    findings,
+    forecast_judging,
+    judge,
+    load_rubric,
+    pairwise_others,
+)
+from harness.judge.config import OnJudgeProgress
+from harness.judge.cost import Price
+from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
+from harness.progress import Progress
+from harness.runs import Run, load
+from harness.stats import Estimate
 
-if TYPE_CHECKING:
-    from harness.judge import JudgeConfig, JudgeResult
-    from harness.runs import Run
+_PERCENT = ("coverage", "unscored", "position_bias", "rate", "preference", "inconsistent")
 
-_CLIENTS = ("auto", "google-generativeai", "google-genai")
+
+def _options() -> list[click.Option]:
+    return options_of(
+        JudgeConfig,
+        leave_out=("run", "attempts", "retry"),
+        rubric={"required": False},
+        pairwise={"metavar": "RUN_B"},
+        labels={"metavar": "CSV"},
+        max_cost={"metavar": "USD"},
+        price={"type": (float, float), "metavar": "IN OUT"},
+        endpoint={"metavar": "URL"},
+    )
 
 
 @click.command(
     name="judge",
+    cls=Command,
+    settings=_options,
     epilog="\b\nExample: harness judge demo/listopd --rubric listwise-relevance --dry-run\n"
     "(a run that harness demo makes)",
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)
-@click.option("--rubric", help="Rubric file, or the name of a bundled one.")
 @click.option(
     "--lint", type=click.Path(path_type=Path), metavar="FILE", help="Check a rubric file, judge nothing."
 )
-@click.option(
-    "--pairwise", type=click.Path(path_type=Path), metavar="RUN_B", help="Compare with another run."
-)
-@click.option(
-    "--labels", type=click.Path(path_type=Path), metavar="CSV", help="Human scores: task_id, score."
-)
-@click.option(
-    "--repeats", type=click.IntRange(1, 100), default=2, show_default=True, help="Times to judge each."
-)
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Judge N tasks, drawn at random.")
 @click.option("--dry-run", is_flag=True, help="Estimate tokens and cost, judge nothing.")
-@click.option(
-    "--max-requests", type=click.IntRange(min=0), help="For this run and rubric, over all sessions."
-)
-@click.option("--max-cost", type=click.FloatRange(min=0), metavar="USD", help="Likewise, in US dollars.")
-@click.option("--price", type=(float, float), metavar="IN OUT", help="US dollars per million tokens.")
 @click.option("--model", help="Another judge than the rubric's.")
-@click.option("--client", type=click.Choice(_CLIENTS), default="auto", show_default=True)
-@click.option("--endpoint", metavar="URL", help="Base URL in place of Google's.")
-@click.option(
-    "--concurrency", type=click.IntRange(1, 256), default=64, show_default=True, help="At most at once."
-)
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True)
-@click.option("--ask-again", is_flag=True, help="Also ask what a killed session may have paid for.")
-@click.option("--cache", "store", type=click.Path(path_type=Path), help="Answers and ledger (sqlite).")
 @click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 def judge_command(
     run: Path | None, lint: Path | None, dry_run: bool, as_machine: bool, **options: Any
@@ -77,11 +89,6 @@ def judge_command(
 
 
 def _judge(config: JudgeConfig, as_machine: bool) -> None:
-    from harness.cli.judge_progress import listening_to_judge
-    from harness.cli.listening import error_console
-    from harness.judge import judge
-    from harness.runs import load
-
     console = error_console()
     if config.endpoint and config.endpoint.startswith("http://") and not _is_local(config.endpoint):
         console.print(f"{config.endpoint} isn't encrypted: the key and the titles travel in the clear")
@@ -100,11 +107,6 @@ def _is_local(endpoint: str) -> bool:
 
 
 def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine: bool) -> None:
-    from rich.console import Console
-
-    from harness.cli.judge_summary import print_judged
-    from harness.judge import METRIC_PREFIXES, findings
-
     name = config.rubric.name
     if not as_machine:
         print_judged(run, name, result, Console())
@@ -125,7 +127,7 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()
-            if metric.startswith(METRIC_PREFIXES)
+            if metric.startswith(JUDGE_PREFIXES)
         },
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
@@ -133,11 +135,6 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
 
 
 def _dry_run(config: JudgeConfig, as_machine: bool) -> None:
-    from rich.console import Console
-
-    from harness.cli.judge_summary import print_forecast
-    from harness.judge import forecast_judging
-
     expected = forecast_judging(config)
     if as_machine:
         click.echo(json.dumps(asdict(expected), indent=1, allow_nan=False))
@@ -146,8 +143,6 @@ def _dry_run(config: JudgeConfig, as_machine: bool) -> None:
 
 
 def _lint(path: Path, as_machine: bool) -> None:
-    from harness.judge import check_rubric
-
     rubric, problems = check_rubric(path)
     if as_machine:
         document = {
@@ -166,23 +161,113 @@ def _lint(path: Path, as_machine: bool) -> None:
 
 
 def _config(run: Path, options: dict[str, Any]) -> JudgeConfig:
-    """The job's configuration from the command line's options.
+    rubric = load_rubric(options["rubric"])
+    if options["model"] is not None:
+        rubric = rubric.with_model(options["model"])
+    price = None if options["price"] is None else Price(*options["price"])
+    return settings_from(JudgeConfig, options, {"run": run, "rubric": rubric, "price": price})
 
-    Raises:
-        HarnessError: options that don't go together; the message names the first.
+
+@contextmanager
+def listening_to_judge(console: Console) -> Iterator[OnJudgeProgress]:
+    """A listener for a judging's progress, drawn on `console`."""
+    with listening(console) as on_progress:
+
+        def on_judging(report: JudgeProgress) -> None:
+            total = report.total or None
+            on_progress(Progress(report.stage, report.done, total, report.resumed, _details(report)))
+
+        yield on_judging
+
+
+def _details(report: JudgeProgress) -> str:
+    cost = "" if report.cost is None else f"${report.cost:.4f}, "
+    return f"{cost}{report.unscored} unscored, {report.in_flight} under way"
+
+
+def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Console) -> None:
+    """Scores and exposure of one rubric, with what speaks against relying on it.
+
+    Args:
+        run: the judged run.
+        rubric: its name.
+        result: of the judging; None when it stopped half-way.
+        console: where to.
     """
-    from pydantic import ValidationError
+    score = f"{RUBRIC_PREFIX}{rubric}"
+    sections = {f"Score, 0 to 1, of parsed rankings: {score}": _below(run, score)}
+    sections[f"Exposure: judge.{rubric}"] = _below(run, f"judge.{rubric}")
+    for other in pairwise_others(run.metrics, rubric):
+        prefix = f"pairwise.{rubric}.{other}"
+        sections[f"Side by side: {prefix}"] = _below(run, prefix)
+    if not any(sections.values()):
+        console.print(Text(f"{run.path}: not judged by {rubric}"))
+        return
+    for title, rows in sections.items():
+        if rows:
+            console.print(_table(title, rows))
+    against = findings(run.metrics, rubric)
+    if against:
+        console.print(Text("Against relying on this judge:", style="bold"))
+        for finding in against:
+            console.print(Text(f"  {finding.code}: {finding.message}"), soft_wrap=True)
+    else:
+        console.print(Text("These checks found nothing against this judge; at a larger n they may."))
+    if result is not None:
+        console.print(Text(_spent(result)), soft_wrap=True)
+    doubtful = sum(
+        round(value.n * (value.estimate or 0.0))
+        for name, value in run.metrics.items()
+        if name.endswith(".unscored.in_doubt") and name.split(".")[1] == rubric
+    )
+    if doubtful:
+        message = (
+            f"{doubtful} judgements were under way when a session was killed: they may have been paid for "
+            "and are unscored; --ask-again asks them again"
+        )
+        console.print(Text(message), soft_wrap=True)
 
-    from harness.cli.problems import first_problem
-    from harness.judge import JudgeConfig, Price, load_rubric
 
-    given = {name: value for name, value in options.items() if value is not None}
-    rubric = load_rubric(given.pop("rubric"))
-    try:
-        if "model" in given:
-            rubric = rubric.with_model(given.pop("model"))
-        if "price" in given:
-            given["price"] = Price(*given["price"])
-        return JudgeConfig(run=run, rubric=rubric, **given)
-    except ValidationError as error:
-        raise first_problem(error) from error
+def _below(run: Run, prefix: str) -> dict[str, Estimate]:
+    """The metrics under a prefix, by the rest of their names."""
+    return {
+        name.removeprefix(prefix).removeprefix(".") or "all criteria, weighted": estimate
+        for name, estimate in run.metrics.items()
+        if name == prefix or name.startswith(f"{prefix}.")
+    }
+
+
+def print_forecast(expected: Forecast, model: str, console: Console) -> None:
+    """What a judging will take, and where the numbers come from."""
+    lines = [
+        f"{expected.judgements} judgements, {expected.done} of them there already",
+        f"requests       {expected.requests} to {model}",
+        f"tokens         {expected.tokens.prompt} in, {expected.tokens.output} out, by {expected.basis}",
+    ]
+    if expected.cost is None or expected.highest_cost is None:
+        lines.append("cost           unknown: give the price with --price INPUT OUTPUT")
+    else:
+        lines.append(
+            f"cost           ${expected.cost:.4f} expected, ${expected.highest_cost:.4f} at the very most"
+        )
+    lines.append("Failed requests that are sent again are not included; nothing was sent that is charged.")
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _table(title: str, rows: dict[str, Estimate]) -> Table:
+    table = estimate_table(title)
+    for name, estimate in rows.items():
+        percent = any(word in name for word in _PERCENT)
+        table.add_row(Text(name), *estimate_cells(estimate, percent=percent, no_interval=""))
+    return table
+
+
+def _spent(result: JudgeResult) -> str:
+    spent = result.spent
+    line = f"{spent.requests} requests, {spent.tokens.prompt} tokens in and {spent.tokens.output} out"
+    line += ", price unknown" if result.cost is None else f", ${result.cost:.4f}"
+    if spent.in_doubt:
+        line += f"; {spent.in_doubt} more in doubt"
+        line += "" if result.in_doubt_cost is None else f", at most ${result.in_doubt_cost:.4f}"
+    return f"{line}; {result.from_cache} judgements from the cache"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from harness.cli.options import Command, options_of, settings_from
 
 if TYPE_CHECKING:
     from harness.cliff import CliffResult
@@ -17,46 +19,22 @@ def prereg() -> None:
     """Lock a prediction of the onset before a sweep, and compare it with what the sweep finds."""
 
 
+def _lock_options() -> list[click.Option]:
+    from harness.sweep.prereg.lock import LockSettings
+
+    return options_of(LockSettings)
+
+
 @prereg.command(
     name="lock",
+    cls=Command,
+    settings=_lock_options,
     epilog="Example: harness prereg lock plan.yaml --out runs/sweep --note 'timed with seeds 900, 901'",
 )
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the sweep to come.")
-@click.option(
-    "--prompts",
-    type=click.IntRange(min=8),
-    default=256,
-    show_default=True,
-    help="Training prompts whose base rollouts p and b are measured on.",
-)
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of those rollouts.")
-@click.option(
-    "--band-share",
-    type=click.FloatRange(0, 1),
-    default=0.05,
-    show_default=True,
-    help="Share of the teacher's tail mass that a role needs to widen the band.",
-)
-@click.option(
-    "--ratio-factor",
-    type=click.FloatRange(min=1, min_open=True),
-    default=2.0,
-    show_default=True,
-    help="Windows of ratios reach from prediction / factor to prediction × factor.",
-)
-@click.option("--note", default="", help="What was known before: pilot runs and their seeds.")
 @click.option("--json", "as_machine", is_flag=True, help="Print the lock as JSON.")
-def lock_command(
-    plan_file: Path,
-    out: Path,
-    prompts: int,
-    seed: int | None,
-    band_share: float,
-    ratio_factor: float,
-    note: str,
-    as_machine: bool,
-) -> None:
+def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -> None:
     """Measure teacher and base, and write the windows into OUT/prereg.json before the first run.
 
     Put that file under version control: its commit is the evidence of when it was written.
@@ -69,13 +47,7 @@ def lock_command(
     from harness.sweep.plan import read_plan
     from harness.sweep.prereg.lock import LockSettings, lock
 
-    settings = LockSettings(
-        prompts=prompts,
-        seed=LockSettings().seed if seed is None else seed,
-        band_share=band_share,
-        ratio_factor=ratio_factor,
-        note=note,
-    )
+    settings = settings_from(LockSettings, options)
     plan = read_plan(plan_file)
     with listening(error_console()) as on_progress:
 

@@ -8,48 +8,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from harness.cli.options import Command, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Report, ReportConfig
+    from harness.report import Report
+
+
+def _options() -> list[click.Option]:
+    from harness.report.config import ReportConfig
+
+    return options_of(
+        ReportConfig,
+        leave_out=("runs",),
+        baseline={"metavar": "NAME"},
+        max_samples={"metavar": "N"},
+        lambdas={"multiple": True, "metavar": "NAME=VALUE"},
+    )
 
 
 @click.command(
+    cls=Command,
+    settings=_options,
     epilog="\b\nExample: harness report demo/listopd demo/large --baseline large -o report.html\n"
-    "(runs that harness demo makes)"
+    "(runs that harness demo makes)",
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN [RUN ...]")
 @click.option(
-    "-o",
-    "--out",
-    type=click.Path(path_type=Path),
-    help="File to write; Markdown and --json need none.",
-)
-@click.option(
-    "--baseline", metavar="NAME", help="Run that the others are compared with; the first by default."
-)
-@click.option("--title", help="Title of the page.")
-@click.option(
-    "--max-samples",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Rows of the samples viewer; 10,000, or as many as keep the file small, by default.",
-)
-@click.option(
-    "--redact", type=click.Choice(["titles"]), help="Hide catalogue titles and mask the words of outputs."
-)
-@click.option(
-    "--margin",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.02,
-    show_default=True,
-    help="Largest difference that counts as none.",
-)
-@click.option(
-    "--x", type=click.Choice(["lambda"]), help="Plot against λ, also where fewer than three runs have one."
-)
-@click.option(
-    "--lambda", "lambdas", multiple=True, metavar="NAME=VALUE", help="λ of a run that doesn't say it."
+    "-o", "--out", type=click.Path(path_type=Path), help="File to write; Markdown and --json need none."
 )
 @click.option(
     "--format",
@@ -63,7 +49,6 @@ if TYPE_CHECKING:
 def report(
     runs: tuple[Path, ...],
     out: Path | None,
-    lambdas: tuple[str, ...],
     form: Literal["html", "md"],
     as_machine: bool,
     **options: Any,
@@ -73,12 +58,13 @@ def report(
     Every run is compared with the baseline on the samples that both have. Runs of different datasets stand
     side by side and are not compared.
     """
+    from harness.report import ReportConfig, write_document
     from harness.report import report as make_report
-    from harness.report import write_document
 
     if form == "html" and out is None and not as_machine:
         raise HarnessError("an HTML report needs a file; give -o FILE")
-    made = make_report(_config(runs, lambdas, options), form)
+    told = {"runs": runs, "lambdas": dict(map(_lambda, options["lambdas"]))}
+    made = make_report(settings_from(ReportConfig, options, told), form)
     if out is not None:
         write_document(out, made)
     if as_machine:
@@ -89,17 +75,6 @@ def report(
         click.echo(made.document, nl=False)
     else:
         _say(made, out)
-
-
-def _config(runs: tuple[Path, ...], lambdas: tuple[str, ...], options: dict[str, Any]) -> ReportConfig:
-    from pydantic import ValidationError
-
-    from harness.report import ReportConfig
-
-    try:
-        return ReportConfig(runs=runs, lambdas=dict(map(_lambda, lambdas)), **options)
-    except ValidationError as error:
-        raise HarnessError(str(error.errors()[0]["msg"]).removeprefix("Value error, ")) from error
 
 
 def _lambda(given: str) -> tuple[str, float]:

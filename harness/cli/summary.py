@@ -5,25 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from harness.metrics.table import FAILURES, METRICS, Metric
 from harness.runs import Run
 from harness.stats import Estimate
 
 _EXAMPLE_CHARACTERS = 60
-_RATES = ("parse_validity.strict", "parse_validity.lenient", "parse_validity.repaired", "truncation_rate")
-_RANKING = (
-    "ndcg_at_1.parsed",
-    "ndcg_at_1.all",
-    "ndcg_at_1.chance",
-    "ndcg_at_k.parsed",
-    "ndcg_at_k.all",
-)
-
 _CANT_RANK = {
     "task_rate.no_relevant": "have no relevant candidate",
     "task_rate.all_tied": "have the same label on every candidate",
@@ -56,11 +49,10 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
 def print_run(run: Run, console: Console) -> None:
     """Parse validity, failures with an example each, ranking, and what it cost: side by side, not blended."""
     console.print(_headline(run))
-    console.print(_metric_table(run, "Format", _RATES, percent=True))
-    failures = _failure_table(run)
-    if failures is not None:
-        console.print(failures)
-    console.print(_metric_table(run, "Ranking", _RANKING, percent=False))
+    for title in dict.fromkeys(metric.group for metric in METRICS.values()):
+        table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
+        if table is not None:
+            console.print(table)
     for remark in _left_out(run):
         console.print(remark)
     console.print(_footer(run))
@@ -76,24 +68,36 @@ def _headline(run: Run) -> Text:
     )
 
 
-def _metric_table(run: Run, title: str, names: tuple[str, ...], *, percent: bool) -> Table:
+def estimate_table(title: str) -> Table:
+    """A table of metrics, each a row with its estimate, interval and n; without rows."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     table.add_column("metric", min_width=24)
     for heading in ("estimate", "95 % interval", "n"):
         table.add_column(heading, justify="right")
-    for name in names:
-        estimate = run.metrics.get(name)
-        if estimate is not None:
-            table.add_row(name, *_cells(estimate, percent=percent))
     return table
 
 
-def _cells(estimate: Estimate, *, percent: bool) -> tuple[str, str, str]:
+def _metric_table(run: Run, title: str) -> Table:
+    of_stem: dict[str, list[Metric]] = {}
+    for metric in METRICS.values():
+        if metric.group == title and metric.name not in _CANT_RANK:
+            of_stem.setdefault(metric.name.partition(".")[0], []).append(metric)
+    table = estimate_table(title)
+    for one in chain.from_iterable(of_stem.values()):
+        estimate = run.metrics.get(one.name)
+        if estimate is not None:
+            table.add_row(one.name, *estimate_cells(estimate, percent=one.is_rate))
+    return table
+
+
+def estimate_cells(estimate: Estimate, *, percent: bool, no_interval: str = "–") -> tuple[str, str, str]:
+    """Estimate, interval and n as they stand in such a table."""
+
     def show(value: float) -> str:
         return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
 
     if estimate.estimate is None:
-        return "–", "–", str(estimate.n)
+        return "–", no_interval, str(estimate.n)
     if estimate.low is None or estimate.high is None:
         return show(estimate.estimate), "", str(estimate.n)
     return show(estimate.estimate), f"{show(estimate.low)} … {show(estimate.high)}", str(estimate.n)

@@ -77,20 +77,6 @@ def clip_headroom(logit_p: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.where((lc < 30.0) & (z > -30.0), moderate, extreme))
 
 
-def reciprocal_excess(logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:
-    """κ = 1/(λ* − 1) = gap / headroom: finite and smooth through p = b, where λ* runs to +inf.
-
-    Nearly linear in the log tail masses, which is why intervals are made for κ and then carried over to λ*.
-
-    Args:
-        logit_p: teacher's log-odds.
-        logit_b: base's log-odds.
-        log_c: log of the clip strength, > 0.
-    """
-    gap = np.asarray(logit_p, np.float64) - np.asarray(logit_b, np.float64)
-    return np.asarray(gap / clip_headroom(logit_p, log_c))
-
-
 def threshold_from_reciprocal_excess(kappa: npt.ArrayLike) -> FloatArray:
     """λ* = 1 + 1/κ; +inf for κ ≤ 0, which is p ≤ b."""
     kappa = np.asarray(kappa, dtype=np.float64)

@@ -7,8 +7,8 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff.domain import CLIP_RANGE, BoolArray, FloatArray, require, scalar_or_array
-from harness.cliff.log_odds import clip_headroom, log_odds, log_odds_gap, probability
+from harness.cliff.domain import FloatArray, require, scalar_or_array
+from harness.cliff.log_odds import log_odds, log_odds_gap, probability
 
 
 @overload
@@ -56,36 +56,3 @@ def fixed_point_log_odds(
     require(np.isfinite(lam) & (lam > 0), "λ must be finite and above 0")
     require(np.isfinite(zp) & np.isfinite(zb), "the log-odds of p and b must be finite")
     return scalar_or_array(zp + (lam - 1.0) * (zp - zb))
-
-
-def clip_boundary_log_odds(logit_p: npt.ArrayLike, log_c: npt.ArrayLike) -> float | FloatArray:
-    """Log-odds at the edge of the clip-safe region, where the tail mass is (1 − p)/c.
-
-    Args:
-        logit_p: teacher's log-odds, finite.
-        log_c: log of the clip strength, finite, ≥ 0.
-
-    Raises:
-        CliffDomainError: an argument outside its range.
-    """
-    zp, lc = np.asarray(logit_p, np.float64), np.asarray(log_c, np.float64)
-    require(np.isfinite(zp), "the log-odds of p must be finite")
-    require(np.isfinite(lc) & (lc >= 0), CLIP_RANGE)
-    return scalar_or_array(zp + clip_headroom(zp, lc))
-
-
-def clip_safe(log_tail_q: npt.ArrayLike, log_tail_p: npt.ArrayLike, log_c: npt.ArrayLike) -> BoolArray:
-    """Whether a policy lies in the clip-safe region, 1 − q ≥ (1 − p)/c.
-
-    Args:
-        log_tail_q: log tail mass of the policy, ≤ 0.
-        log_tail_p: log tail mass of the teacher, ≤ 0.
-        log_c: log of the clip strength, ≥ 0.
-
-    Raises:
-        CliffDomainError: an argument that is NaN or outside its range.
-    """
-    tq, tp, lc = (np.asarray(x, dtype=np.float64) for x in (log_tail_q, log_tail_p, log_c))
-    require((tq <= 0) & (tp <= 0), "log tail masses must be at most 0")
-    require(lc >= 0, CLIP_RANGE)
-    return np.asarray(tq >= tp - lc)

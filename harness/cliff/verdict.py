@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,9 +15,12 @@ from harness.cliff.explain import explain
 from harness.cliff.preconditions import Limits, MoreData, Precondition, check_preconditions, more_data
 from harness.cliff.results import Calibration, CliffEstimate, LambdaStarEstimate, RoleEstimate
 from harness.errors import DataError
+from harness.settings import first_problem
 from harness.stats.estimate import Estimate
 
 Side = Literal["left", "right", "on_cliff", "out_of_scope"]
+
+SIDES: Final[tuple[Side, ...]] = get_args(Side)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +80,7 @@ class CliffResult:
         try:
             return _ADAPTER.validate_python(data)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"this is no cliff result: {where}: {first['msg']}") from error
+            raise DataError(f"this is no cliff result: {first_problem(error)}") from error
 
     def metrics(self) -> dict[str, Estimate]:
         """The numbers for `metrics.json`; the verdict itself is a word and not among them."""

@@ -40,7 +40,7 @@ from harness.contract.states import (
     role,
 )
 
-__all__ = ["ROLES", "Role", "State", "advance", "advance_text", "is_complete", "role", "roles", "start"]
+__all__ = ["ROLES", "Role", "State", "advance", "advance_text", "is_complete", "role", "start"]
 
 _Step = Callable[[State, str], State | None]
 
@@ -74,23 +74,6 @@ def advance_text(state: State, text: str) -> State | None:
             return None
         following = _STEPS[following.place](following, char)
     return following
-
-
-def roles(contract: Contract, text: str, k: int) -> tuple[Role | None, ...]:
-    """Role of every character of `text`; None from the first on that leaves the contract.
-
-    Raises:
-        ValueError: `k` < 1.
-    """
-    found: list[Role | None] = []
-    state = start(contract, k)
-    for char in text:
-        following = advance(state, char)
-        if following is None:
-            break
-        found.append(role(state))
-        state = following
-    return tuple(found) + (None,) * (len(text) - len(found))
 
 
 def _marks(mark: str, place: int) -> _Step:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from harness.contract.result import ParseResult
+from harness.settings import Settings
 
 IdStyle = Literal["integer", "string"]
 
@@ -17,21 +17,16 @@ IdStyle = Literal["integer", "string"]
 _NOT_FOR_ENGINES: Final = frozenset({"$schema", "uniqueItems"})
 
 
-class Contract(BaseModel):
-    """A JSON object one key of which lists the K candidate ids, each once, best first.
+class Contract(Settings, title="Contract"):
+    """A JSON object one key of which lists the K candidate ids, each once, best first."""
 
-    Attributes:
-        key: name of that key; not empty.
-        id_style: candidate numbers as JSON integers (`3`) or as JSON strings (`"3"`).
-        extra_keys: whether other keys may stand beside it. Their values may be any JSON value, but NaN,
-            Infinity, repeated keys and nesting deeper than 64 levels break the contract there too.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str = Field(default="ranking", min_length=1)
+    key: Annotated[str, Field(min_length=1)] = "ranking"
+    """Name of the key that lists the ids."""
     id_style: IdStyle = "integer"
+    """Candidate numbers as JSON integers (3) or as JSON strings ("3")."""
     extra_keys: bool = False
+    """Let the object hold other keys beside the list. Their values may be any JSON value, but NaN, Infinity,
+    repeated keys and nesting deeper than 64 levels break the contract there too."""
 
     def example(self, k: int) -> str:
         """A text that keeps the contract for `k` candidates, ids in an arbitrary but fixed order."""
@@ -86,23 +81,6 @@ class Contract(BaseModel):
         ranking = schema["properties"][self.key]
         kept = {name: part for name, part in ranking.items() if name not in _NOT_FOR_ENGINES}
         return schema | {"properties": {self.key: kept}}
-
-    def parse(self, text: str, k: int, *, finish_reason: str | None = None) -> ParseResult:
-        """`harness.contract.parse` under this contract."""
-        from harness.contract.parser import parse  # the parser needs this module
-
-        return parse(text, k, self, finish_reason=finish_reason)
-
-    def roles(self, text: str, k: int) -> tuple[str | None, ...]:
-        """The structural role of every character of `text`; see `harness.contract.automaton`.
-
-        Returns:
-            One entry per character; None from the first character on with which no valid answer for `k`
-            candidates can begin any more.
-        """
-        from harness.contract.automaton import roles  # the automaton needs this module
-
-        return roles(self, text, k)
 
 
 DEFAULT: Final = Contract()

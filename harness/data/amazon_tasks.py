@@ -6,12 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from harness.data.amazon_index import Review, UserReviews
 from harness.data.tasks import MAX_CANDIDATES, MIN_CANDIDATES, Item, RankingTask
 from harness.errors import DataError
+from harness.settings import Count, Settings
 
 RELEVANCE_OF_RATING = {5: 3, 4: 2, 3: 1}
 """Rating of the held-out item (its whole part) → its label; 1 and 2 give no task. Negatives have 0."""
@@ -19,48 +22,35 @@ DRAWS_PER_NEGATIVE = 100
 """A catalogue in which so many draws in a row hit nothing new is too small for this user."""
 
 
-@dataclass(frozen=True, slots=True)
-class AmazonSettings:
-    """How tasks are made of reviews.
+class AmazonSettings(Settings, title="Tasks"):
+    """How tasks are made of reviews."""
 
-    Attributes:
-        k: candidates a task, 2…64: the held-out item and k − 1 negatives.
-        seed: of the negatives and of the order of candidates, ≥ 0.
-        min_history: fewest items before the held-out one, ≥ 1.
-        max_history: only the latest so many are kept, ≥ min_history.
-        validation_share: share of users in `validation`, in [0, 1).
-        test_share: share of users in `test`, in [0, 1); the rest is `train`.
-        min_tasks: with fewer, the data are refused, ≥ 1.
+    refusal = DataError
 
-    Raises:
-        DataError: a value out of its range.
-    """
+    k: Annotated[int, Field(ge=MIN_CANDIDATES, le=MAX_CANDIDATES)] = 8
+    """Candidates a task: the held-out item and k − 1 negatives."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the negatives and of the order of candidates."""
+    min_history: Count = 3
+    """Fewest items before the held-out one."""
+    max_history: Count = 10
+    """Only the latest so many are kept."""
+    validation_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of users in validation."""
+    test_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of users in test; the rest is train."""
+    min_tasks: Count = 100
+    """Refuse the data if they give fewer."""
 
-    k: int = 8
-    seed: int = 0
-    min_history: int = 3
-    max_history: int = 10
-    validation_share: float = 0.1
-    test_share: float = 0.1
-    min_tasks: int = 100
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        shares = (self.validation_share, self.test_share)
-        for holds, message in (
-            (MIN_CANDIDATES <= self.k <= MAX_CANDIDATES, f"k must lie in {MIN_CANDIDATES}…{MAX_CANDIDATES}"),
-            (self.seed >= 0, "seed must be at least 0"),
-            (self.min_history >= 1, "min_history must be at least 1"),
-            (self.max_history >= self.min_history, "max_history must be at least min_history"),
-            # Written so that NaN fails too.
-            (
-                min(shares) >= 0 and sum(shares) < 1,
-                "validation_share and test_share must be ≥ 0, together < 1",
-            ),
-            (self.min_tasks >= 1, "min_tasks must be at least 1"),
-        ):
-            if not holds:
-                raise DataError(f"{message}; got {self}")
+    @model_validator(mode="after")
+    def _fits_together(self) -> AmazonSettings:
+        if self.max_history < self.min_history:
+            raise ValueError(
+                f"`max_history={self.max_history}` must be at least `min_history={self.min_history}`"
+            )
+        if self.validation_share + self.test_share >= 1:
+            raise ValueError("`validation_share=` and `test_share=` must be together below 1")
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,6 +225,6 @@ def _bad_rows_error(path: Path, rows: int, bad_rows: Sequence[BadRow]) -> BadRow
     more = f"; and {len(bad_rows) - SHOWN_BAD_ROWS} more" if len(bad_rows) > SHOWN_BAD_ROWS else ""
     return BadRowsError(
         f"{path}: {rows} bad row{'s' if rows > 1 else ''}, nothing was run: {shown}{more}. "
-        "Correct them or pass `skip_bad_rows=`",
+        "Correct them or pass `skip_bad_rows=True`",
         tuple(bad_rows),
     )

@@ -1,7 +1,8 @@
-"""Where the bundled datasets lie: in a wheel, an editable install or the repository alike."""
+"""Where bundled datasets and rubrics lie: in a wheel, an editable install or the repository alike."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,24 +28,38 @@ class KnownDataset:
     splits: tuple[str, ...]
 
 
+def bundled(kind: str, is_here: Callable[[Path], bool], setting: str) -> Path:
+    """Folder of what comes with the project.
+
+    A wheel carries it inside the package; an editable install and a checkout have it beside it. The wheel's
+    place comes first: beside an installed package, `datasets` would be the Hugging Face library.
+
+    Args:
+        kind: name of the folder, `datasets` or `rubrics`.
+        is_here: whether a folder of that name is the one.
+        setting: that names a file of one's own instead.
+
+    Raises:
+        DataError: it is in neither place.
+    """
+    package = Path(harness.__file__).resolve().parent
+    places = (package / "_bundled" / kind, package.parent / kind)
+    for place in places:
+        if is_here(place):
+            return place
+    raise DataError(
+        f"the bundled {kind} are neither in {places[0]} nor in {places[1]}; "
+        f"install the package again or name a file as `{setting}=`"
+    )
+
+
 def datasets_root() -> Path:
     """Folder that holds the bundled datasets.
-
-    A wheel carries them inside the package; an editable install and a checkout have them beside it. The
-    wheel's place comes first: beside an installed package, `datasets` would be the Hugging Face library.
 
     Raises:
         DataError: neither place holds dataset folders.
     """
-    package = Path(harness.__file__).resolve().parent
-    places = (package / "_bundled" / "datasets", package.parent / "datasets")
-    for place in places:
-        if place.is_dir() and not (place / "__init__.py").exists() and any(_dataset_folders(place)):
-            return place
-    raise DataError(
-        f"the bundled datasets are neither in {places[0]} nor in {places[1]}; "
-        "install the package again or name a file as `data=`"
-    )
+    return bundled("datasets", _holds_datasets, "data")
 
 
 def known_datasets() -> dict[str, KnownDataset]:
@@ -73,3 +88,7 @@ def splits_in(folder: Path) -> tuple[str, ...]:
 
 def _dataset_folders(root: Path) -> list[Path]:
     return sorted(folder for folder in root.iterdir() if folder.is_dir() and splits_in(folder))
+
+
+def _holds_datasets(place: Path) -> bool:
+    return place.is_dir() and not (place / "__init__.py").exists() and any(_dataset_folders(place))

@@ -7,70 +7,68 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from harness.settings import Count, Group, Settings
 
 EngineName = Literal["vllm", "hf", "openai", "replay"]
-Size = Annotated[int, Field(ge=1)]
+
+_SERVERS, _VLLM = Group("Servers (openai)"), Group("vLLM")
 
 
-class EngineConfig(BaseModel):
-    """Everything that decides which engine runs and how.
-
-    Attributes:
-        engine: `auto` takes vLLM if it imports and supports the device, else hf.
-        ckpt: folder or Hugging Face hub id of the checkpoint; for `openai`, where the tokenizer is.
-        revision: hub revision of `ckpt`.
-        tokenizer: folder or hub id whose tokenizer replaces the checkpoint's.
-        trust_remote_code: run Python code that comes with the checkpoint.
-        dtype: `auto` is the dtype the checkpoint was saved in.
-        device: `auto`, or a torch device such as `cpu` or `cuda:1`.
-        base_urls: addresses of OpenAI-compatible servers, with or without a trailing `/v1`.
-        api_key_env: name of the environment variable that holds the API key; the key is kept nowhere else.
-        concurrency: most requests in flight, all servers together.
-        retry_seconds: how long servers may go without answering anything before the run gives up.
-        request_seconds: how long a single request may take.
-        served_model: the name the server knows the model by; may be left out where it serves one model.
-        replay: file of stored outputs.
-        allow_missing: replay only the tasks the file has, instead of refusing to start.
-        tensor_parallel_size: vLLM, GPUs that share a layer.
-        pipeline_parallel_size: vLLM, groups of GPUs that hold consecutive layers.
-        data_parallel_size: vLLM, replicas, each with a process of its own.
-        gpu_memory_utilization: vLLM, fraction of a GPU's memory in (0, 1].
-        max_model_len: longest prompt + completion, at most the checkpoint's context.
-        batch_size: hf, prompts a batch.
-        enforce_eager: vLLM, no compilation: starts sooner, generates slower.
-        prefix_caching: vLLM, reuse of the keys and values of shared prompt beginnings.
-        engine_args: further arguments for `vllm.LLM`, passed on as they are.
-        log: file for what the engine's processes print; a temporary one if None, kept only on failure.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class EngineConfig(Settings, title="Engine"):
+    """Everything that decides which engine runs and how."""
 
     engine: Literal["auto", EngineName] = "auto"
+    """`auto` takes vLLM if it imports and supports the device, else hf."""
     ckpt: str | None = None
+    """Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, where the tokenizer is."""
     revision: str | None = None
+    """Hub revision of `ckpt`."""
     tokenizer: str | None = None
+    """Folder or hub id whose tokenizer replaces the checkpoint's."""
     trust_remote_code: bool = False
+    """Run Python code that comes with the checkpoint."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """`auto` is the dtype the checkpoint was saved in."""
     device: str = "auto"
-    base_urls: tuple[str, ...] = ()
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: Size = 64
-    retry_seconds: Annotated[float, Field(ge=0)] = 120.0
-    request_seconds: Annotated[float, Field(gt=0)] = 600.0
-    served_model: str | None = None
+    """`auto`, or a torch device such as `cpu` or `cuda:1`."""
+    base_urls: Annotated[tuple[str, ...], _SERVERS] = ()
+    """Address of an OpenAI-compatible server, with or without a trailing /v1; several make a fleet."""
+    api_key_env: Annotated[str, _SERVERS] = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the API key; the key is kept nowhere else."""
+    concurrency: Annotated[Count, _SERVERS] = 64
+    """Most requests in flight, all servers together."""
+    retry_seconds: Annotated[float, Field(ge=0), _SERVERS] = 120.0
+    """How long servers may go without answering anything before the run gives up."""
+    request_seconds: Annotated[float, Field(gt=0), _SERVERS] = 600.0
+    """How long a single request may take."""
+    served_model: Annotated[str | None, _SERVERS] = None
+    """Name the server knows the model by; may be left out where it serves one."""
     replay: Path | None = None
+    """Score recorded outputs: JSONL of task_id, text."""
     allow_missing: bool = False
-    tensor_parallel_size: Size = 1
-    pipeline_parallel_size: Size = 1
-    data_parallel_size: Size = 1
-    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    max_model_len: Size | None = None
-    batch_size: Size | None = None
-    enforce_eager: bool = False
-    prefix_caching: bool = True
-    engine_args: dict[str, Any] = Field(default_factory=dict)
+    """Replay only the tasks the file has, instead of refusing to start."""
+    tensor_parallel_size: Annotated[Count, _VLLM] = 1
+    """GPUs that share a layer."""
+    pipeline_parallel_size: Annotated[Count, _VLLM] = 1
+    """Groups of GPUs that hold consecutive layers."""
+    data_parallel_size: Annotated[Count, _VLLM] = 1
+    """Replicas, each with a process of its own."""
+    gpu_memory_utilization: Annotated[float | None, Field(gt=0, le=1), _VLLM] = None
+    """Fraction of a GPU's memory."""
+    max_model_len: Count | None = None
+    """Longest prompt + completion in tokens, at most the checkpoint's context."""
+    batch_size: Count | None = None
+    """Prompts a batch, for hf."""
+    enforce_eager: Annotated[bool, _VLLM] = False
+    """No compilation: starts sooner, generates slower."""
+    prefix_caching: Annotated[bool, _VLLM] = True
+    """Reuse of the keys and values of shared prompt beginnings."""
+    engine_args: Annotated[dict[str, Any], _VLLM] = Field(default_factory=dict)
+    """Further arguments of the engine, passed on as they are."""
     log: Path | None = None
+    """File for what the engine's processes print; a temporary one by default, kept only on failure."""
 
     @property
     def replays(self) -> bool:

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from harness.engines.base import FinishReason, GenerationRequest
 from harness.errors import DataError
+
+MaxTokens = Annotated[
+    int | None, Field(ge=1, description="Most completion tokens; 64 + 8 K of the largest K by default.")
+]
 
 SHOWN = 3
 

@@ -5,52 +5,47 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from harness.contract import Contract
+from harness.data.choice import DataName, Limit, Split
 from harness.engines.config import EngineConfig
+from harness.engines.limits import MaxTokens
+from harness.settings import Count, Seed, Settings
+
+Temperature = Annotated[
+    float, Field(ge=0, description="0 is greedy decoding and gives one completion a task.")
+]
 
 
-class EvalConfig(BaseModel):
-    """One evaluation.
-
-    Attributes:
-        engine: engine, checkpoint and how to load it.
-        data: a bundled dataset's name, a `.jsonl` file or a folder of splits.
-        split: which split of a named dataset or folder.
-        out: run directory; None derives `runs/<checkpoint>-<data>-<hash>` from the rest, so that the same
-            command goes on with the same run.
-        limit: evaluate only the first tasks.
-        samples: completions per task.
-        temperature: ≥ 0; 0 is greedy and gives one completion a task.
-        top_p: nucleus mass.
-        max_tokens: most completion tokens; None derives it from the largest K.
-        seed: base seed of sampling and of the bootstrap.
-        constrained: use the engine's structured output.
-        contract: the output format asked for.
-        k: what K every task must have; None takes each task's own.
-        skip_bad_rows: leave bad rows out, counted, instead of refusing.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class EvalConfig(Settings, title="Evaluation"):
+    """One evaluation."""
 
     engine: EngineConfig
-    data: str = "fashion-mini"
-    split: str | None = None
+    data: DataName = "fashion-mini"
+    split: Split = None
     out: Path | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    samples: Annotated[int, Field(ge=1)] = 1
-    temperature: Annotated[float, Field(ge=0)] = 0.0
+    """Run directory; by default runs/CHECKPOINT-DATA-HASH, a hash of the settings. The same one goes on where
+    it stopped."""
+    limit: Limit = None
+    samples: Count = 1
+    """Completions per task."""
+    temperature: Temperature = 0.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Nucleus mass."""
+    max_tokens: MaxTokens = None
+    seed: Seed = 0
+    """Base seed of sampling and of the bootstrap."""
     constrained: bool = False
+    """Hold the output to the schema by the engine; recorded."""
     contract: Contract = Contract()
-    k: Annotated[int, Field(ge=2, le=64)] | None = None
+    k: Annotated[int | None, Field(ge=2, le=64)] = None
+    """Refuse tasks with another number of candidates."""
     skip_bad_rows: bool = False
+    """Leave bad dataset rows out, counted, instead of refusing."""
 
     @model_validator(mode="after")
     def _greedy_has_one_answer(self) -> EvalConfig:
         if self.samples > 1 and self.temperature == 0 and not self.engine.replays:
-            raise ValueError("samples > 1 at temperature 0 draws the same text again; set a temperature")
+            raise ValueError("samples > 1 at temperature 0 draws the same text again; set `temperature=`")
         return self

@@ -19,7 +19,6 @@ from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchE
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
-from harness.judge import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -94,7 +93,7 @@ class _Evaluation:
         if foreign := len(done - planned):
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
-                "(a smaller --limit, or rows that moved?); choose another --out"
+                "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
         if done == planned and earlier is not None and earlier.status == "complete":
@@ -126,9 +125,8 @@ class _Evaluation:
             complete = len(done) + session.generated == manifest.planned
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
-                metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics | measured_by_cliff(self.directory.path))
-                merge_rubric_metrics(self.directory)
+                kept = measured_by_cliff(self.directory.path)
+                self.directory.write_metrics(summarise_run(self.directory.path, manifest, kept))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise Interrupted(
@@ -239,7 +237,7 @@ class _Evaluation:
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
-                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another --out"
+                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another `out=`"
             )
         return manifest
 
@@ -328,7 +326,7 @@ def _require_k(dataset: LoadedDataset, k: int | None) -> None:
     if others:
         raise DataError(
             f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
-            f"(first: {others[0].task_id} with {others[0].k}); leave --k out or choose another split"
+            f"(first: {others[0].task_id} with {others[0].k}); leave `k=` out or choose another split"
         )
 
 

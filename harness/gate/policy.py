@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
+import math
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from harness import files
-from harness.gate.expression import PolicyError, Rule, parse_rule
+from harness.errors import nearest
+from harness.gate.cliff_rules import WORD_METRICS, check_words
+from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.runs.gate_record import Verdict
+from harness.settings import Settings
 
-DEFAULT_RULE = "parse_validity.strict >= 0.95"
+DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
 
 EXAMPLE = """\
 # Policy of `harness gate`: a checkpoint passes when every rule passes.
@@ -44,7 +50,8 @@ rules:
   # Ranking quality, failures counted 0 (.all) or left out (.parsed).
   # - ndcg_at_1.all >= 0.5
 
-  # Against --baseline RUN, paired by task: not worse by more than 0.02; better by at least 0.01.
+  # Against a baseline (`harness gate RUN --baseline RUN`), paired by task: not worse by more than 0.02;
+  # better by at least 0.01.
   # - ndcg_at_1.parsed >= baseline - 0.02
   # - parse_validity.strict >= baseline + 0.01
 
@@ -56,24 +63,29 @@ rules:
 """
 
 
-class Policy(BaseModel):
-    """What a checkpoint must show.
+class Policy(Settings):
+    """What a checkpoint must show."""
 
-    Attributes:
-        alpha: largest probability of a wrong verdict, in (0, 0.5).
-        power: for the advice on further samples, in (alpha, 1).
-        on_inconclusive: what the exit code says when nothing is settled.
-        scope: whether rules are about tasks like these or about this list of tasks alone.
-        rules: expressions, see `harness.gate.expression`.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    refusal = PolicyError
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Largest probability of a wrong verdict."""
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
-    on_inconclusive: Literal["fail", "pass", "inconclusive"] = "inconclusive"
+    """For the advice on further samples; above `alpha`."""
+    on_inconclusive: Verdict = "inconclusive"
+    """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
+    """Whether rules are about tasks like these or about this list of tasks alone."""
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
+    """Expressions, see `harness.gate.expression`."""
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _texts(cls, rules: Any) -> Any:
+        for number, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
+            if not isinstance(rule, str):
+                raise PolicyError(f"rules.{number} is no text; a rule is one line such as `{DEFAULT_RULE}`")
+        return rules
 
     @field_validator("rules")
     @classmethod
@@ -120,12 +132,7 @@ def load_policy(path: str | Path) -> Policy:
         raise PolicyError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(content, dict):
         raise PolicyError(f"{path} must hold settings such as `alpha: 0.05` and a list `rules:`")
-    try:
-        return Policy.model_validate(content)
-    except PolicyError as error:
-        raise PolicyError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise PolicyError(f"{path}: {_first_problem(error)}") from error
+    return Policy.read(content, str(path))
 
 
 def write_example(path: Path) -> None:
@@ -136,28 +143,30 @@ def write_example(path: Path) -> None:
         HarnessError: it can't be written.
     """
     if path.exists():
-        raise PolicyError(f"{path} exists already; choose another name with --policy FILE")
-    with files.output(path, "choose another name with --policy FILE"):
+        raise PolicyError(f"{path} exists already; choose another name as `policy=FILE`")
+    with files.output(path, "choose another name as `policy=FILE`"):
         files.write_text(path, EXAMPLE)
 
 
-def nearest(name: str, known: list[str]) -> str:
-    """`; did you mean a, b or c?`, or nothing where no name is like it."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if not close:
-        return ""
-    *first, last = close
-    return f"; did you mean {', '.join(first)} or {last}?" if first else f"; did you mean {last}?"
+def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
+    """Refuse rules about metrics that aren't there, words that no field has and bars out of range.
 
+    Args:
+        rules: of the policy.
+        stored: names in the run's metrics.
 
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        return f"there is no setting `{where}`{nearest(where, list(Policy.model_fields))}"
-    if first["loc"][:1] == ("rules",) and first["type"] == "string_type":
-        return f"{where} is no text; a rule is one line such as `{DEFAULT_RULE}`"
-    return f"{where}: {first['msg']}"
+    Raises:
+        PolicyError: the message names the nearest metrics.
+    """
+    of_samples = sample_metrics()
+    metrics = {*of_samples, *stored}
+    for rule in rules:
+        if isinstance(rule, WordRule):
+            check_words(rule)
+        elif rule.metric not in metrics:
+            raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
+        elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
+            _check_range(rule)
 
 
 def _loader() -> Any:
@@ -173,3 +182,21 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep)
 
     return Loader
+
+
+def _unknown(rule: NumberRule | BaselineRule, metrics: list[str]) -> PolicyError:
+    if rule.metric in WORD_METRICS:
+        return PolicyError(f"rule `{rule.text}`: {rule.metric} is a word; write `{rule.metric} in [left]`")
+    why = "no such metric in this run"
+    if rule.metric.startswith(JUDGE_PREFIXES):
+        why += "; `harness judge` adds those of a rubric"
+    return PolicyError(f"rule `{rule.text}`: {why}{nearest(rule.metric, metrics)}")
+
+
+def _check_range(rule: NumberRule | BaselineRule) -> None:
+    if isinstance(rule, NumberRule) and not 0.0 <= rule.bar <= 1.0:
+        percent = 1.0 < rule.bar <= 100.0
+        hint = f"; write {rule.bar:g} % as {rule.bar / 100.0:g}" if percent else ""
+        raise PolicyError(f"rule `{rule.text}`: {rule.metric} lies between 0 and 1{hint}")
+    if isinstance(rule, BaselineRule) and not (math.isfinite(rule.shift) and abs(rule.shift) < 1.0):
+        raise PolicyError(f"rule `{rule.text}`: a difference of {rule.metric} lies between -1 and 1")

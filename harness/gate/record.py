@@ -8,10 +8,10 @@ from typing import Any
 
 from harness import __version__, files
 from harness.gate.policy import Policy
-from harness.gate.result import GateResult
+from harness.runs.directory import GATE
+from harness.runs.gate_record import GateResult
 from harness.runs.manifest import now
 
-GATE = "gate.json"
 FORMAT_VERSION = 1
 
 
@@ -34,5 +34,5 @@ def write_record(folder: Path, result: GateResult, policy: Policy) -> None:
         HarnessError: the run directory can't be written to.
     """
     content = json.dumps(record(result, policy), indent=1, allow_nan=False) + "\n"
-    with files.output(folder / GATE, "gate with --no-record to leave the run as it is"):
+    with files.output(folder / GATE, "gate with `no_record=True` to leave the run as it is"):
         files.write_text(folder / GATE, content)

@@ -10,15 +10,19 @@ without a clip).
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, field_validator
 
 from harness.contract import DEFAULT, Contract
+from harness.data.choice import DataName, Split
+from harness.engines.limits import MaxTokens
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.files import append
+from harness.settings import Count, Level, Positive, Settings
 
 if TYPE_CHECKING:
     from harness.opd.loop.guard import LambdaGuard, RoleReading
@@ -27,58 +31,39 @@ if TYPE_CHECKING:
 READINGS = "cliff.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class CliffSettings:
-    """What the callback reads, and when.
-
-    Attributes:
-        teacher: checkpoint of π_T: folder, `zoo:NAME` or hub id.
-        base: checkpoint of π_B, the warm start.
-        lam: λ of the run, > 0.
-        clip: clip strength c of the run, > 1.
-        every: steps between readings; there is one before the first step too.
-        stop: end training once λ lies above the limit.
-        epsilon: the limit is (1 − ε) times the lower bound of λ*.
-        confidence: two-sided level of the interval that bound belongs to.
-        data: tasks to draw rollouts for.
-        split: of a named dataset or folder.
-        limit: how many of its tasks, at least 8: λ*'s interval is bootstrapped by task.
-        contract: the output format asked for.
-        max_tokens: most completion tokens; None is 64 + 8 K of the largest K.
-        seed: of the rollouts.
-    """
+class CliffSettings(Settings):
+    """What the callback reads, and when."""
 
     teacher: str
+    """Checkpoint of π_T: folder, `zoo:NAME` or hub id."""
     base: str
-    lam: float
-    clip: float
-    every: int = 50
+    """Checkpoint of π_B, the warm start."""
+    lam: Positive
+    """λ of the run."""
+    clip: Annotated[float, Field(gt=1, allow_inf_nan=False)]
+    """Clip strength c of the run."""
+    every: Count = 50
+    """Steps between readings; there is one before the first step too."""
     stop: bool = False
-    epsilon: float = 0.05
-    confidence: float = 0.95
-    data: str = "fashion-mini"
-    split: str | None = "train"
+    """End training once λ lies above the limit."""
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The limit is (1 − ε) times the lower bound of λ*."""
+    confidence: Level = 0.95
+    """Two-sided level of the interval that bound belongs to."""
+    data: DataName = "fashion-mini"
+    split: Split = "train"
     limit: int = 64
+    """How many of its tasks, at least 8: λ*'s interval is bootstrapped by task."""
     contract: Contract = DEFAULT
-    max_tokens: int | None = None
-    seed: int = 0
+    max_tokens: MaxTokens = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the rollouts."""
 
-    def __post_init__(self) -> None:
-        """Refuse what can't be meant.
-
-        Raises:
-            HarnessError: λ ≤ 0, c ≤ 1, ε or confidence out of range, no steps between readings, or too few
-                tasks for an interval.
-        """
-        if not (0 < self.lam < math.inf and 1 < self.clip < math.inf):
-            raise HarnessError(
-                f"λ must be finite and above 0, c finite and above 1, not {self.lam} and {self.clip}"
-            )
-        if not (0 <= self.epsilon < 1 and 0 < self.confidence < 1 and self.every >= 1):
-            raise HarnessError(
-                "epsilon must lie in [0, 1), confidence in (0, 1), and every must be at least 1"
-            )
-        _require_tasks(self.limit)
+    @field_validator("limit")
+    @classmethod
+    def _enough_tasks(cls, limit: int) -> int:
+        _require_tasks(limit)
+        return limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,61 +8,59 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from harness.judge.client import ClientName
 from harness.judge.cost import Price
 from harness.judge.rubric import Rubric
 from harness.judge.store import default_store
 from harness.retrying import RetryPolicy
+from harness.settings import Count, Seed, Settings
 
 
-class JudgeConfig(BaseModel):
-    """One judging of one run.
+class JudgeConfig(Settings, title="Judge"):
+    """One judging of one run."""
 
-    Attributes:
-        run: directory of a complete run.
-        rubric: what is asked, of whom.
-        pairwise: another run on the same tasks, to judge side by side in place of grading.
-        labels: CSV of people's scores to compare the judge with.
-        repeats: times each ranking is judged (each pair, in both orders), the candidates presented in
-            another order each time.
-        seed: of the presentation, of the order in which tasks are judged, and of the jitter of retries.
-        limit: judge only so many tasks, drawn at random; the same ones for every run on these tasks.
-        max_requests: most HTTP requests for this run and rubric, over all sessions.
-        max_cost: most US dollars, likewise.
-        price: of the model, where the list lacks it.
-        concurrency: most requests at once.
-        timeout: seconds to wait for an answer.
-        client: which Gemini library.
-        endpoint: base URL in place of Google's.
-        ask_again: also ask the questions that were under way when a session was killed, which may have been
-            paid for; else they stay unscored, `in_doubt`.
-        store: sqlite file of answers and requests.
-        attempts: most times one question is sent; each may be charged.
-        retry: the pauses in between, and when a silent service is given up.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     run: Path
+    """Directory of a complete run."""
     rubric: Rubric
+    """Rubric file, or the name of a bundled one."""
     pairwise: Path | None = None
+    """Another run on the same tasks, to judge side by side in place of grading."""
     labels: Path | None = None
+    """CSV of people's scores to compare the judge with: task_id, score."""
     repeats: Annotated[int, Field(ge=1, le=100)] = 2
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    limit: Annotated[int, Field(ge=1)] | None = None
-    max_requests: Annotated[int, Field(ge=0)] | None = None
-    max_cost: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Times each ranking is judged (each pair, in both orders), the candidates presented in another order
+    each time."""
+    seed: Seed = 0
+    """Of the presentation, of the order in which tasks are judged, and of the jitter of retries."""
+    limit: Count | None = None
+    """Judge only so many tasks, drawn at random; the same ones for every run on these tasks."""
+    max_requests: Annotated[int | None, Field(ge=0)] = None
+    """Most HTTP requests for this run and rubric, over all sessions."""
+    max_cost: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    """Most US dollars, likewise."""
     price: Price | None = None
+    """US dollars per million tokens, in and out, where the list lacks the model."""
     concurrency: Annotated[int, Field(ge=1, le=256)] = 64
+    """Most requests at once."""
     timeout: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Seconds to wait for an answer."""
     client: ClientName = "auto"
+    """Which Gemini library."""
     endpoint: str | None = None
+    """Base URL in place of Google's."""
     ask_again: bool = False
+    """Also ask the questions that were under way when a session was killed, which may have been paid for;
+    else they stay unscored, `in_doubt`."""
     store: Path = Field(default_factory=default_store)
-    attempts: Annotated[int, Field(ge=1)] = 8
+    """Answers and ledger (sqlite)."""
+    attempts: Count = 8
+    """Most times one question is sent; each may be charged."""
     retry: RetryPolicy = RetryPolicy()
+    """The pauses in between, and when a silent service is given up."""
 
     @field_validator("endpoint")
     @classmethod

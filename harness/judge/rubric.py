@@ -9,7 +9,18 @@ from collections.abc import Mapping
 from string import Template
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from harness.errors import HarnessError
+from harness.settings import first_problem
 
 RANKING_FIELDS = frozenset({"history", "candidates", "ranking", "criteria"})
 PAIR_FIELDS = frozenset({"history", "candidates", "first", "second", "criteria"})
@@ -167,9 +178,13 @@ class Rubric(BaseModel):
         """The same rubric for another judge; its digest differs.
 
         Raises:
-            ValidationError: not a model's name.
+            HarnessError: not a model's name.
         """
-        return Rubric.model_validate(self.model_dump() | {"model": self.model.model_dump() | {"name": name}})
+        changed = self.model_dump() | {"model": self.model.model_dump() | {"name": name}}
+        try:
+            return Rubric.model_validate(changed)
+        except ValidationError as error:
+            raise HarnessError(first_problem(error)) from error
 
 
 def _check_template(text: str, wanted: frozenset[str]) -> str:

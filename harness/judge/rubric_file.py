@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-import harness
+from harness.data.locate import bundled
 from harness.errors import DataError
 from harness.judge.rubric import Rubric
 
@@ -37,20 +37,12 @@ class Problem:
 
 
 def rubrics_root() -> Path:
-    """Folder that holds the bundled rubrics; the wheel's place comes first, as for the datasets.
+    """Folder that holds the bundled rubrics.
 
     Raises:
         DataError: neither place holds rubrics.
     """
-    package = Path(harness.__file__).resolve().parent
-    places = (package / "_bundled" / "rubrics", package.parent / "rubrics")
-    for place in places:
-        if any(place.glob("*.yaml")):
-            return place
-    raise DataError(
-        f"the bundled rubrics are neither in {places[0]} nor in {places[1]}; "
-        "install the package again or name a file as `rubric=`"
-    )
+    return bundled("rubrics", lambda place: any(place.glob("*.yaml")), "rubric")
 
 
 def find_rubric(name_or_path: str | Path) -> Path:

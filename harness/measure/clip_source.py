@@ -46,7 +46,7 @@ def find_clip(config: CliffConfig) -> tuple[ClipEstimate, str]:
         DataError: a file that can't be used, or c ≤ 1.
     """
     if sum(one is not None for one in (config.clip, config.clip_from, config.ratios)) != 1:
-        raise HarnessError("give the clip strength by exactly one of --clip, --clip-from and --ratios")
+        raise HarnessError("give the clip strength by exactly one of `clip=`, `clip_from=` and `ratios=`")
     if config.clip is not None:
         return known_clip(config.clip), "given"
     if config.clip_from is not None:
@@ -81,13 +81,13 @@ def read_clip(path: Path, key: str | None = None) -> tuple[FoundClip, tuple[Foun
         named = {name: x for name, x in leaves.items() if name == key or name.endswith(f".{key}")}
         if len(named) != 1:
             what = f"{len(named)} keys" if named else "no number"
-            raise DataError(f"{path} has {what} named {key}; give the whole dotted --clip-key")
+            raise DataError(f"{path} has {what} named {key}; give the whole dotted key as `clip_key=`")
         [(name, value)] = named.items()
         return FoundClip(name, value), ()
     found = sorted(_known(leaves), key=lambda one: one.c)
     if not found:
         names = ", ".join((*RATIO_KEYS, *(keys[0] for keys in BAND_KEYS)))
-        raise DataError(f"{path} names no clip (looked for {names}); give --clip-key or --clip")
+        raise DataError(f"{path} names no clip (looked for {names}); give `clip_key=` or `clip=`")
     return found[0], tuple(found[1:])
 
 
@@ -126,7 +126,7 @@ def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.f
         wanted = f"no column {column}" if column else f"not one of the columns {', '.join(RATIO_COLUMNS)}"
         if column is None and len(known) > 1:
             wanted = f"several of the columns {', '.join(known)}"
-        raise DataError(f"{path} has {wanted} (columns: {there}); give --ratio-column")
+        raise DataError(f"{path} has {wanted} (columns: {there}); give `ratio_column=`")
     values = _numbers(path, known[0], columns[known[0]])
     if bad := int(np.sum(~np.isfinite(values))):
         raise DataError(

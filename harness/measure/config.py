@@ -5,64 +5,60 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from harness.cliff import Calibration
 from harness.engines.class_masses import DEFAULT_TOP_K
 from harness.engines.config import EngineConfig
 from harness.evaluate.config import EvalConfig
+from harness.settings import Count, Level, Settings
 
 ModelRole = Literal["teacher", "base", "student"]
 
 
-class CliffConfig(BaseModel):
-    """One estimate of λ*.
-
-    Attributes:
-        evaluation: data, contract, limit, samples and seed of the rollouts, where they are kept, and how
-            models are loaded; its checkpoint, temperature and top_p are set by the job.
-        teacher: checkpoint of π_T.
-        base: checkpoint of π_B, the warm start.
-        student: checkpoint of π_S; rollouts come from it, from the base without one.
-        teacher_urls: servers of the teacher, for the openai engine.
-        base_urls: servers of the base.
-        student_urls: servers of the student.
-        lam: λ of the run, > 0.
-        clip: clip strength c, > 1.
-        clip_from: training configuration or run folder to read c from.
-        clip_key: the key in it that holds c, where several could.
-        ratios: logged importance ratios to estimate c from.
-        ratio_column: the column of `ratios` that holds them.
-        calibration: the one the verdict uses.
-        grid: spacing of λ the user cares about.
-        confidence: level of all intervals.
-        resamples: bootstrap resamples.
-        top_k: tokens a position that vllm and openai engines are asked for first.
-        max_top_k: most they are asked for where the first leave the masses too uncertain; None is
-            what the engine allows.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class CliffConfig(Settings, title="Cliff"):
+    """One estimate of λ*."""
 
     evaluation: EvalConfig
+    """Data, contract, limit, samples and seed of the rollouts, where they are kept, and how models are
+    loaded; its checkpoint, temperature and top_p are set by the job."""
     teacher: str
+    """Checkpoint of the teacher π_T, folder or hub id."""
     base: str
+    """Checkpoint of the base π_B: the warm start the student began from."""
     student: str | None = None
+    """Checkpoint of the student π_S; rollouts come from it, from the base without one."""
     teacher_urls: tuple[str, ...] = ()
+    """Server of the teacher, for openai; several make a fleet."""
     base_urls: tuple[str, ...] = ()
+    """Server of the base, likewise."""
     student_urls: tuple[str, ...] = ()
+    """Server of the student, likewise."""
     lam: float
+    """λ of the run; an OPD run in `clip_from` says its own."""
     clip: float | None = None
+    """Clip strength c of the run, above 1."""
     clip_from: Path | None = None
+    """Training configuration (YAML or JSON; TRL, verl) or OPD run folder to read c from."""
     clip_key: str | None = None
+    """Dotted key of c in `clip_from`, where several could be it."""
     ratios: Path | None = None
+    """Logged importance ratios (.parquet or .jsonl) to estimate c from."""
     ratio_column: str | None = None
+    """Column of `ratios`; names that begin with log hold log-ratios."""
     calibration: Calibration = "role"
+    """What counts as one event: a role's mean, its worst index, or the whole answer."""
     grid: Annotated[float, Field(gt=0)] = 0.05
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Spacing of λ you care about; the interval of λ* should be narrower."""
+    confidence: Level = 0.95
+    """Level of all intervals."""
     resamples: Annotated[int, Field(ge=100)] = 2000
-    top_k: Annotated[int, Field(ge=1)] = DEFAULT_TOP_K
-    max_top_k: Annotated[int, Field(ge=1)] | None = None
+    """Of the bootstrap."""
+    top_k: Count = DEFAULT_TOP_K
+    """Tokens a position that vllm and openai are asked for first; hf is exact."""
+    max_top_k: Count | None = None
+    """Most tokens a position where the first leave the masses too uncertain; 1280 for vllm by default, no
+    more than `top_k` for openai."""
 
     def models(self) -> dict[ModelRole, EngineConfig]:
         """How each model is loaded; the student only where there is one."""

@@ -124,16 +124,16 @@ class _Prepared:
 
 def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
-        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give --lambda")
+        raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give `lam=`")
     clip, source = find_clip(config)
     if clip.effective <= 1:
-        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give --clip")
+        raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     models = config.models()
     for role, engine in models.items():
         if engine.replays:
-            raise HarnessError("stored outputs can't be scored; use --engine hf, vllm or openai")
+            raise HarnessError("stored outputs can't be scored; use `engine=hf`, vllm or openai")
         if engine.asks_servers and not engine.base_urls:
-            raise HarnessError(f"the openai engine needs a server of the {role}; give --{role}-url")
+            raise HarnessError(f"the openai engine needs a server of the {role}; give `{role}_urls=`")
     vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}
     own = vocabularies[config.rollout_role]
     for role, vocabulary in vocabularies.items():

@@ -159,5 +159,5 @@ class Scoring:
         if context is not None and longest > context:
             raise DataError(
                 f"a rollout of {longest} tokens doesn't fit the {name}'s context of {context}; "
-                "lower --max-tokens or choose shorter tasks"
+                "lower `max_tokens=` or choose shorter tasks"
             )

@@ -6,163 +6,182 @@ run's manifest.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
 
 from harness.contract import DEFAULT, Contract
-from harness.errors import HarnessError
+from harness.data.choice import DataName, Limit, Split
+from harness.engines.limits import MaxTokens
 from harness.opd.optimisation import Optimisation, Placement
+from harness.settings import Count, Group, Level, Positive, Settings
 
-Ratio = Literal["student/behaviour", "student/base", "student/teacher"]
-ClipSides = Literal["two", "upper"]
-RatioGradient = Literal["detached", "differentiated", "truncated"]
-Aggregation = Literal["token", "sequence"]
-Staleness = Literal["fresh", "fixed"]
+_LOSS, _ROLLOUTS, _GUARD = Group("Loss"), Group("Rollouts"), Group("Guard")
+
+Lambda = Annotated[float, Field(gt=0, allow_inf_nan=False, description="λ; 1 is plain distillation.")]
+Clip = Annotated[
+    float | None,
+    Field(
+        gt=1,
+        allow_inf_nan=False,
+        description="Clip strength c; without it the importance ratio isn't clipped.",
+    ),
+]
+Ratio = Annotated[
+    Literal["student/behaviour", "student/base", "student/teacher"],
+    Field(description="The two policies of the importance ratio r; `behaviour` drew the rollouts."),
+    _LOSS,
+]
+ClipSides = Annotated[
+    Literal["two", "upper"], Field(description="`two` clips r to [1/c, c], `upper` to [0, c]."), _LOSS
+]
+RatioGradient = Annotated[
+    Literal["detached", "differentiated", "truncated"],
+    Field(
+        description="`detached`: weight r·A, no gradient from tokens whose r lies outside the clip region. "
+        "`differentiated`: PPO's and GRPO's min(r·A, clip(r)·A). `truncated`: weight clip(r)·A, gradient "
+        "from every token (CISPO)."
+    ),
+    _LOSS,
+]
+Aggregation = Annotated[
+    Literal["token", "sequence"],
+    Field(
+        description="`token` averages over all tokens of a step; `sequence` over each rollout's tokens "
+        "first, then over rollouts."
+    ),
+    _LOSS,
+]
+Staleness = Annotated[
+    Literal["fresh", "fixed"],
+    Field(
+        description="`fresh` draws new rollouts from the student after every round of "
+        "`updates_per_rollout` · `rollout_batch` / `batch_size` steps; `fixed` draws once, before the first."
+    ),
+    _ROLLOUTS,
+]
+UpdatesPerRollout = Annotated[
+    int, Field(ge=1, description="Optimizer steps each fresh rollout takes part in."), _ROLLOUTS
+]
+RolloutBatch = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        description="Rollouts of a round, a multiple of `batch_size` and by default the same; all there are "
+        "where they are fixed.",
+    ),
+    _ROLLOUTS,
+]
+Samples = Annotated[
+    int, Field(ge=1, description="Rollouts per prompt, a divisor of those of a round."), _ROLLOUTS
+]
+RolloutTokens = Annotated[MaxTokens, _ROLLOUTS]
+CheckpointEvery = Annotated[
+    int, Field(ge=0, description="Steps between saved states; 0 saves none before the end.")
+]
+LogEvery = Annotated[
+    int,
+    Field(
+        ge=1,
+        description="Steps between the costly readings (the student's class masses, from the first step on); "
+        "everything else is logged each step.",
+    ),
+]
 BehaviourEngine = Literal["hf", "vllm"]
 Guard = Literal["off", "warn", "enforce"]
 
 
-def opd_optimisation(
-    steps: int = 120,
-    batch_size: int = 64,
-    learning_rate: float = 5e-4,
-    *,
-    micro_batch_size: int | None = None,
-    warmup_steps: int = 0,
-    final_fraction: float = 1.0,
-    seed: int = 0,
-) -> Optimisation:
+def opd_optimisation(**changes: Any) -> Optimisation:
     """AdamW as distillation wants it: a constant rate, and no weight decay.
 
     Decay would move a student that has nothing to learn (A = 0), and with it the fixed point.
 
     Args:
-        steps: optimizer steps.
-        batch_size: rollouts a step.
-        learning_rate: its peak.
-        micro_batch_size: rollouts a forward pass, None for all of a step at once.
-        warmup_steps: steps from 0 to the peak.
-        final_fraction: of the peak, where the cosine ends; 1 is a constant rate.
-        seed: of the order of minibatches, and of dropout where a model has it.
-    """
-    return Optimisation(
-        steps=steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        micro_batch_size=micro_batch_size,
-        warmup_steps=warmup_steps,
-        final_fraction=final_fraction,
-        weight_decay=0.0,
-        seed=seed,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LoRA:
-    """Train a low-rank adapter (Hu et al., arXiv 2106.09685) instead of all weights.
-
-    Attributes:
-        rank: of the update matrices, ≥ 1.
-        alpha: > 0; the update is scaled by alpha / rank.
-        targets: names of the adapted layers, as peft takes them.
+        **changes: fields of `Optimisation` in place of 120 steps of 64 rollouts at 5e-4.
 
     Raises:
-        HarnessError: a rank or scale with which nothing would be learnt.
+        HarnessError: as `Optimisation`.
     """
+    own = {"steps": 120, "learning_rate": 5e-4, "final_fraction": 1.0, "weight_decay": 0.0}
+    return Optimisation(**own | changes)
 
-    rank: int = 8
-    alpha: float = 16.0
+
+class LoRA(Settings, title="LoRA"):
+    """Train a low-rank adapter (Hu et al., arXiv 2106.09685) instead of all weights."""
+
+    rank: Count = 8
+    """Train a LoRA adapter of this rank instead of all weights."""
+    alpha: Positive = 16.0
+    """The adapter is scaled by this over its rank; 16 by default."""
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"
-
-    def __post_init__(self) -> None:
-        """Refuse an adapter that can't learn."""
-        if not (self.rank >= 1 and 0 < self.alpha < math.inf):
-            raise HarnessError(
-                f"LoRA needs a rank ≥ 1 and a finite alpha above 0, not {self.rank} and {self.alpha}"
-            )
+    """Names of the adapted layers, as peft takes them."""
 
 
-@dataclass(frozen=True, slots=True)
-class OPDConfig:
-    """One on-policy distillation with reward extrapolation.
+class SFTConfig(Settings, title="Training"):
+    """One supervised training run."""
 
-    Attributes:
-        teacher: checkpoint of π_T, folder or hub id.
-        base: checkpoint of π_B, the warm start.
-        out: run directory: `manifest.json`, `train.jsonl`, `checkpoint/`.
-        lam: λ > 0; 1 is plain distillation.
-        clip: clip strength c > 1; None leaves the importance ratio unclipped.
-        student: checkpoint that π_S starts from; None is the base.
-        data: a bundled dataset's name, a `.jsonl` file or a folder of splits; only its prompts are used.
-        split: which split of a named dataset or folder.
-        limit: use only the first tasks.
-        contract: the output format asked for.
-        optimisation: how weights are moved; `batch_size` counts rollouts a step. See `opd_optimisation`.
-        placement: device and precision.
-        ratio: which two policies form the importance ratio r; `behaviour` is the one that drew the rollouts.
-        clip_sides: `two` clips r to [1/c, c], `upper` to [0, c].
-        ratio_gradient: `detached`: weight r·A, no gradient from tokens whose r lies outside the clip
-            region. `differentiated`: PPO's and GRPO's min(r·A, clip(r)·A). `truncated`: weight clip(r)·A,
-            gradient from every token (CISPO).
-        aggregation: `token` averages over all tokens of a step; `sequence` over each rollout's tokens first,
-            then over rollouts.
-        staleness: `fresh` draws new rollouts from the student after every round of
-            `updates_per_rollout · rollout_batch / batch_size` steps; `fixed` draws once, before the first.
-        updates_per_rollout: optimizer steps each rollout takes part in before a fresh round; 1 with `fixed`,
-            where the number of steps and the pool decide.
-        rollout_batch: rollouts of a round, a multiple of `batch_size`; the pool with `fixed`. None is
-            `batch_size`.
-        samples: rollouts per prompt, a divisor of `rollout_batch`.
-        rollouts: folder of stored rollouts (`RUN/rollouts`, or from `prepare_rollouts`) to use instead of
-            drawing; only with `fixed`. Its scores under teacher and base are used if those are the same.
-        behaviour_engine: what draws rollouts, always at T = 1, top_p = 1: `hf` uses the student in memory;
-            `vllm` saves its weights and starts an engine on them each round, tens of seconds every time.
-        max_tokens: most completion tokens; None is 64 + 8 K of the largest K.
-        lora: train an adapter, with π_B as the same model without it; None trains all weights.
-        guard: estimate λ* from the rollouts and, where λ is above (1 − `guard_epsilon`) times its lower
-            bound, do nothing (`off`), say so (`warn`), or train at that bound (`enforce`).
-        guard_epsilon: safety margin in [0, 1).
-        guard_confidence: two-sided level of the interval the lower bound belongs to.
-        checkpoint_every: steps between saved states; 0 saves none before the end.
-        log_every: steps between the costly readings (the student's class masses, from the first step on);
-            everything else is logged each step.
-        seed: of the choice of tasks and of the rollouts; `optimisation.seed` is the one of minibatch order.
-        resume: go on with the run in `out`, which must be of the same configuration.
-    """
+    checkpoint: str
+    """Checkpoint folder, hub id or zoo:NAME to start from."""
+    out: Path
+    """Checkpoint folder to write; must not exist yet."""
+    optimisation: Optimisation
+    data: DataName = "fashion-mini"
+    split: Split = "train"
+    limit: Limit = None
+    contract: Contract = DEFAULT
+    placement: Placement = Placement()
+
+
+class OPDConfig(Settings, title="Distillation"):
+    """One on-policy distillation with reward extrapolation."""
 
     teacher: str
+    """Checkpoint of π_T: folder, hub id or zoo:NAME."""
     base: str
+    """Checkpoint of π_B, the warm start."""
     out: Path
-    lam: float
-    clip: float | None
+    """Run directory: `manifest.json` (every setting), `train.jsonl` (a line a step), `checkpoint/`."""
+    lam: Lambda
+    clip: Clip = None
     student: str | None = None
-    data: str = "fashion-mini"
-    split: str | None = "train"
-    limit: int | None = None
+    """Checkpoint that π_S starts from; the base by default."""
+    data: DataName = "fashion-mini"
+    split: Split = "train"
+    limit: Limit = None
     contract: Contract = DEFAULT
-    optimisation: Optimisation = field(default_factory=opd_optimisation)
-    placement: Placement = field(default_factory=Placement)
+    optimisation: Optimisation = Field(default_factory=opd_optimisation)
+    placement: Placement = Placement()
     ratio: Ratio = "student/behaviour"
     clip_sides: ClipSides = "two"
     ratio_gradient: RatioGradient = "detached"
     aggregation: Aggregation = "token"
     staleness: Staleness = "fresh"
-    updates_per_rollout: int = 1
-    rollout_batch: int | None = None
-    samples: int = 1
-    rollouts: Path | None = None
-    behaviour_engine: BehaviourEngine = "hf"
-    max_tokens: int | None = None
+    updates_per_rollout: UpdatesPerRollout = 1
+    rollout_batch: RolloutBatch = None
+    samples: Samples = 1
+    rollouts: Annotated[Path | None, _ROLLOUTS] = None
+    """Stored rollouts of another run (`RUN/rollouts`), where they are fixed, instead of drawing. Their scores
+    under teacher and base are used if those are the same."""
+    behaviour_engine: Annotated[BehaviourEngine, _ROLLOUTS] = "hf"
+    """What draws rollouts, always at T = 1, top_p = 1: `hf` uses the student in memory; `vllm` is started
+    anew on its saved weights each round, tens of seconds every time."""
+    max_tokens: RolloutTokens = None
     lora: LoRA | None = None
-    guard: Guard = "off"
-    guard_epsilon: float = 0.05
-    guard_confidence: float = 0.95
-    checkpoint_every: int = 50
-    log_every: int = 10
-    seed: int = 0
+    guard: Annotated[Guard, _GUARD] = "off"
+    """Estimate λ* from the rollouts and, where λ is above (1 − `guard_epsilon`) times its lower bound, do
+    nothing (`off`), say so (`warn`), or train at that bound (`enforce`)."""
+    guard_epsilon: Annotated[float, Field(ge=0, lt=1), _GUARD] = 0.05
+    """The guard's safety margin."""
+    guard_confidence: Annotated[Level, _GUARD] = 0.95
+    """Two-sided level of the interval that the guard's lower bound belongs to."""
+    checkpoint_every: CheckpointEvery = 50
+    log_every: LogEvery = 10
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the choice of tasks, of the rollouts and of the order of minibatches."""
     resume: bool = False
+    """Go on with the run in `out`, which must be of the same configuration, to the same weights."""
 
     @property
     def pool(self) -> int:
@@ -182,58 +201,35 @@ class OPDConfig:
         on_policy = self.ratio == "student/behaviour" and self.steps_per_round == 1
         return self.clip is not None and not on_policy
 
-    def __post_init__(self) -> None:
-        """Refuse what can't be meant.
-
-        Raises:
-            HarnessError: the message names the first thing that is wrong.
-        """
-        for wrong, message in self._problems():
-            if wrong:
-                raise HarnessError(message)
-
-    def _problems(self) -> list[tuple[bool, str]]:
-        batch, pool = self.optimisation.batch_size, self.pool
-        clip = self.clip
-        return [
+    @model_validator(mode="after")
+    def _fits_together(self) -> OPDConfig:
+        batch, pool, fixed = self.optimisation.batch_size, self.pool, self.staleness == "fixed"
+        for wrong, message in (
+            (pool % batch != 0, f"{pool} rollouts a round don't fill batches of {batch}; choose a multiple"),
             (
-                not (math.isfinite(self.lam) and self.lam > 0),
-                f"λ must be finite and above 0, not {self.lam}; give --lambda",
-            ),
-            (
-                clip is not None and not (math.isfinite(clip) and clip > 1),
-                f"the clip strength c must be finite and above 1, not {clip}; leave --clip out for none",
-            ),
-            (
-                pool % batch != 0,
-                f"{pool} rollouts a round don't fill batches of {batch}; choose a multiple",
-            ),
-            (
-                self.samples < 1 or pool % self.samples != 0,
+                pool % self.samples != 0,
                 f"{self.samples} samples a prompt don't divide {pool} rollouts a round; choose a divisor",
             ),
-            (self.updates_per_rollout < 1, "updates per rollout must be at least 1"),
             (
-                self.updates_per_rollout > 1 and self.staleness == "fixed",
-                "updates per rollout go with fresh rollouts; with fixed ones --rollout-batch decides",
+                self.updates_per_rollout > 1 and fixed,
+                "`updates_per_rollout=` goes with fresh rollouts; with fixed ones `rollout_batch=` decides",
             ),
             (
-                self.rollouts is not None and self.staleness != "fixed",
-                'stored rollouts are fixed; set staleness to "fixed" or leave them out',
+                self.rollouts is not None and not fixed,
+                "stored rollouts are fixed; set `staleness=fixed` or leave `rollouts=` out",
             ),
             (
                 self.lora is not None and self.student not in (None, self.base),
-                "with LoRA the base is the student without its adapter; leave the student checkpoint out",
+                "with LoRA the base is the student without its adapter; leave `student=` out",
             ),
             (
-                self.guard != "off" and clip is None,
-                "the guard needs a clip strength, for without one there is no λ*; give --clip",
+                self.guard != "off" and self.clip is None,
+                "the guard needs a clip strength, for without one there is no λ*; give `clip=`",
             ),
-            (not 0 <= self.guard_epsilon < 1, "guard epsilon must lie in [0, 1)"),
-            (not 0 < self.guard_confidence < 1, "guard confidence must lie in (0, 1)"),
-            (self.checkpoint_every < 0 or self.log_every < 1, "checkpoint_every must be ≥ 0, log_every ≥ 1"),
-            (self.max_tokens is not None and self.max_tokens < 1, "max tokens must be at least 1"),
-        ]
+        ):
+            if wrong:
+                raise ValueError(message)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

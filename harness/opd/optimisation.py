@@ -4,68 +4,48 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from harness.errors import HarnessError
+from pydantic import Field
+
+from harness.settings import Count, Settings
 
 Precision = Literal["auto", "float32", "mixed", "bfloat16"]
+Steps = Annotated[int, Field(ge=1, description="Optimizer steps.")]
+BatchSize = Annotated[int, Field(ge=1, description="Sequences a step.")]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False, description="Peak learning rate.")]
+WarmupSteps = Annotated[int, Field(ge=0, description="Steps from 0 to the peak rate.")]
+FinalFraction = Annotated[
+    float, Field(ge=0, le=1, description="Of the peak rate, where the cosine ends; 1 is a constant rate.")
+]
+Device = Annotated[str, Field(description="`auto`, or a torch device such as `cpu` or `cuda:1`.")]
+TrainingPrecision = Annotated[
+    Precision,
+    Field(
+        description="`mixed` computes in bfloat16 on float32 weights; `bfloat16` keeps weights and optimizer "
+        "state in it too; `auto` is float32 on a CPU, else mixed."
+    ),
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Optimisation:
-    """AdamW under a linear warm-up and a cosine.
+class Optimisation(Settings, title="Optimisation"):
+    """AdamW under a linear warm-up and a cosine."""
 
-    Attributes:
-        steps: optimizer steps, ≥ 1.
-        batch_size: sequences a step.
-        learning_rate: its peak.
-        micro_batch_size: sequences a forward pass, None for all of a step at once; saves memory, changes
-            rounding only.
-        warmup_steps: steps from 0 to the peak.
-        final_fraction: of the peak, where the cosine ends.
-        weight_decay: on matrices, not on norms and biases.
-        beta2: decay of AdamW's second moment; the first moment's is 0.9.
-        max_gradient_norm: gradients longer than this are scaled down to it.
-        seed: of the data order, and of dropout where a model has it.
-
-    Raises:
-        HarnessError: a number outside its range.
-    """
-
-    steps: int
-    batch_size: int
-    learning_rate: float
-    micro_batch_size: int | None = None
-    warmup_steps: int = 0
-    final_fraction: float = 0.0
-    weight_decay: float = 0.01
-    beta2: float = 0.98
-    max_gradient_norm: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what can't be meant; NaN passes no comparison, so ranges are asked for as they should be."""
-        for allowed, message in (
-            (self.steps >= 1 and self.batch_size >= 1, "steps and batch size must be at least 1"),
-            (
-                self.micro_batch_size is None or self.micro_batch_size >= 1,
-                "micro batches must hold at least 1",
-            ),
-            (self.warmup_steps >= 0, "warm-up steps must be at least 0"),
-            (
-                0 < self.learning_rate < math.inf,
-                f"the learning rate must be finite and above 0, not {self.learning_rate}; give --lr",
-            ),
-            (0 <= self.final_fraction <= 1, f"final fraction must lie in [0, 1], not {self.final_fraction}"),
-            (
-                0 <= self.weight_decay < math.inf,
-                f"weight decay must be finite and at least 0, not {self.weight_decay}",
-            ),
-            (0 < self.beta2 < 1, f"beta2 must lie in (0, 1), not {self.beta2}"),
-            (self.max_gradient_norm > 0, f"gradients need a norm above 0, not {self.max_gradient_norm}"),
-        ):
-            if not allowed:
-                raise HarnessError(message)
+    steps: Steps
+    batch_size: BatchSize = 64
+    learning_rate: LearningRate
+    micro_batch_size: Count | None = None
+    """Sequences a forward pass, all of a step by default; saves memory, changes rounding only."""
+    warmup_steps: WarmupSteps = 0
+    final_fraction: FinalFraction = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
+    """On matrices, not on norms and biases."""
+    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    """Decay of AdamW's second moment; the first moment's is 0.9."""
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients longer than this are scaled down to it."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the data order, and of dropout where a model has it."""
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
@@ -74,22 +54,15 @@ class Optimisation:
         return self.learning_rate * warm * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where and in which precision a model is trained.
+class Placement(Settings, title="Placement"):
+    """Where and in which precision a model is trained."""
 
-    Attributes:
-        device: `auto`, or a torch device such as `cpu` or `cuda:1`.
-        precision: `float32`; `mixed` computes in bfloat16 on float32 weights; `bfloat16` keeps weights and
-            optimizer state in it too; `auto` is float32 on a CPU, else mixed.
-        gradient_checkpointing: compute activations twice instead of keeping them.
-        trust_remote_code: run Python code that comes with the checkpoint.
-    """
-
-    device: str = "auto"
-    precision: Precision = "auto"
+    device: Device = "auto"
+    precision: TrainingPrecision = "auto"
     gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
     trust_remote_code: bool = False
+    """Run Python code that comes with a checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,9 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
+
+from harness.settings import Settings
 
 Format = Literal["html", "md"]
 Redact = Literal["titles"]
@@ -15,32 +17,26 @@ DEFAULT_ROWS = 10_000
 """Rows of the samples viewer where no number is given; fewer where they would make the file too large."""
 
 
-class ReportConfig(BaseModel):
-    """One report.
-
-    Attributes:
-        runs: run directories, in the order in which they are shown.
-        baseline: name or directory of the run that the others are compared with; None takes the first.
-        title: of the page; None makes one from the runs' names.
-        max_samples: rows of the samples viewer (a row is one sample of one task in every run that has it);
-            0 leaves the viewer out. None is `DEFAULT_ROWS`, or as many as keep the file small.
-        redact: what to leave out: `titles` masks every catalogue title and every word of an output.
-        margin: largest difference that counts as none, in (0, 1), in the metric's own unit.
-        x: `lambda` asks for the plots against λ and refuses runs without one; None draws them where three
-            runs or more have one.
-        lambdas: λ of runs by name, where the runs themselves don't say.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class ReportConfig(Settings, title="Report"):
+    """One report."""
 
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Run directories, in the order in which they are shown."""
     baseline: str | None = None
+    """Name or directory of the run that the others are compared with; the first by default."""
     title: str | None = None
-    max_samples: Annotated[int, Field(ge=0)] | None = None
+    """Title of the page; made from the runs' names by default."""
+    max_samples: Annotated[int | None, Field(ge=0)] = None
+    """Rows of the samples viewer (a row is one sample of one task in every run that has it); 0 leaves it out.
+    10,000, or as many as keep the file small, by default."""
     redact: Redact | None = None
+    """Hide catalogue titles and mask the words of outputs."""
     margin: Annotated[float, Field(gt=0, lt=1)] = 0.02
+    """Largest difference that counts as none, in the metric's own unit."""
     x: Literal["lambda"] | None = None
+    """Plot against λ, and refuse runs without one; by default where three runs or more have one."""
     lambdas: dict[str, float] = Field(default_factory=dict)
+    """λ of runs by name, where the runs themselves don't say."""
 
     @field_validator("lambdas")
     @classmethod

@@ -73,7 +73,7 @@ def find_sweep(runs: Sequence[RunFacts], given: Mapping[str, float], *, wanted: 
     left_out = tuple(facts.name for lam, facts in lambdas if lam is None)
     if wanted and not points:
         raise HarnessError(
-            f"--x lambda: no run says its λ ({', '.join(left_out)}); give it with --lambda NAME=VALUE"
+            f"`x=lambda`: no run says its λ ({', '.join(left_out)}); give it as `lambdas=NAME=VALUE`"
         )
     if not wanted and (len(points) < _LEAST_RUNS or len({lam for lam, _ in points}) == 1):
         return None

@@ -22,6 +22,8 @@ SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
 TASKS = "tasks.jsonl"
 CLIFF = "cliff.json"
+GATE = "gate.json"
+JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
 _OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
 
@@ -45,10 +47,10 @@ class RunDirectory:
         self._samples: files.LineLog | None = None
 
     def __enter__(self) -> RunDirectory:
-        with files.output(self.path, "choose another --out"):
+        with files.output(self.path, "choose another `out=`"):
             self.path.mkdir(parents=True, exist_ok=True)
             if not (self.path / MANIFEST).exists() and _holds_other_files(self.path):
-                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another --out")
+                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another `out=`")
             self._lock = files.lock(self.path / LOCK)
             files.clear_drafts(self.path)
         return self
@@ -136,13 +138,19 @@ class RunDirectory:
         Args:
             kept: metrics that stay right whatever the samples say.
         """
-        manifest = (self.path / MANIFEST).read_text(encoding="utf-8")
-        yield lambda: self._unsettle(kept)
-        self._write(MANIFEST, manifest)
+        text = (self.path / MANIFEST).read_text(encoding="utf-8")
+        manifest = read_manifest(self.path)
 
-    def _unsettle(self, kept: Mapping[str, Estimate]) -> None:
-        self.write_manifest(read_manifest(self.path).model_copy(update={"status": "incomplete"}))
-        self.write_metrics(kept)
+        def unsettle() -> None:
+            self.write_manifest(manifest.model_copy(update={"status": "incomplete"}))
+            self.write_metrics(kept)
+
+        yield unsettle
+        if manifest.status == "incomplete" and manifest.finished is not None:
+            # It was complete before a process was killed in such a block.
+            self.write_manifest(manifest.model_copy(update={"status": "complete"}))
+        else:
+            self._write(MANIFEST, text)
 
     def _write(self, name: str, text: str) -> None:
         with files.resumable(self.path):

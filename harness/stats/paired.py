@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,7 @@ from harness.stats.bootstrap import bootstrap_ratio
 from harness.stats.distributions import binomial_cdf, two_sided_z
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import check_counts, wilson
-from harness.stats.permutation import sign_flip
-
-Alternative = Literal["two-sided", "greater", "less"]
+from harness.stats.permutation import Alternative, sign_flip
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+Alternative = Literal["two-sided", "greater", "less"]
+
 EXACT_LIMIT = 20
 """Most nonzero differences for which all 2ⁿ sign patterns are gone through."""
 
@@ -34,7 +36,7 @@ def sign_flip(
     differences: npt.ArrayLike,
     *,
     seed: int,
-    alternative: Literal["two-sided", "greater", "less"] = "two-sided",
+    alternative: Alternative = "two-sided",
     draws: int = 9999,
 ) -> SignFlip:
     """p-value of "the mean difference is 0" under random signs.

@@ -22,6 +22,7 @@ from harness.engines.checkpoint import find_checkpoint
 from harness.errors import DataError, RunMismatchError
 from harness.files import resumable, write_text
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
+from harness.settings import first_problem
 from harness.sweep.plan import SweepPlan, SweepRun
 from harness.sweep.provenance import (
     TRAINING,
@@ -170,9 +171,11 @@ def read_record(folder: SweepFolder) -> SweepRecord:
     try:
         return SweepRecord.model_validate_json(folder.record.read_bytes())
     except FileNotFoundError as error:
-        raise DataError(f"{folder.path} holds no sweep; harness sweep PLAN --out {folder.path}") from error
+        raise DataError(
+            f"{folder.path} holds no sweep; make one with `harness sweep PLAN --out {folder.path}`"
+        ) from error
     except (OSError, ValidationError) as error:
-        raise DataError(f"{folder.record} can't be read: {' '.join(str(error).split())}") from error
+        raise DataError(f"{folder.record} can't be read: {first_problem(error)}") from error
 
 
 def require_same(
@@ -195,10 +198,10 @@ def require_same(
         RunMismatchError: the message says what changed.
     """
     if record.plan != plan:
-        raise RunMismatchError("the plan is not the one this sweep began with; choose another --out")
+        raise RunMismatchError("the plan is not the one this sweep began with; choose another `out=`")
     for role, sha256 in checkpoint_hashes(plan).items():
         if record.checkpoints[role] != sha256:
-            raise RunMismatchError(f"the {role} is not the one this sweep began with; choose another --out")
+            raise RunMismatchError(f"the {role} is not the one this sweep began with; choose another `out=`")
     if record.lock_sha256 != lock_sha256:
         raise RunMismatchError("prereg.json is not the one this sweep began with; restore it")
     code = code_meanings(TRAINING)

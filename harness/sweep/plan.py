@@ -9,52 +9,57 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from harness.engines.config import EngineConfig
+from harness.data.choice import DataName, Limit, Split
 from harness.errors import HarnessError
-from harness.evaluate.config import EvalConfig
+from harness.evaluate.config import EvalConfig, Temperature
 from harness.opd.config import (
     Aggregation,
+    CheckpointEvery,
+    Clip,
     ClipSides,
+    LogEvery,
     OPDConfig,
     Ratio,
     RatioGradient,
+    RolloutBatch,
+    RolloutTokens,
+    Samples,
     Staleness,
-    opd_optimisation,
+    UpdatesPerRollout,
 )
-from harness.opd.optimisation import Placement, Precision
+from harness.opd.optimisation import (
+    BatchSize,
+    Device,
+    FinalFraction,
+    LearningRate,
+    Steps,
+    TrainingPrecision,
+    WarmupSteps,
+)
+from harness.settings import Count, Level, Positive, Seed, Settings
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
+"""What arms may differ in, beside their grids of λ."""
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class SweepArm(_Settings):
-    """Runs that differ in λ and seed alone.
-
-    Attributes:
-        name: part of folder names.
-        lambdas: the grid of λ, ascending.
-        clip: clip strength c > 1, None for no clip.
-        learning_rate: peak learning rate.
-        steps: optimizer steps, the budget.
-        staleness: `fixed` draws rollouts once per seed, and all runs of that seed share them; `fresh` draws
-            them from the student as it goes.
-        updates_per_rollout: optimizer steps each rollout takes part in, with fresh ones.
-        stage: arms of a lower stage run first, for all seeds.
-    """
+class SweepArm(Settings):
+    """Runs that differ in λ and seed alone; settings of the same names mean what they mean in `OPDConfig`."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Part of folder names."""
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=2)]
-    clip: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None
-    learning_rate: Positive = 5e-4
-    steps: Annotated[int, Field(ge=1)] = 120
+    """The grid of λ, ascending."""
+    clip: Clip
+    learning_rate: LearningRate = 5e-4
+    steps: Steps = 120
     staleness: Staleness = "fixed"
-    updates_per_rollout: Annotated[int, Field(ge=1)] = 1
+    """`fixed` draws rollouts once per seed, and all runs of that seed share them; `fresh` draws them from the
+    student as it goes."""
+    updates_per_rollout: UpdatesPerRollout = 1
     stage: int = 0
+    """Arms of a lower stage run first, for all seeds."""
 
     @field_validator("lambdas")
     @classmethod
@@ -64,84 +69,79 @@ class SweepArm(_Settings):
         return lambdas
 
 
-class SweepTraining(_Settings):
+class SweepTraining(Settings):
     """What all runs have in common; every field means what it means in `OPDConfig`."""
 
-    data: str = "fashion-mini"
-    split: str | None = "train"
-    limit: Annotated[int, Field(ge=1)] | None = None
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    rollout_batch: Annotated[int, Field(ge=1)] | None = None
-    samples: Annotated[int, Field(ge=1)] = 1
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
-    final_fraction: Annotated[float, Field(ge=0, le=1)] = 1.0
+    data: DataName = "fashion-mini"
+    split: Split = "train"
+    limit: Limit = None
+    batch_size: BatchSize = 64
+    rollout_batch: RolloutBatch = None
+    samples: Samples = 1
+    warmup_steps: WarmupSteps = 0
+    final_fraction: FinalFraction = 1.0
     ratio: Ratio = "student/behaviour"
     clip_sides: ClipSides = "two"
     ratio_gradient: RatioGradient = "detached"
     aggregation: Aggregation = "token"
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    checkpoint_every: Annotated[int, Field(ge=0)] = 0
-    log_every: Annotated[int, Field(ge=1)] = 10
-    device: str = "auto"
-    precision: Precision = "auto"
+    max_tokens: RolloutTokens = None
+    checkpoint_every: CheckpointEvery = 0
+    log_every: LogEvery = 10
+    device: Device = "auto"
+    precision: TrainingPrecision = "auto"
 
 
-class SweepEvaluation(_Settings):
-    """How each trained student is evaluated; T = 0 is greedy decoding, the default of `harness eval`."""
+class SweepEvaluation(Settings):
+    """How each trained student is evaluated; every field means what it means in `EvalConfig`."""
 
-    data: str = "fashion-mini"
-    split: str | None = "validation"
-    limit: Annotated[int, Field(ge=1)] | None = 128
-    temperature: Annotated[float, Field(ge=0)] = 0.0
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: DataName = "fashion-mini"
+    split: Split = "validation"
+    limit: Limit = 128
+    temperature: Temperature = 0.0
+    seed: Seed = 0
     engine: Literal["hf", "vllm"] = "hf"
+    """What draws the answers."""
 
 
-class SweepAnalysisSettings(_Settings):
-    """What is called a collapse, an onset and flat; fixed before the first run.
+class SweepAnalysisSettings(Settings):
+    """What is called a collapse, an onset and flat; fixed before the first run."""
 
-    Attributes:
-        collapse_fraction: a run has collapsed when its strict parse validity at the end lies below this share
-            of the base's. A run that stopped because its loss was no number any more has collapsed too.
-        confidence: level of all intervals.
-        draws: bootstrap draws of seeds.
-        bootstrap_seed: decides them.
-        ndcg_margin: largest change of NDCG@1 on parsed outputs that still counts as flat.
-        ndcg_alpha: level of the equivalence tests.
-        least_parsed: parsed outputs a run needs for its NDCG@1 to be used.
-    """
-
-    collapse_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    collapse_fraction: Level = 0.5
+    """A run has collapsed when its strict parse validity at the end lies below this share of the base's. A
+    run that stopped because its loss was no number any more has collapsed too."""
+    confidence: Level = 0.95
+    """Level of all intervals."""
     draws: Annotated[int, Field(ge=100)] = 2000
+    """Bootstrap draws of seeds."""
     bootstrap_seed: int = 0
-    ndcg_margin: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Decides them."""
+    ndcg_margin: Level = 0.05
+    """Largest change of NDCG@1 on parsed outputs that still counts as flat."""
     ndcg_alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    least_parsed: Annotated[int, Field(ge=1)] = 20
+    """Level of the equivalence tests."""
+    least_parsed: Count = 20
+    """Parsed outputs a run needs for its NDCG@1 to be used."""
 
 
-class SweepPlan(_Settings):
-    """A sweep before it is run.
-
-    Attributes:
-        teacher: checkpoint of π_T.
-        base: checkpoint of π_B, from which every student starts.
-        seeds: of tasks, rollouts and minibatch order, the same for every arm and λ.
-        arms: at least one; the first is the one that others are compared with.
-        training: what the runs have in common.
-        evaluation: what each is evaluated on.
-        analysis: what its numbers will be called.
-        keep_checkpoints: keep the students; without, a student is deleted once it is evaluated.
-    """
+class SweepPlan(Settings):
+    """A sweep before it is run."""
 
     teacher: str
+    """Checkpoint of π_T."""
     base: str
+    """Checkpoint of π_B, from which every student starts."""
     seeds: Annotated[tuple[int, ...], Field(min_length=1)]
+    """Of tasks, rollouts and minibatch order, the same for every arm and λ."""
     arms: Annotated[tuple[SweepArm, ...], Field(min_length=1)]
+    """At least one; the first is the one that others are compared with."""
     training: SweepTraining = SweepTraining()
+    """What the runs have in common."""
     evaluation: SweepEvaluation = SweepEvaluation()
+    """What each is evaluated on."""
     analysis: SweepAnalysisSettings = SweepAnalysisSettings()
+    """What its numbers will be called."""
     keep_checkpoints: bool = False
+    """Keep the students; without, a student is deleted once it is evaluated."""
 
     @model_validator(mode="after")
     def _runs_differ(self) -> SweepPlan:
@@ -203,12 +203,7 @@ def parse_plan(content: object, source: str) -> SweepPlan:
     Raises:
         HarnessError: the first thing in it that is wrong.
     """
-    try:
-        plan = SweepPlan.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "plan"
-        raise HarnessError(f"{source}: {where}: {first['msg']}") from error
+    plan = SweepPlan.read(content, source)
     for run in plan.runs():
         training_config(plan, run, Path("unused"), None)
     return plan
@@ -226,50 +221,13 @@ def training_config(plan: SweepPlan, run: SweepRun, out: Path, rollouts: Path | 
     Raises:
         HarnessError: the plan's options don't fit together.
     """
-    arm, shared = plan.arm(run.arm), plan.training
-    return OPDConfig(
-        teacher=plan.teacher,
-        base=plan.base,
-        out=out,
-        lam=run.lam,
-        clip=arm.clip,
-        data=shared.data,
-        split=shared.split,
-        limit=shared.limit,
-        optimisation=opd_optimisation(
-            arm.steps,
-            shared.batch_size,
-            arm.learning_rate,
-            warmup_steps=shared.warmup_steps,
-            final_fraction=shared.final_fraction,
-            seed=run.seed,
-        ),
-        placement=Placement(device=shared.device, precision=shared.precision),
-        ratio=shared.ratio,
-        clip_sides=shared.clip_sides,
-        ratio_gradient=shared.ratio_gradient,
-        aggregation=shared.aggregation,
-        staleness=arm.staleness,
-        updates_per_rollout=arm.updates_per_rollout,
-        rollout_batch=shared.rollout_batch if arm.staleness == "fixed" else None,
-        samples=shared.samples,
-        rollouts=rollouts,
-        max_tokens=shared.max_tokens,
-        checkpoint_every=shared.checkpoint_every,
-        log_every=shared.log_every,
-        seed=run.seed,
-    )
+    arm = plan.arm(run.arm)
+    own = arm.model_dump(include=set(FACTORS))
+    shared = plan.training.model_dump(exclude=set() if arm.staleness == "fixed" else {"rollout_batch"})
+    these = {"teacher": plan.teacher, "base": plan.base, "lam": run.lam, "seed": run.seed}
+    return OPDConfig.flat(shared | own | these | {"out": out, "rollouts": rollouts})
 
 
 def evaluation_config(plan: SweepPlan, checkpoint: str, out: Path) -> EvalConfig:
     """The evaluation of one checkpoint, the same for students, base and teacher."""
-    settings = plan.evaluation
-    return EvalConfig(
-        engine=EngineConfig(engine=settings.engine, ckpt=checkpoint),
-        data=settings.data,
-        split=settings.split,
-        limit=settings.limit,
-        temperature=settings.temperature,
-        seed=settings.seed,
-        out=out,
-    )
+    return EvalConfig.flat(plan.evaluation.model_dump() | {"ckpt": checkpoint, "out": out})

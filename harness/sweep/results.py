@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from harness.errors import DataError
 from harness.files import write_text
+from harness.settings import first_problem
 
 RESULT = "result.json"
 TABLE = "results.csv"
@@ -86,7 +87,7 @@ def read_result(path: Path) -> SweepResult:
     try:
         return _RESULT.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} can't be read as a sweep result: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} can't be read as a sweep result: {first_problem(error)}") from error
 
 
 def read_results(folder: Path) -> list[SweepResult]:
@@ -130,9 +131,7 @@ def read_table(path: Path) -> list[SweepResult]:
         try:
             results.append(_RESULT.validate_python(row))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise DataError(f"{path}, line {number}: {where}: {first['msg']}") from error
+            raise DataError(f"{path}, line {number}: {first_problem(error)}") from error
     return _in_order(results)
 
 

@@ -12,7 +12,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -165,7 +164,7 @@ def _shared_rollouts(
 
 def _train(config: OPDConfig, on_progress: OnProgress) -> Path | None:
     """The trained student, None where training diverged."""
-    going_on = replace(config, resume=config.out.exists())
+    going_on = config.changed(resume=config.out.exists())
     try:
         return train_opd(going_on, on_progress).checkpoint
     except DivergenceError:

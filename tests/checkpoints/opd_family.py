@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ BATCH = 8
 
 def write_family(folder: Path) -> dict[str, Path]:
     """A base that has just begun to keep the contract, a teacher further on, and the tasks they know."""
+    from harness.opd.config import SFTConfig
     from harness.opd.optimisation import Optimisation
-    from harness.opd.sft.job import SFTConfig, train_sft
+    from harness.opd.sft.job import train_sft
     from tools.zoo.recipe import family_tokenizer
     from tools.zoo.tiny import write_untrained_checkpoint
 
@@ -27,7 +27,11 @@ def write_family(folder: Path) -> dict[str, Path]:
     places = {"rows": rows, "untrained": start}
     for name, steps in (("base", 30), ("teacher", 80)):
         settings = Optimisation(steps=steps, batch_size=4, learning_rate=2e-3, warmup_steps=5, seed=1)
-        places[name] = train_sft(SFTConfig(str(start), folder / name, settings, data=str(rows), split=None))
+        places[name] = train_sft(
+            SFTConfig(
+                checkpoint=str(start), out=folder / name, optimisation=settings, data=str(rows), split=None
+            )
+        )
     return places
 
 
@@ -49,4 +53,4 @@ def family_config(family: dict[str, Path], out: Path, **changes: Any) -> OPDConf
         checkpoint_every=2,
         log_every=2,
     )
-    return replace(config, **changes)
+    return config.changed(**changes)

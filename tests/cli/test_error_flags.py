@@ -20,7 +20,9 @@ from harness.cli.problems import in_flags
         ),
         (["judge", "run"], "choose another `store=`; `rubric=`", "choose another --cache; --rubric"),
         (["report", "run"], "choose another `out=`", "choose another --out"),
-        (["data", "prepare", "amazon-fashion"], "`overwrite=`", "--overwrite"),
+        (["cliff"], "give `teacher_urls=` or `lam=`", "give --teacher-url or --lambda"),
+        (["data", "prepare", "amazon-fashion"], "or `overwrite=True`", "or --overwrite"),
+        (["gate", "run"], "gate with `no_record=True`", "gate with --no-record"),
         # No such option, no such command, a command that is a group still.
         (["eval"], "name that one as `api_key_env=`", "name that one as `api_key_env=`"),
         (["nonsense"], "choose another `out=`", "choose another `out=`"),

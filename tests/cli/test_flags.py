@@ -41,11 +41,12 @@ def flags(command: click.Command) -> list[dict[str, Any]]:
     found = []
     for parameter in command.params:
         said = parameter.to_info_dict()
+        default = None if said.get("default") == () else said.get("default")
         found.append(
             {
                 "flag": ", ".join(said["opts"]),
                 "type": "flag" if said.get("is_flag") else type_of(said["type"]),
-                "default": json.loads(json.dumps(said.get("default"), default=str)),
+                "default": str(default) if isinstance(default, Path) else default,
                 "required": said["required"],
                 "repeated": bool(said["multiple"]) or said["nargs"] < 0,
             }

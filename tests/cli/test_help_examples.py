@@ -47,7 +47,7 @@ def test_the_cliffs_own_number_of_tasks_is_in_its_help(capsys: pytest.CaptureFix
     shown = " ".join(capsys.readouterr().out.split())
     assert "Only the first N tasks. [default: 64; x>=1]" in shown
     assert main(["eval", "--help"]) == 0
-    assert "[default: 64" not in capsys.readouterr().out
+    assert "Only the first N tasks. [x>=1]" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("group", [[], ["data"], ["data", "prepare"], ["train"], ["prereg"]], ids=" ".join)

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import CliffDomainError, clip_demand, estimate_clip, known_clip
+from tests.examples import examples
 
 CLIPS = [1.05, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0]
 
@@ -101,7 +102,7 @@ def test_on_policy_ratios_say_nothing():
     assert estimate_clip(mixed).value is None
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(st.integers(0, 2**31), st.sampled_from(CLIPS))
 def test_order_of_ratios_does_not_matter(seed, c):
     ratios = np.clip(np.exp(planted_log_ratios(c, 400, seed)), 1 / c, c)

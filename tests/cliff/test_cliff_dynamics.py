@@ -9,20 +9,14 @@ from pathlib import Path
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cliff import (
-    CliffDomainError,
-    crossing_time,
-    fixed_point_log_odds,
-    lambda_star_from_log_odds,
-    onset_for_budget,
-    simulate,
-    teacher_log_odds_for,
-)
-from harness.cliff.dynamics import drift
+from harness.cliff import CliffDomainError, fixed_point_log_odds, lambda_star_from_log_odds
+from tests.cliff.dynamics import crossing_time, drift, onset_for_budget, simulate
+from tests.cliff.inverse import teacher_log_odds_for
 from tests.cliff.planted_cliff import cliff_oracles
+from tests.examples import examples
 
 TIMES = json.loads((Path(__file__).parents[1] / "cases" / "cliff_oracles.json").read_text(encoding="utf-8"))[
     "crossing_time"
@@ -80,7 +74,7 @@ def test_a_start_beyond_the_edge_has_crossed():
     assert end.time == 0.0
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(st.floats(-3, 3), st.floats(0.3, 8), st.floats(0.05, 4), st.floats(0.0, 0.95))
 def test_left_of_lambda_star_the_policy_settles_at_the_fixed_point(zb, gap, lc, share):
     zp = zb + gap
@@ -119,7 +113,7 @@ def test_a_budget_stops_the_run_before_it_crosses():
     assert long.crossed
 
 
-@settings(max_examples=50, deadline=None)
+@examples(50)
 @given(st.floats(1e2, 1e6), st.floats(3.0, 9.0), st.floats(0.2, 3.0))
 def test_onset_for_a_budget_takes_that_budget_and_lies_right_of_lambda_star(budget, zp, lc):
     onset = onset_for_budget(budget, zp, 0.0, lc)

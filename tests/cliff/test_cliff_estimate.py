@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import (
@@ -24,6 +24,7 @@ from harness.cliff import (
 )
 from harness.cliff.resample import MIN_TASKS
 from tests.cliff.position_records import CLIP, blurred, constant, exact, ragged, records
+from tests.examples import examples
 
 
 def test_planted_constant_masses_come_back_exactly():
@@ -263,7 +264,7 @@ def test_one_calibration_is_the_same_as_all_three():
         assert estimate_calibration(name, data, CLIP, resamples=300, seed=1) == whole.under(name)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(st.integers(0, 2**31))
 def test_a_larger_clip_never_lowers_lambda_star(seed):
     data = ragged(seed % 1000, tasks=10)

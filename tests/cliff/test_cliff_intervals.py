@@ -9,14 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cliff import (
-    PositionRecords,
-    estimate_calibration,
-    estimate_cliff,
-    lambda_star,
-)
-from harness.cliff.log_odds import reciprocal_excess
+from harness.cliff import PositionRecords, estimate_calibration, estimate_cliff, lambda_star
 from harness.cliff.resample import Studentized
+from tests.cliff.inverse import reciprocal_excess
 from tests.cliff.planted_cliff import cliff_oracles
 from tests.cliff.position_records import CLIP, ragged, records
 

@@ -14,20 +14,22 @@ from hypothesis import strategies as st
 
 from harness.cliff import (
     CliffDomainError,
-    clip_boundary_log_odds,
-    clip_for,
-    clip_safe,
     fixed_point,
     fixed_point_log_odds,
     lambda_star,
     lambda_star_from_log_odds,
     lambda_star_from_log_tails,
-    teacher_log_odds_for,
-    teacher_mass_for,
     thresholds,
 )
 from harness.cliff.log_odds import clip_headroom, log_odds, log_tail_mass
 from harness.errors import HarnessError
+from tests.cliff.inverse import (
+    clip_boundary_log_odds,
+    clip_for,
+    clip_safe,
+    teacher_log_odds_for,
+    teacher_mass_for,
+)
 from tests.cliff.planted_cliff import cliff_oracles
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "cliff_oracles.json").read_text(encoding="utf-8"))

@@ -4,11 +4,12 @@ import json
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import Contract
 from harness.contract.tokens import TokenClasses
+from tests.examples import examples
 
 END = 0
 PIECES = [
@@ -91,7 +92,7 @@ def test_members_are_the_tokens_that_can_be_completed(contract: Contract, k: int
 
 
 @given(order=st.permutations(range(1, 13)), cuts=st.lists(st.integers(1, 5), min_size=60, max_size=60))
-@settings(max_examples=50)
+@examples(50)
 def test_a_valid_answer_stays_in_its_classes_however_it_is_cut(order: list[int], cuts: list[int]) -> None:
     text = json.dumps({"ranking": list(order)}).encode()
     pieces, at = [], 0

@@ -261,7 +261,7 @@ def test_existing_splits_are_safe(tmp_path: Path) -> None:
     prepare(tmp_path, normal_users(), items(60))
     before = files_in(tmp_path / "out")
     reviews, meta = tmp_path / "reviews.jsonl", tmp_path / "meta.jsonl.gz"
-    with pytest.raises(DataError, match="`overwrite=`"):
+    with pytest.raises(DataError, match="`overwrite=True`"):
         prepare_amazon_fashion(reviews, meta, tmp_path / "out", AmazonSettings(seed=9, min_tasks=1))
     with pytest.raises(UnfitDataError):
         prepare_amazon_fashion(reviews, meta, tmp_path / "out", AmazonSettings(min_tasks=99), overwrite=True)

@@ -75,7 +75,7 @@ def test_all_bad_rows_are_named(file: Path) -> None:
     assert "2 bad rows" in message
     assert "line 3: not JSON" in message
     assert "line 5 candidates: missing" in message
-    assert "`skip_bad_rows=`" in message
+    assert "`skip_bad_rows=True`" in message
     assert "\n" not in message
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import Contract
 from harness.data.prompt import MAX_TITLE_CHARACTERS, clean_text, render_prompt
 from harness.data.tasks import Item, RankingTask
+from tests.examples import examples
 
 CONTRACT = Contract()
 SPECIAL_TOKENS = (
@@ -120,7 +121,7 @@ pieces = st.one_of(
 hostile_titles = st.lists(pieces, max_size=40).map("".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(hostile_titles)
 def test_no_title_ends_the_turn(text: str) -> None:
     shown = clean_text(text, MAX_TITLE_CHARACTERS)
@@ -134,7 +135,7 @@ def test_no_title_ends_the_turn(text: str) -> None:
     assert clean_text(shown, 2 * MAX_TITLE_CHARACTERS) == shown
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.lists(hostile_titles.filter(str.strip), min_size=2, max_size=12))
 def test_one_line_per_candidate(titles: list[str]) -> None:
     items = tuple(

@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
 
 from harness.engines import EngineConfig, choose, choose_common_engine, choose_engine, open_engine
 from harness.engines.base import GenerationRequest
@@ -131,7 +130,7 @@ def test_engines_that_are_not_installed_say_what_to_run(monkeypatch: pytest.Monk
     ],
 )
 def test_bad_settings_are_refused(bad: dict) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(HarnessError, match=next(iter(bad))):
         EngineConfig(**bad)
 
 

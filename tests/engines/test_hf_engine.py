@@ -23,7 +23,7 @@ from tests.engines.engine_requests import (
 )
 
 pytest.importorskip("transformers")
-pytestmark = [pytest.mark.model, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.model
 
 
 def open_hf(folder: Path, **settings: Any) -> HfEngine:

@@ -138,7 +138,7 @@ def test_a_tokenizer_that_is_not_the_servers_is_refused(
 
 
 @pytest.mark.model
-def test_scores_agree_with_transformers(server: VllmServer, tiny_qwen3: Path, one_thread: None) -> None:
+def test_scores_agree_with_transformers(server: VllmServer, tiny_qwen3: Path) -> None:
     reference = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu"))
     reference.start()
     engine = open_openai(server, ckpt=str(tiny_qwen3))

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,21 +43,6 @@ def open_vllm(folder: Path, **settings: Any) -> VllmEngine:
     engine = open_engine(config)
     assert isinstance(engine, VllmEngine)
     return engine
-
-
-@pytest.fixture(scope="module")
-def loaded(tiny_qwen3: Path) -> Iterator[VllmEngine]:
-    engine = open_vllm(tiny_qwen3)
-    engine.start()
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def vllm(loaded: VllmEngine) -> VllmEngine:
-    """The engine, started again if a test has killed it."""
-    loaded.start()
-    return loaded
 
 
 def test_greedy_texts_and_ids_are_those_of_transformers(
@@ -118,7 +102,7 @@ def test_a_schema_vllm_refuses_is_one_line_and_the_engine_goes_on(vllm: VllmEngi
 
 
 @pytest.mark.model
-def test_scores_agree_with_transformers(vllm: VllmEngine, tiny_qwen3: Path, one_thread: None) -> None:
+def test_scores_agree_with_transformers(vllm: VllmEngine, tiny_qwen3: Path) -> None:
     reference = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu"))
     reference.start()
     requests = [
@@ -186,13 +170,13 @@ def test_the_cause_is_found_in_a_log() -> None:
 
 @ON_LINUX
 def test_a_killed_engine_process_is_incomplete_and_keeps_what_was_yielded(
-    vllm: VllmEngine, capfd: pytest.CaptureFixture[str]
+    doomed_vllm: VllmEngine, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    requests = make_requests(vllm, count=MANY)
-    worker = vllm._replicas[0].process.pid
+    requests = make_requests(doomed_vllm, count=MANY)
+    worker = doomed_vllm._replicas[0].process.pid
     core = next(pid for pid in session_members(worker) if b"EngineCore" in command(pid))
     kept = []
-    iterator = vllm.generate(requests, SamplingParams(max_tokens=900, temperature=1.0))
+    iterator = doomed_vllm.generate(requests, SamplingParams(max_tokens=900, temperature=1.0))
     kept.append(next(iterator))
     os.kill(core, signal.SIGKILL)
     with pytest.raises(IncompleteError, match="run the same command again") as caught:

@@ -148,7 +148,7 @@ def test_a_limit_can_be_raised_but_not_lowered(data: Path, recorded: Path, tmp_p
     whole = evaluate(config(data, recorded, out))
     assert whole.metrics["parse_validity.strict"].n == 4
     assert whole.metrics == evaluate(config(data, recorded, tmp_path / "fresh")).metrics
-    with pytest.raises(RunMismatchError, match="choose another --out"):
+    with pytest.raises(RunMismatchError, match="choose another `out=`"):
         evaluate(config(data, recorded, out, limit=2))
     assert load(out).metrics == whole.metrics
 

@@ -7,14 +7,14 @@ import pytest
 
 from harness.errors import RunMismatchError
 from harness.gate import PolicyError, decide
-from harness.gate.comparability import compare_manifests
 from harness.runs import Manifest, Run
+from harness.runs.comparability import compare_manifests
 from tests.gate.gate_runs import make_run, write_tasks
 from tests.gate.stored_runs import mixed, policy
 
 
 def test_a_rule_with_baseline_needs_one(one: Run) -> None:
-    with pytest.raises(PolicyError, match="--baseline RUN"):
+    with pytest.raises(PolicyError, match="`baseline=RUN`"):
         decide(one, policy("parse_validity.strict >= baseline"))
 
 

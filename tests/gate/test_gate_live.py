@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.engines import Engine
 from harness.engines.config import EngineConfig
 from harness.errors import IncompleteError, Interrupted
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate import Policy, decide
-from harness.gate.live import LiveOptions, decide_live
+from harness.gate.live import LiveGate, LiveOptions, decide_live
 from harness.progress import Progress
 from harness.runs import load
 from tests.gate.gate_runs import config, write_tasks
@@ -143,9 +144,6 @@ def test_a_complete_run_is_judged_without_an_engine(data: Path, tmp_path: Path) 
 @pytest.mark.model
 def test_on_transformers_and_on_to_the_full_evaluation(tiny_qwen3: Path, tmp_path: Path) -> None:
     """A randomly initialised model: one batch shows that it keeps no contract."""
-    import torch
-
-    torch.set_num_threads(1)  # matrices this small run faster so, above all on a busy machine
     settings = EvalConfig(
         engine=EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu", batch_size=4),
         limit=40,
@@ -166,7 +164,7 @@ def test_on_transformers_and_on_to_the_full_evaluation(tiny_qwen3: Path, tmp_pat
 
 
 @pytest.mark.vllm
-def test_on_vllm_little_is_drawn_in_vain(tiny_qwen3: Path, tmp_path: Path) -> None:
+def test_on_vllm_little_is_drawn_in_vain(vllm: Engine, tiny_qwen3: Path, tmp_path: Path) -> None:
     """vLLM runs hundreds of requests at once: it is given few at first, and stopped within them."""
     settings = EvalConfig(
         engine=EngineConfig(engine="vllm", ckpt=str(tiny_qwen3), enforce_eager=True),
@@ -174,7 +172,9 @@ def test_on_vllm_little_is_drawn_in_vain(tiny_qwen3: Path, tmp_path: Path) -> No
         max_tokens=12,
         out=tmp_path / "run",
     )
-    result, run = decide_live(settings)
+    gate = LiveGate(Policy(), settings.seed, None, LiveOptions())
+    run = evaluate(settings, early_stop=gate, engine=vllm)
+    result = gate.result(run)
     assert result.verdict == "fail"
     assert result.live is not None
     assert result.live.samples_drawn <= 32

@@ -40,7 +40,7 @@ def test_a_failed_rule_ends_the_gate_unless_all_are_wanted(data: Path, tmp_path:
     answered = outputs(tmp_path, 136)
     first, _ = live(data, answered, tmp_path / "first", *rules)
     assert [rule.verdict for rule in first.rules] == ["fail", "inconclusive"]
-    assert any("--until rules" in note for note in first.notes)
+    assert any("`until=rules`" in note for note in first.notes)
     every, _ = live(data, answered, tmp_path / "every", *rules, options=LiveOptions(until="rules"))
     assert [rule.verdict for rule in every.rules] == ["fail", "pass"]
     assert first.live is not None

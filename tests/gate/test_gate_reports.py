@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateResult, LiveFacts, Policy, RuleResult, Subject
 from harness.gate.junit import junit, junit_of_error
-from harness.gate.markdown import append_job_summary, escape, summary, summary_of_error
+from harness.gate.markdown import append_job_summary, summary, summary_of_error
 from harness.gate.record import record, write_record
-from harness.gate.text import as_text, plain
+from harness.gate.text import as_text
+from harness.runs.text import escape, plain
 from harness.stats import Estimate
 
 # What the schema that Jenkins ships (xunit-plugin, junit-10.xsd) allows, in our own words:
@@ -169,5 +170,6 @@ def test_the_record_can_be_read_back(tmp_path: Path) -> None:
 
 
 def test_a_record_that_cannot_be_written_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="--no-record"):
-        write_record(tmp_path / "absent", result(), Policy())
+    (tmp_path / "taken").touch()
+    with pytest.raises(HarnessError, match="`no_record=True`"):
+        write_record(tmp_path / "taken", result(), Policy())

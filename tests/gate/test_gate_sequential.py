@@ -15,6 +15,7 @@ from harness.gate import GateResult, Policy
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions
 from harness.gate.sequential_rule import SequentialRule
+from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
 from harness.stats import SequentialTest
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
@@ -100,8 +101,9 @@ def sequential(
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
+    metric = sample_metrics()[rule.metric]
     return SequentialRule(
-        rule, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
+        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
     )
 
 

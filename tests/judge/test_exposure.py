@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
@@ -15,13 +15,14 @@ from harness.judge.exposure import (
     rank_correlation,
     self_agreement,
 )
+from tests.examples import examples
 
 DRAWS = 50
 grades = st.integers(1, 5)
 
 
 @given(st.lists(st.tuples(grades, grades), min_size=1, max_size=60))
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     """Both orders of each pair: repeats have no first and second."""
     x, y = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))
@@ -38,7 +39,7 @@ def test_kappa_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), min_size=3, max_size=80),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_rank_correlation_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
     """Few distinct values, so many ties."""
     x, y = (np.array(side, dtype=float) for side in zip(*pairs, strict=True))

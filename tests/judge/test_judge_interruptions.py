@@ -1,11 +1,13 @@
 """Judgings that are killed or interrupted, and how they go on."""
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
 from collections import Counter
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from harness.judge import judge
@@ -21,6 +23,7 @@ from tests.judge.judge_runs import (
     make_run,
     make_tasks,
 )
+from tests.killing import killed_at
 
 
 def test_kill_and_resume_pay_for_nothing_twice(
@@ -131,3 +134,38 @@ def test_a_torn_line_is_redone_from_the_store(any_client: str, config_for: Confi
         log.write_bytes(log.read_bytes()[:-30])
         assert judge(config_for(run, fake.url, any_client)).run.metrics == before
         assert len(fake.arrivals) == sent
+
+
+def test_killed_anywhere_a_judging_leaves_no_numbers_of_an_earlier_one(
+    any_client: str,
+    config_for: Configure,
+    harness_judge: Callable[..., subprocess.Popen[str]],
+    tmp_path: Path,
+) -> None:
+    """Judged by halves: killed after the second half's judgements, it must not show the first half's."""
+    first = make_run(tmp_path / "first", make_tasks(20), failures=0.0)
+    calm = shutil.copytree(first, tmp_path / "calm")
+    with FakeGemini() as fake:
+        for run, limit in ((first, 10), (calm, 20)):
+            arguments = [str(run), "--rubric", NAME, "--endpoint", fake.url, "--client", any_client]
+            arguments += ["--limit", str(limit), "--cache", str(tmp_path / "judge.sqlite")]
+            _, errors = harness_judge(*arguments).communicate()
+            assert "error" not in errors
+        url = fake.url
+    # All answers are there: what is judged from here on asks nobody.
+    half, whole = load(first).metrics, load(calm).metrics
+    assert half[f"rubric.{NAME}"] != whole[f"rubric.{NAME}"]
+    silent = 0
+    for point in count():
+        run = shutil.copytree(first, tmp_path / f"run-{point}")
+        if not killed_at(point, lambda run=run: judge(config_for(run, url, any_client))):  # type: ignore[misc]
+            break
+        seen = load(run).metrics
+        if any(name.startswith("rubric.") for name in seen):
+            assert seen == (half if len(judgements(run)) == len(judgements(first)) else whole)
+        else:
+            silent += 1
+        judge(config_for(run, url, any_client))
+        assert load(run).metrics == whole
+    assert silent >= 2
+    assert load(run).metrics == whole

@@ -101,7 +101,7 @@ def test_a_planted_clip_is_found_exactly_in_both_formats(tmp_path: Path, c: floa
     [
         ('{"ratio": 1.0}\n{"ratio": NaN}\n', None, "1 of 2 values of column ratio are NaN"),
         ('{"ratio": 1.0}\n{"ratio": null}\n', None, "1 of 2 values of column ratio are NaN"),
-        ('{"loss": 1.0}\n', None, r"columns: loss\); give --ratio-column"),
+        ('{"loss": 1.0}\n', None, r"columns: loss\); give `ratio_column=`"),
         ('{"ratio": 1.0, "log_ratio": 0.0}\n', None, "several of the columns"),
         ('{"ratio": 1.0}\n', "rho", "no column rho"),
         ('{"ratio": "high"}\n', None, "something else than numbers"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def test_the_guard_holds_lambda_at_its_limit(family: Family, tmp_path: Path) -> 
     limit = log(held.out)[0]["guard_limit"]
     assert limit < 3.0
     assert held.lam == pytest.approx(limit)
-    exact = train(replace(family_config(family, tmp_path / "exact", **common), lam=held.lam))
+    exact = train(family_config(family, tmp_path / "exact", **common).changed(lam=held.lam))
     assert same_weights(exact.checkpoint, held.checkpoint)
 
 

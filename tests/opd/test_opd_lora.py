@@ -41,7 +41,7 @@ def test_lora_with_equal_policies_stays_at_zero(family: Family, tmp_path: Path) 
     assert all(float(one.abs().max()) == 0 for name, one in adapter.items() if "lora_B" in name)
 
 
-@pytest.mark.parametrize("lora", [(0, 16.0), (2, 0.0), (2, float("nan"))])
-def test_an_adapter_that_cannot_learn_is_refused(lora: tuple[int, float]) -> None:
-    with pytest.raises(HarnessError, match="LoRA needs"):
-        LoRA(*lora)
+@pytest.mark.parametrize("lora", [{"rank": 0}, {"alpha": 0.0}, {"alpha": float("nan")}])
+def test_an_adapter_that_cannot_learn_is_refused(lora: dict[str, float]) -> None:
+    with pytest.raises(HarnessError, match=f"`{next(iter(lora))}="):
+        LoRA(**lora)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import fixed_point, lambda_star
+from tests.examples import examples
 
 torch = pytest.importorskip("torch")
 from harness.opd.loop.loss import Objective, TokenLogprobs, advantage, token_terms, token_weights  # noqa: E402
@@ -69,7 +70,7 @@ def test_lambda_one_is_plain_distillation_to_the_last_bit(seed: int, gradient: A
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("sides", ["two", "upper"])
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=30)
+@examples(30)
 def test_gradient_against_finite_differences(gradient: str, sides: Any, seed: int) -> None:
     """Through a softmax, in float64, A held fixed as the objective has it."""
     rng = np.random.default_rng(seed)
@@ -166,7 +167,7 @@ def settle(p: float, b: float, c: float, lam: float, steps: int = 200) -> tuple[
 
 
 @given(p=st.floats(0.6, 0.99), b=st.floats(0.2, 0.55), c=st.floats(1.3, 6.0))
-@settings(max_examples=25)
+@examples(25)
 def test_a_bernoulli_student_settles_at_the_fixed_point_and_turns_at_lambda_star(
     p: float, b: float, c: float
 ) -> None:

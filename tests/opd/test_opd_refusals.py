@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,16 +37,22 @@ def test_divergence_stops_and_keeps_finite_weights(family: Family, tmp_path: Pat
 
 
 BAD = [
-    ({"lam": 0.0}, "λ must be finite and above 0"),
-    ({"lam": float("nan")}, "λ must be finite and above 0"),
-    ({"clip": 1.0}, "c must be finite and above 1"),
+    ({"lam": 0.0}, "`lam=0.0` should be greater than 0"),
+    ({"lam": float("nan")}, "`lam=nan` should be a finite number"),
+    ({"lam": float("inf")}, "`lam=inf` should be a finite number"),
+    ({"clip": 1.0}, "`clip=1.0` should be greater than 1"),
     ({"rollout_batch": 12}, "choose a multiple"),
     ({"samples": 3}, "choose a divisor"),
     ({"staleness": "fresh", "rollouts": Path("x")}, "stored rollouts are fixed"),
-    ({"lora": LoRA(), "student": "elsewhere"}, "leave the student checkpoint out"),
+    ({"lora": LoRA(), "student": "elsewhere"}, "leave `student=` out"),
     ({"clip": None, "guard": "warn"}, "the guard needs a clip"),
-    ({"guard_epsilon": 1.0}, "epsilon"),
-    ({"updates_per_rollout": 2}, "go with fresh rollouts"),
+    ({"guard_epsilon": 1.0}, "`guard_epsilon="),
+    ({"guard_confidence": 1.0}, "`guard_confidence="),
+    ({"checkpoint_every": -1}, "`checkpoint_every="),
+    ({"log_every": 0}, "`log_every="),
+    ({"max_tokens": 0}, "`max_tokens="),
+    ({"updates_per_rollout": 2}, "goes with fresh rollouts"),
+    ({"rolouts": Path("x")}, "no setting `rolouts`; did you mean rollouts"),
 ]
 
 
@@ -77,7 +82,7 @@ def test_what_cannot_be_meant_is_refused(
 )
 def test_weights_are_not_moved_by_what_is_no_number(changes: dict[str, Any]) -> None:
     with pytest.raises(HarnessError):
-        replace(opd_optimisation(), **changes)
+        opd_optimisation().changed(**changes)
 
 
 @pytest.mark.parametrize("checkpoint_every", [1, 0])
@@ -91,14 +96,14 @@ def test_where_nothing_more_can_be_written_it_stops_and_goes_on_later(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
     try:
-        with pytest.raises(IncompleteError, match=r"stopped by the file system .* --resume") as caught:
+        with pytest.raises(IncompleteError, match=r"stopped by the file system .* `resume=True`") as caught:
             train(config)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "\n" not in str(caught.value)
     assert not isinstance(caught.value, DivergenceError)
     assert manifest(config.out)["status"] == "failed"
-    run = train(replace(config, resume=True))
+    run = train(config.changed(resume=True))
     assert same_weights(run.checkpoint, train(family_config(family, tmp_path / "calm")).checkpoint)
 
 
@@ -111,15 +116,15 @@ def test_another_vocabulary_is_refused(family: Family, tmp_path: Path, tiny_qwen
 def test_an_existing_run_is_gone_on_with_only_if_asked_and_equal(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "run")
     run = train(config)
-    with pytest.raises(HarnessError, match="--resume"):
+    with pytest.raises(HarnessError, match="`resume=True`"):
         train(config)
-    assert train(replace(config, resume=True)) == run
+    assert train(config.changed(resume=True)) == run
     with pytest.raises(RunMismatchError, match="another configuration"):
-        train(replace(config, resume=True, lam=1.3))
+        train(config.changed(resume=True, lam=1.3))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(HarnessError, match="holds no training run"):
-        train(replace(config, out=tmp_path / "mine", resume=True))
+        train(config.changed(out=tmp_path / "mine", resume=True))
 
 
 def test_prompts_that_fill_the_context_are_refused(family: Family, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +76,11 @@ def test_an_interrupted_run_ends_like_an_undisturbed_one(
 
     kind, calm = undisturbed
     broken = config(family, tmp_path / "broken", kind)
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="`resume=True`"):
         train_opd(broken, interrupt)
     assert json.loads((broken.out / "manifest.json").read_text())["status"] == "incomplete"
     resumed: list[Progress] = []
-    run = train_opd(replace(broken, resume=True), resumed.append)
+    run = train_opd(broken.changed(resume=True), resumed.append)
     assert same(calm, broken.out)
     assert run.step == STEPS
     # It went on from the last state, not from the beginning; a step is told of before its state is saved.
@@ -97,12 +96,12 @@ def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, P
             raise KeyboardInterrupt
 
     calm, broken = (
-        replace(config(family, tmp_path / name, "fresh"), lora=LoRA(2)) for name in ("calm", "broken")
+        config(family, tmp_path / name, "fresh").changed(lora=LoRA(rank=2)) for name in ("calm", "broken")
     )
     train_opd(calm)
-    with pytest.raises(Interrupted, match="--resume"):
+    with pytest.raises(Interrupted, match="`resume=True`"):
         train_opd(broken, interrupt)
-    train_opd(replace(broken, resume=True))
+    train_opd(broken.changed(resume=True))
     files = [one.out / "checkpoint" / "adapter_model.safetensors" for one in (calm, broken)]
     assert files[0].read_bytes() == files[1].read_bytes()
     assert readings(calm.out) == readings(broken.out)
@@ -154,7 +153,7 @@ def test_two_processes_do_not_share_a_run(family: dict[str, Path], tmp_path: Pat
         FileLock(run.out / ".lock"),
         pytest.raises(RunMismatchError, match="is being written by another process"),
     ):
-        train_opd(replace(run, resume=True))
+        train_opd(run.changed(resume=True))
 
 
 def test_a_run_killed_between_checkpoint_and_manifest_is_finished(
@@ -171,7 +170,7 @@ def test_a_run_killed_between_checkpoint_and_manifest_is_finished(
     (late.out / "manifest.json").write_text(json.dumps(record | {"status": "running"}))
     (late.out / "checkpoint" / "stale").touch()
     shutil.rmtree(late.out / "rollouts", ignore_errors=True)
-    train_opd(replace(late, resume=True))
+    train_opd(late.changed(resume=True))
     assert same(calm, late.out)
     assert not (late.out / "checkpoint" / "stale").exists()
 
@@ -184,5 +183,5 @@ def test_a_run_killed_before_its_first_state_begins_anew(family: dict[str, Path]
     early = config(family, tmp_path / "early", "fixed")
     early.out.mkdir()
     (early.out / ".lock").touch()
-    train_opd(replace(early, resume=True))
+    train_opd(early.changed(resume=True))
     assert same(calm.out, early.out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,11 +26,11 @@ def test_runs_share_stored_rollouts(family: Family, tmp_path: Path) -> None:
     stored = prepare_rollouts(alone, tmp_path / "stored")
     own = train(alone)
     assert same_weights(
-        train(replace(alone, out=tmp_path / "shared", rollouts=stored)).checkpoint, own.checkpoint
+        train(alone.changed(out=tmp_path / "shared", rollouts=stored)).checkpoint, own.checkpoint
     )
-    from_run = replace(alone, out=tmp_path / "from-run", rollouts=own.out / "rollouts")
+    from_run = alone.changed(out=tmp_path / "from-run", rollouts=own.out / "rollouts")
     assert same_weights(train(from_run).checkpoint, own.checkpoint)
-    other = train(replace(alone, out=tmp_path / "other", rollouts=stored, lam=2.0))
+    other = train(alone.changed(out=tmp_path / "other", rollouts=stored, lam=2.0))
     assert not same_weights(other.checkpoint, own.checkpoint)
 
 
@@ -39,19 +38,18 @@ def test_rollouts_stored_for_one_ratio_serve_another(family: Family, tmp_path: P
     from harness.opd.loop.job import prepare_rollouts
 
     config = family_config(family, tmp_path / "own")
-    stored = prepare_rollouts(replace(config, ratio="student/base"), tmp_path / "stored")
-    shared = train(replace(config, out=tmp_path / "shared", rollouts=stored))
+    stored = prepare_rollouts(config.changed(ratio="student/base"), tmp_path / "stored")
+    shared = train(config.changed(out=tmp_path / "shared", rollouts=stored))
     assert same_weights(shared.checkpoint, train(config).checkpoint)
 
 
 def test_stored_rollouts_cut_otherwise_are_scored_again(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "one")
     run = train(config)
-    small = replace(
-        config,
+    small = config.changed(
         out=tmp_path / "two",
         rollouts=run.out / "rollouts",
-        optimisation=replace(config.optimisation, micro_batch_size=2),
+        optimisation=config.optimisation.changed(micro_batch_size=2),
     )
     again = train(small)
     assert log(again.out)[0]["ratio"]["q100"] == 1.0
@@ -82,8 +80,8 @@ def test_stored_scores_that_do_not_fit_are_refused(family: Family, tmp_path: Pat
     rows[0]["token_ids"] = rows[0]["token_ids"][:1]
     (stored / "rollouts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match="scores of other rollouts"):
-        train(replace(config, rollouts=stored))
+        train(config.changed(rollouts=stored))
     torn = (stored / "scores.npz").read_bytes()[:2000]
     (stored / "scores.npz").write_bytes(torn)
     with pytest.raises(DataError, match="can't be read as stored scores"):
-        train(replace(config, out=tmp_path / "other", rollouts=stored))
+        train(config.changed(out=tmp_path / "other", rollouts=stored))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -42,9 +41,12 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(start: Path, rows: Path, out: Path, optimisation: Optimisation) -> Path:
-    from harness.opd.sft.job import SFTConfig, train_sft
+    from harness.opd.config import SFTConfig
+    from harness.opd.sft.job import train_sft
 
-    return train_sft(SFTConfig(str(start), out, optimisation, data=str(rows), split=None))
+    return train_sft(
+        SFTConfig(checkpoint=str(start), out=out, optimisation=optimisation, data=str(rows), split=None)
+    )
 
 
 def models() -> dict[str, Any]:
@@ -130,7 +132,7 @@ def test_micro_batches_add_up_to_the_batch(start: Path, rows: Path, tmp_path: Pa
     from safetensors.torch import load_file
 
     whole = train(start, rows, tmp_path / "whole", FEW_STEPS)
-    parts = train(start, rows, tmp_path / "parts", dataclasses.replace(FEW_STEPS, micro_batch_size=1))
+    parts = train(start, rows, tmp_path / "parts", FEW_STEPS.changed(micro_batch_size=1))
     losses = [
         [json.loads(line)["loss"] for line in (folder / "train.jsonl").read_text().splitlines()]
         for folder in (whole, parts)
@@ -143,7 +145,7 @@ def test_micro_batches_add_up_to_the_batch(start: Path, rows: Path, tmp_path: Pa
 def test_same_config_same_weights_other_seed_other_weights(start: Path, rows: Path, tmp_path: Path) -> None:
     weights = [
         (train(start, rows, tmp_path / str(i), optimisation) / "model.safetensors").read_bytes()
-        for i, optimisation in enumerate([FEW_STEPS, FEW_STEPS, dataclasses.replace(FEW_STEPS, seed=6)])
+        for i, optimisation in enumerate([FEW_STEPS, FEW_STEPS, FEW_STEPS.changed(seed=6)])
     ]
     assert weights[0] == weights[1]
     assert weights[0] != weights[2]
@@ -154,11 +156,15 @@ def test_a_trained_model_answers_as_taught_and_stops(start: Path, rows: Path, tm
     from transformers import AutoModelForCausalLM
 
     heard: list[Progress] = []
-    from harness.opd.sft.job import SFTConfig, train_sft
+    from harness.opd.config import SFTConfig
+    from harness.opd.sft.job import train_sft
 
     optimisation = Optimisation(steps=120, batch_size=TASKS, learning_rate=3e-3, warmup_steps=10)
     out = train_sft(
-        SFTConfig(str(start), tmp_path / "out", optimisation, data=str(rows), split=None), heard.append
+        SFTConfig(
+            checkpoint=str(start), out=tmp_path / "out", optimisation=optimisation, data=str(rows), split=None
+        ),
+        heard.append,
     )
     assert [(progress.done, progress.total) for progress in heard] == [(i, 120) for i in range(1, 121)]
     chat = ChatTokenizer(out)
@@ -176,7 +182,7 @@ def test_the_record_says_what_made_it(start: Path, rows: Path, tmp_path: Path) -
     out = train(start, rows, tmp_path / "out", FEW_STEPS)
     record = json.loads((out / "train.json").read_text())
     assert record["tasks"] == TASKS
-    assert record["optimisation"] == dataclasses.asdict(FEW_STEPS)
+    assert record["optimisation"] == FEW_STEPS.model_dump()
     steps = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
     assert [step["step"] for step in steps] == [1, 2, 3]
     assert [step["learning_rate"] for step in steps] == [FEW_STEPS.rate(i) for i in range(3)]
@@ -185,9 +191,7 @@ def test_the_record_says_what_made_it(start: Path, rows: Path, tmp_path: Path) -
 
 def test_divergence_leaves_no_checkpoint(start: Path, rows: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"training diverged at step 2 .*lower the learning rate"):
-        train(
-            start, rows, tmp_path / "out", dataclasses.replace(FEW_STEPS, learning_rate=1e38, warmup_steps=0)
-        )
+        train(start, rows, tmp_path / "out", FEW_STEPS.changed(learning_rate=1e38, warmup_steps=0))
     assert list(tmp_path.iterdir()) == []
 
 

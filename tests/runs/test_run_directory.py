@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from harness.errors import DataError, HarnessError, IncompleteError, RunMismatch
 from harness.runs import Manifest, RunDirectory, Sample, load, read_samples
 from harness.runs.manifest import DatasetRecord, EngineRecord
 from harness.stats import Estimate
+from tests.disks import change
 
 SAMPLE = Sample(
     key="k0",
@@ -126,20 +126,8 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_path_below_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HarnessError, match="choose another --out"):
+    with pytest.raises(HarnessError, match="choose another `out=`"):
         RunDirectory(tmp_path / "file" / "run").__enter__()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 64 KiB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_full_disk_ends_resumable(small_disk: Path) -> None:
@@ -149,7 +137,7 @@ def test_a_full_disk_ends_resumable(small_disk: Path) -> None:
     kept = [sample.key for sample in read_samples(path / "samples.jsonl")]
     assert kept == [f"k{number}" for number in range(len(kept))]
     assert len(kept) > 50
-    subprocess.run(["mount", "-o", "remount,size=1m", str(small_disk)], check=True)
+    change(small_disk, "size=1m")
     with RunDirectory(path) as directory:
         assert directory.open_samples() == set(kept)
         directory.append(replace(SAMPLE, key="after"))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -19,6 +19,7 @@ from harness.stats import (
     tango,
 )
 from harness.stats.equivalence import _tango_z
+from tests.examples import examples
 
 tables = st.builds(PairedCounts, *[st.integers(0, 60)] * 4).filter(lambda counts: counts.n > 0)
 
@@ -45,7 +46,7 @@ def slow_score(counts, difference):
     return (gain - loss - n * difference) / math.sqrt(variance)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(tables, st.floats(-0.6, 0.6).filter(lambda d: abs(d) > 0.01))
 def test_tango_agrees_with_numerical_likelihood(counts, difference):
     oracle = slow_score(counts, difference)

@@ -1,14 +1,15 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from harness.stats import holm
+from tests.examples import examples
 
 
-@settings(max_examples=15)  # the oracle takes a fifth of a second a call
+@examples(15)  # the oracle takes a fifth of a second a call
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_agrees_with_statsmodels(p_values):
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist(), abs=1e-9)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.optimize
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
@@ -17,6 +17,7 @@ from harness.stats.onset import (
     onset_ratio,
     resample_seeds,
 )
+from tests.examples import examples
 
 LEVELS = np.array([1.0, 1.1, 1.2, 1.4, 1.8, 2.6, 4.2])
 SEEDS = 8
@@ -54,7 +55,7 @@ def slow_firth(x, successes, trials):
     return min(fits, key=lambda fit: fit.fun)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(failures_by_level)
 def test_firth_finds_the_optimum_of_the_penalised_likelihood(failures):
     x = np.log(LEVELS) - np.log(LEVELS).mean()

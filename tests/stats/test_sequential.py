@@ -9,18 +9,13 @@ import numpy as np
 import pytest
 import scipy.special
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.stats import (
-    SequentialTest,
-    bernoulli_boundaries,
-    confidence_sequence,
-    operating_characteristics,
-    sample_size_proportion,
-    wald_bound,
-)
+from harness.stats import SequentialTest, confidence_sequence, sample_size_proportion
 from harness.stats.sequential import FRACTIONS
+from tests.examples import examples
+from tests.stats.sequential_planning import bernoulli_boundaries, operating_characteristics, wald_bound
 
 unit = st.floats(0, 1)
 
@@ -150,7 +145,7 @@ def test_at_most_mirrors_at_least(values, bar):
     assert one.log_evidence_pass == pytest.approx(other.log_evidence_pass, abs=1e-6)
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(unit, min_size=1, max_size=80), st.floats(0.05, 0.95), st.booleans())
 def test_interval_and_verdict_agree(values, bar, finite):
     """Betting refutes the bar exactly when the running interval leaves it out."""
@@ -168,7 +163,7 @@ def test_interval_and_verdict_agree(values, bar, finite):
         assert interval.high >= bar - resolution
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.lists(unit, min_size=2, max_size=60), st.integers(1, 59), st.booleans())
 def test_intervals_only_shrink(values, cut, finite):
     population = len(values) + 5 if finite else None

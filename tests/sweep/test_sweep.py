@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli import cli
+from harness.cli import cli, main
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
-from harness.errors import HarnessError, Interrupted, RunMismatchError
+from harness.errors import HarnessError, InternalError, Interrupted, RunMismatchError
 from harness.sweep import provenance
 from harness.sweep.folder import SweepFolder, read_record
 from harness.sweep.provenance import TRAINING, digest, source_file
@@ -214,6 +214,25 @@ def test_a_single_run_is_the_only_one_with_several_jobs_too(plan_file: Path, tmp
     assert [(one.lam, one.seed) for one in read_results(tmp_path / "one")] == [(1.0, 0)]
 
 
+def test_a_bug_in_a_worker_is_no_incomplete_sweep(
+    plan_file: Path, unfinished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = (
+        "import sys; from unittest import mock; from harness.sweep import work\n"
+        "with mock.patch.object(work, 'make_run', side_effect=RuntimeError('a bug')):\n"
+        "    sys.exit(work.main(sys.argv[1]))"
+    )
+
+    def start(folder: SweepFolder, log: Path) -> subprocess.Popen[bytes]:
+        with log.open("ab") as said:
+            return subprocess.Popen([sys.executable, "-c", program, str(folder.path)], stderr=said)
+
+    monkeypatch.setattr("harness.sweep.job._start_worker", start)
+    with pytest.raises(InternalError, match=r"internal: RuntimeError: a bug at .*traceback: .*worker-1\.log"):
+        sweep(plan_file, unfinished, "--jobs", "2")
+    assert "Traceback" in (unfinished / "worker-1.log").read_text()
+
+
 def test_an_interrupted_run_is_no_collapse(plan_file: Path, finished: Path, tmp_path: Path) -> None:
     """Killed between checkpoint and manifest it leaves a checkpoint; interrupted then, it hasn't diverged."""
     from harness.opd.loop.job import train_opd
@@ -267,10 +286,10 @@ def test_a_sweep_outlives_the_shell_it_was_started_from(plan_file: Path, tmp_pat
     ],
 )
 def test_options_beside_a_plan_are_named_as_they_were_given(
-    option: tuple[str, str], plan_file: Path, tmp_path: Path
+    option: tuple[str, str], plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(HarnessError, match=f"^{option[0]} goes without a plan file"):
-        sweep(plan_file, tmp_path / "sweep", *option)
+    assert main(["sweep", str(plan_file), "--out", str(tmp_path / "sweep"), *option]) == 2
+    assert f"error: {option[0]} goes without a plan file" in capsys.readouterr().err
 
 
 def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path: Path) -> None:
@@ -281,5 +300,5 @@ def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path
 
 def test_a_folder_that_cannot_be_made_is_said(plan_file: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HarnessError, match="choose another --out"):
+    with pytest.raises(HarnessError, match="choose another `out=`"):
         sweep(plan_file, tmp_path / "file" / "sweep")

@@ -15,6 +15,7 @@ from harness.engines.checkpoint import find_checkpoint
 from harness.engines.config import EngineConfig, installed_version
 from harness.errors import DataError
 from harness.evaluate import EvalConfig, evaluate
+from harness.opd.config import OPDConfig
 from harness.progress import OnProgress, ignore
 from harness.stats import Estimate
 from tools.zoo.members import MEMBERS
@@ -95,11 +96,13 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
 def described_recipe(name: str) -> dict[str, Any]:
     """All that decides a member's weights, as JSON has it."""
     member = MEMBERS[name]
-    fields = dataclasses.asdict(member.recipe)
+    fields = member.recipe.model_dump(mode="json")
+    if isinstance(member.recipe, OPDConfig):
+        # As the shipped records have it.
+        fields["contract"] = str(member.recipe.contract)
     if member.fresh_tasks:
         fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}
-    described: dict[str, Any] = json.loads(json.dumps(fields, default=str))
-    return described
+    return fields
 
 
 def evaluate_member(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,7 +133,7 @@ def build_member(name: str, root: Path, on_progress: OnProgress = ignore, seed_o
     if out.exists():
         raise HarnessError(f"{out} exists; name another folder")
     recipe = MEMBERS[name].recipe
-    recipe = dataclasses.replace(recipe, seed=recipe.seed + seed_offset)
+    recipe = recipe.changed(seed=recipe.seed + seed_offset)
     threads = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     try:
@@ -151,12 +150,12 @@ def _distil(member: Member, recipe: OPDConfig, out: Path, on_progress: OnProgres
     out.parent.mkdir(parents=True, exist_ok=True)
     teacher, base = (_built_or_shipped(name, out.parent) for name in (recipe.teacher, recipe.base))
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        config = dataclasses.replace(recipe, teacher=teacher, base=base, out=Path(scratch) / "run")
+        config = recipe.changed(teacher=teacher, base=base, out=Path(scratch) / "run")
         if member.fresh_tasks:
             rows = Path(scratch) / "tasks.jsonl"
             n = recipe.optimisation.steps * recipe.optimisation.batch_size // recipe.samples
             write_tasks(rows, generate_tasks("train", n, seed=FIRST_TASKS_SEED + 10 * recipe.seed))
-            config = dataclasses.replace(config, data=str(rows), split=None)
+            config = config.changed(data=str(rows), split=None)
         train_opd(config, on_progress).checkpoint.rename(out)
     return out
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
 from harness.opd.optimisation import Optimisation, Placement
 from harness.progress import OnProgress, ignore
+from harness.settings import Settings
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -22,25 +22,22 @@ TOKENIZER_SEED = 1
 PLACEMENT = Placement(device="cpu", precision="float32")
 
 
-@dataclass(frozen=True, slots=True)
-class TinyRecipe:
+class TinyRecipe(Settings):
     """Everything that decides a tiny checkpoint's weights.
 
     Every task is seen once: both phases draw as many training tasks as their steps take.
-
-    Attributes:
-        size: a key of `tools.zoo.tiny.SIZES`.
-        seed: of the initial weights and of the tasks.
-        matching: of the first phase, `tools.zoo.matching`.
-        sft: of the second, `harness.opd.sft.job`.
-        k: numbers of candidates, lowest and highest, of both phases.
     """
 
     size: str
+    """A key of `tools.zoo.tiny.SIZES`."""
     seed: int
+    """Of the initial weights and of the tasks."""
     matching: Optimisation
+    """Of the first phase, `tools.zoo.matching`."""
     sft: Optimisation
+    """Of the second, `harness.opd.sft.job`."""
     k: tuple[int, int] = (8, 8)
+    """Numbers of candidates, lowest and highest, of both phases."""
 
 
 def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import shutil
@@ -91,7 +90,7 @@ class RunFolder:
             yield self._resume and self._manifest.get("status") == "complete"
             return
         known = self._known()
-        with files.output(self.path, "choose another --out"):
+        with files.output(self.path, "choose another `out=`"):
             self.path.mkdir(parents=True, exist_ok=True)
             lock = files.lock(self.path / LOCK)
             files.clear_drafts(self.path)
@@ -106,14 +105,14 @@ class RunFolder:
                     yield False
                 except KeyboardInterrupt as error:
                     self._note(status="incomplete")
-                    raise Interrupted(f"interrupted; go on with {self.path} by --resume") from error
+                    raise Interrupted(f"interrupted; go on with {self.path} by `resume=True`") from error
                 except BaseException as error:
                     self._note(status="failed", error=_said(error))
                     raise
         except (OSError, SafetensorError) as error:
             raise IncompleteError(
                 f"stopped by the file system ({_said(error)}); put that right and go on with {self.path} by "
-                "--resume"
+                "`resume=True`"
             ) from error
 
     def update(self, **fields: Any) -> None:
@@ -133,11 +132,11 @@ class RunFolder:
             return {}
         file = self.path / MANIFEST
         if not self._resume:
-            raise HarnessError(f"{self.path} exists; name another --out, or go on with it by --resume")
+            raise HarnessError(f"{self.path} exists; name another `out=`, or go on with it by `resume=True`")
         if not file.is_file():
             # Killed before its first line, or made by someone else: the first is an empty folder.
             if not self.path.is_dir() or any(one.name != LOCK for one in self.path.iterdir()):
-                raise HarnessError(f"{self.path} holds no training run; name another --out")
+                raise HarnessError(f"{self.path} holds no training run; name another `out=`")
             return {}
         known = self._stored()
         for name, mine in self._identity.items():
@@ -145,7 +144,7 @@ class RunFolder:
             if json.loads(json.dumps(mine)) != theirs:
                 raise RunMismatchError(
                     f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "
-                    "choose another --out"
+                    "choose another `out=`"
                 )
         return known
 
@@ -154,7 +153,7 @@ class RunFolder:
         try:
             stored: dict[str, Any] = json.loads(file.read_bytes()) if file.is_file() else {}
         except ValueError as error:
-            raise HarnessError(f"{file} can't be read as JSON; name another --out") from error
+            raise HarnessError(f"{file} can't be read as JSON; name another `out=`") from error
         return stored
 
     def _begin(self, known: dict[str, Any], warnings: Sequence[str]) -> None:
@@ -210,13 +209,11 @@ class RunFolder:
 
 def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:
     """The parts of the manifest that must be equal for a run to be gone on with."""
-    options = dataclasses.asdict(dataclasses.replace(config, contract=None))  # type: ignore[arg-type]
-    options = {name: value for name, value in options.items() if name not in ELSEWHERE}
     stored = config.rollouts
     return {
         "lambda": config.lam,
         "clip": config.clip,
-        "options": options | {"contract": config.contract.model_dump()},
+        "options": config.model_dump(exclude=set(ELSEWHERE)),
         "checkpoints": {
             name: {"name": one.name, "sha256": one.sha256}
             for name, one in (

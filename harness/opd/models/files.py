@@ -42,12 +42,12 @@ def choose_device(wanted: str) -> torch.device:
         device = torch.device(wanted)
     except RuntimeError as error:
         raise EngineUnavailableError(
-            f"torch knows no device {wanted!r}; give --device cpu, cuda or cuda:N"
+            f"torch knows no device {wanted!r}; give `device=cpu`, cuda or cuda:N"
         ) from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         found = torch.cuda.device_count()
         raise EngineUnavailableError(
-            f"torch sees {found} CUDA devices here, so not {wanted}; give another --device"
+            f"torch sees {found} CUDA devices here, so not {wanted}; give another `device=`"
         )
     return device
 

@@ -56,7 +56,7 @@ def draw_with_engine(
             engine.start()
             drawn = {int(one.key): one.token_ids for one in engine.generate(requests, drawer.sampling)}
     if missing := len(orders) - len(drawn):
-        raise IncompleteError(f"{name} ended without {missing} of {len(orders)} rollouts; use --resume")
+        raise IncompleteError(f"{name} ended without {missing} of {len(orders)} rollouts; use `resume=True`")
     return drawer.rollouts(orders, [drawn[number] for number in range(len(orders))])
 
 

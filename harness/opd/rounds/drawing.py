@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract
+from harness.contract import Contract, parse
 from harness.data.tasks import RankingTask
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
@@ -124,7 +124,8 @@ class Drawer:
                 raise IncompleteError(f"the behaviour policy gave no token for task {order.task}")
             known = self.prompts[order.task]
             reason = how_it_ended(token_ids, self.stop_ids)
-            parsed = self.contract.parse(self.tokenizer.decode(token_ids), known.task.k, finish_reason=reason)
+            text = self.tokenizer.decode(token_ids)
+            parsed = parse(text, known.task.k, self.contract, finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,

@@ -220,7 +220,7 @@ class Rounds:
         if self._config.ratio == "student/behaviour" and sha256 not in known:
             raise DataError(
                 f"the rollouts in {folder} were drawn by neither this run's base nor its student, so there "
-                "is no behaviour policy for the ratio; choose another --ratio"
+                "is no behaviour policy for the ratio; choose another `ratio=`"
             )
 
     def _check_stored(self, folder: Path, rollouts: Sequence[Rollout]) -> None:
@@ -228,7 +228,7 @@ class Rounds:
         if len(rollouts) != self._config.pool:
             raise DataError(
                 f"{folder} holds {len(rollouts)} rollouts and the run wants {self._config.pool}; "
-                "set --rollout-batch to that"
+                "set `rollout_batch=` to that"
             )
         for one in rollouts:
             if one.task >= len(prompts) or prompts[one.task].ids != one.prompt_ids:

@@ -9,48 +9,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from harness.contract import DEFAULT, Contract
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.files import new_folder, write_text
-from harness.opd.optimisation import Optimisation, Placement, TrainingStep
+from harness.opd.config import SFTConfig
+from harness.opd.optimisation import TrainingStep
 from harness.opd.sft.examples import sft_examples
 from harness.opd.sft.training import fit_checkpoint
 from harness.progress import OnProgress, ignore
 
 RECORD = "train.json"
-
-
-@dataclass(frozen=True, slots=True)
-class SFTConfig:
-    """One supervised training run.
-
-    Attributes:
-        checkpoint: folder or hub id it starts from.
-        out: checkpoint folder to write; must not exist yet.
-        optimisation: steps, batch, learning rate, seed.
-        data: a bundled dataset's name, a `.jsonl` file or a folder of splits.
-        split: which split of a named dataset or folder.
-        limit: use only the first tasks.
-        contract: the output format to teach.
-        placement: device and precision.
-    """
-
-    checkpoint: str
-    out: Path
-    optimisation: Optimisation
-    data: str = "fashion-mini"
-    split: str | None = "train"
-    limit: int | None = None
-    contract: Contract = DEFAULT
-    placement: Placement = field(default_factory=Placement)
 
 
 def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
@@ -90,7 +64,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
             _write_record(folder, config, checkpoint, dataset, last)
     except (OSError, SafetensorError) as error:
         raise HarnessError(
-            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another --out"
+            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another `out=`"
         ) from error
     return config.out
 
@@ -106,8 +80,8 @@ def _write_record(
         "data_sha256": dataset.sha256,
         "tasks": len(dataset.tasks),
         "contract": config.contract.model_dump(),
-        "optimisation": dataclasses.asdict(config.optimisation),
-        "placement": dataclasses.asdict(config.placement),
+        "optimisation": config.optimisation.model_dump(),
+        "placement": config.placement.model_dump(),
         "last_step": dataclasses.asdict(last),
     }
     write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from harness import files
 from harness.cliff import CliffResult, RoleEstimate
@@ -14,8 +16,9 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
+from harness.settings import Settings
 from harness.sweep.folder import SweepFolder, checkpoint_hashes
-from harness.sweep.plan import SweepArm, SweepPlan, evaluation_config
+from harness.sweep.plan import FACTORS, SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
     ClipPrediction,
     PreregLock,
@@ -30,26 +33,20 @@ Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
 """λ* of the plan's teacher and base at one clip strength, and the number of rollouts, which are made as the
 configuration says. It is the same for every clip: the second finds them drawn."""
 
-_FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 
+class LockSettings(Settings):
+    """What a lock leaves to whoever makes it."""
 
-@dataclass(frozen=True, slots=True)
-class LockSettings:
-    """What a lock leaves to whoever makes it.
-
-    Attributes:
-        prompts: training prompts whose base rollouts p and b are measured on.
-        seed: of those rollouts.
-        band_share: share of the teacher's tail mass a role needs to count for the band.
-        ratio_factor: > 1, half-width of the windows of ratios, as a factor.
-        note: what was known before: pilot runs, other seeds.
-    """
-
-    prompts: int = 256
-    seed: int = 20_260_501
-    band_share: float = 0.05
-    ratio_factor: float = 2.0
+    prompts: Annotated[int, Field(ge=8)] = 256
+    """Training prompts whose base rollouts p and b are measured on."""
+    seed: Annotated[int, Field(ge=0)] = 20_260_501
+    """Of those rollouts."""
+    band_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """Share of the teacher's tail mass that a role needs to widen the band."""
+    ratio_factor: Annotated[float, Field(gt=1)] = 2.0
+    """Windows of ratios reach from prediction / factor to prediction × factor."""
     note: str = ""
+    """What was known before: pilot runs and their seeds."""
 
 
 def lock(
@@ -77,7 +74,7 @@ def lock(
     settings = settings or LockSettings()
     folder = SweepFolder(path)
     if folder.record.exists() or folder.lock.exists():
-        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another --out")
+        raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another `out=`")
     clips = list(dict.fromkeys(arm.clip for arm in plan.arms if arm.clip is not None))
     if not clips:
         raise HarnessError("no arm of the plan has a clip strength, and without one there is no λ*")
@@ -193,7 +190,7 @@ def _asked_of(
     arm: SweepArm, first: SweepArm, at: Mapping[float | None, ClipPrediction], ratio_factor: float
 ) -> list[PreregTest]:
     band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
-    changed = {name for name in _FACTORS if getattr(arm, name) != getattr(first, name)}
+    changed = {name for name in FACTORS if getattr(arm, name) != getattr(first, name)}
     if arm is first:
         in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
         binding = at[arm.clip].binding

@@ -116,3 +116,18 @@ def _log_capital(
     logs = successes * win + failures * lose
     peak = float(logs.max())
     return peak + math.log(float(np.exp(logs - peak).mean()))
+
+
+def wald_bound(bar: float, true: float, *, alpha: float = 0.05) -> float:
+    """log(1/alpha) / KL(true ‖ bar): what Wald's test that *knows* `true` needs on average.
+
+    Wald, "Sequential tests of statistical hypotheses" (Annals of Mathematical Statistics 16, 1945). No test
+    that never errs more often than alpha has a smaller mean count.
+
+    Raises:
+        ValueError: bar or alpha out of range, or true equal to bar.
+    """
+    if not 0.0 <= true <= 1.0 or true == bar:
+        raise ValueError(f"true is {true!r}; it must lie in [0, 1] and differ from the bar {bar!r}")
+    divergence = sum(p * math.log(p / q) for p, q in ((true, bar), (1.0 - true, 1.0 - bar)) if p > 0.0)
+    return -math.log(alpha) / divergence

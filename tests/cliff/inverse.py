@@ -1,11 +1,11 @@
-"""λ*(p, b, c) solved for c and for p."""
+"""λ*(p, b, c) solved for c and for p, and the clip-safe region: oracles of the closed form."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff.domain import FloatArray, require, scalar_or_array
+from harness.cliff.domain import CLIP_RANGE, BoolArray, FloatArray, require, scalar_or_array
 from harness.cliff.log_odds import clip_headroom, log_odds, log_odds_gap, probability
 
 _NEWTON_STEPS = 100
@@ -67,3 +67,50 @@ def teacher_log_odds_for(
         if np.all(np.abs(step) <= 4e-16 * np.abs(gap)):
             break
     return scalar_or_array(zb + gap)
+
+
+def clip_boundary_log_odds(logit_p: npt.ArrayLike, log_c: npt.ArrayLike) -> float | FloatArray:
+    """Log-odds at the edge of the clip-safe region, where the tail mass is (1 − p)/c.
+
+    Args:
+        logit_p: teacher's log-odds, finite.
+        log_c: log of the clip strength, finite, ≥ 0.
+
+    Raises:
+        CliffDomainError: an argument outside its range.
+    """
+    zp, lc = np.asarray(logit_p, np.float64), np.asarray(log_c, np.float64)
+    require(np.isfinite(zp), "the log-odds of p must be finite")
+    require(np.isfinite(lc) & (lc >= 0), CLIP_RANGE)
+    return scalar_or_array(zp + clip_headroom(zp, lc))
+
+
+def clip_safe(log_tail_q: npt.ArrayLike, log_tail_p: npt.ArrayLike, log_c: npt.ArrayLike) -> BoolArray:
+    """Whether a policy lies in the clip-safe region, 1 − q ≥ (1 − p)/c.
+
+    Args:
+        log_tail_q: log tail mass of the policy, ≤ 0.
+        log_tail_p: log tail mass of the teacher, ≤ 0.
+        log_c: log of the clip strength, ≥ 0.
+
+    Raises:
+        CliffDomainError: an argument that is NaN or outside its range.
+    """
+    tq, tp, lc = (np.asarray(x, dtype=np.float64) for x in (log_tail_q, log_tail_p, log_c))
+    require((tq <= 0) & (tp <= 0), "log tail masses must be at most 0")
+    require(lc >= 0, CLIP_RANGE)
+    return np.asarray(tq >= tp - lc)
+
+
+def reciprocal_excess(logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:
+    """κ = 1/(λ* − 1) = gap / headroom: finite and smooth through p = b, where λ* runs to +inf.
+
+    Nearly linear in the log tail masses, which is why intervals are made for κ and then carried over to λ*.
+
+    Args:
+        logit_p: teacher's log-odds.
+        logit_b: base's log-odds.
+        log_c: log of the clip strength, > 0.
+    """
+    gap = np.asarray(logit_p, np.float64) - np.asarray(logit_b, np.float64)
+    return np.asarray(gap / clip_headroom(logit_p, log_c))
