@@ -121,13 +121,15 @@ class Settings(BaseModel):
         return type(self)(**_as_they_are(self) | changes)
 
 
-def first_problem(error: ValidationError, model: type[BaseModel] | None = None) -> str:
+def first_problem(error: ValidationError | OSError, model: type[BaseModel] | None = None) -> str:
     """The first thing pydantic found wrong, in one line: `` `clip=0.5` should be greater than 1 ``.
 
     Args:
-        error: of any model.
+        error: of any model, or of the file it was to be read from.
         model: whose field names an unknown one may have been meant as.
     """
+    if isinstance(error, OSError):
+        return " ".join(str(error).split())
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     # "Input should be …", "String should have …": the subject is the field, which stands before it.

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import files
-from harness.cli.ending import known, reader_left, say
+from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, flags_of, options_of, settings_from
@@ -173,15 +173,18 @@ class _Reports:
 
 
 def _show(result: GateResult, as_machine: bool) -> None:
+    from harness.cli.ending import broken_pipe, let_go_of_output
+
     try:
         if as_machine:
             click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
             print_gate(result, gate_console())
     except (BrokenPipeError, SystemExit) as error:
-        # The verdict stands, whoever reads on.
-        if not reader_left(error):
+        if not broken_pipe(error):
             raise
+        # The verdict stands, whoever reads on.
+        let_go_of_output()
 
 
 def _init(path: Path) -> int:

@@ -25,18 +25,6 @@ A plan is YAML; every field but the first four has a default:
   analysis: {collapse_fraction: 0.5, ndcg_margin: 0.05}
 """
 
-_FLAGS = {
-    "teacher": "--teacher",
-    "base": "--base",
-    "lambdas": "--lambda",
-    "clips": "--clip",
-    "rates": "--learning-rate",
-    "seeds": "--seeds",
-    "steps": "--steps",
-    "staleness": "--staleness",
-}
-"""What an option is called on the command line."""
-
 
 @click.command(name="sweep", epilog=_EPILOG)
 @click.argument("plan_file", metavar="[PLAN]", required=False, type=click.Path(path_type=Path))
@@ -89,8 +77,8 @@ def sweep(
 
     if plan_file is None:
         plan = _plan_of(options)
-    elif given := [_FLAGS[name] for name, value in options.items() if value not in (None, ())]:
-        raise HarnessError(f"{given[0]} goes without a plan file; write it into {plan_file}")
+    elif given := [name for name, value in options.items() if value not in (None, ())]:
+        raise HarnessError(f"`{given[0]}=` goes without a plan file; write it into {plan_file}")
     else:
         plan = read_plan(plan_file)
     if print_commands:
@@ -128,7 +116,7 @@ def _plan_of(options: dict[str, Any]) -> Any:
 
     for name in ("teacher", "base", "lambdas"):
         if not options[name]:
-            raise HarnessError(f"a sweep needs a plan file, or {_FLAGS[name]}; see harness sweep --help")
+            raise HarnessError(f"a sweep needs a plan file, or `{name}=`; see harness sweep --help")
     shared = {name: options[name] for name in ("steps", "staleness") if options[name] is not None}
     arms = [
         {

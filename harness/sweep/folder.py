@@ -22,6 +22,7 @@ from harness.engines.checkpoint import find_checkpoint
 from harness.errors import DataError, RunMismatchError
 from harness.files import resumable, write_text
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
+from harness.settings import first_problem
 from harness.sweep.plan import SweepPlan, SweepRun
 from harness.sweep.provenance import (
     TRAINING,
@@ -174,7 +175,7 @@ def read_record(folder: SweepFolder) -> SweepRecord:
             f"{folder.path} holds no sweep; make one with `harness sweep PLAN --out {folder.path}`"
         ) from error
     except (OSError, ValidationError) as error:
-        raise DataError(f"{folder.record} can't be read: {' '.join(str(error).split())}") from error
+        raise DataError(f"{folder.record} can't be read: {first_problem(error)}") from error
 
 
 def require_same(

@@ -87,7 +87,7 @@ def read_result(path: Path) -> SweepResult:
     try:
         return _RESULT.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} can't be read as a sweep result: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} can't be read as a sweep result: {first_problem(error)}") from error
 
 
 def read_results(folder: Path) -> list[SweepResult]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.cli import cli
+from harness.cli import cli, main
 from harness.data.fashion_mini import generate_tasks
 from harness.data.writing import write_tasks
 from harness.errors import HarnessError, InternalError, Interrupted, RunMismatchError
@@ -286,10 +286,10 @@ def test_a_sweep_outlives_the_shell_it_was_started_from(plan_file: Path, tmp_pat
     ],
 )
 def test_options_beside_a_plan_are_named_as_they_were_given(
-    option: tuple[str, str], plan_file: Path, tmp_path: Path
+    option: tuple[str, str], plan_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with pytest.raises(HarnessError, match=f"^{option[0]} goes without a plan file"):
-        sweep(plan_file, tmp_path / "sweep", *option)
+    assert main(["sweep", str(plan_file), "--out", str(tmp_path / "sweep"), *option]) == 2
+    assert f"error: {option[0]} goes without a plan file" in capsys.readouterr().err
 
 
 def test_commands_are_json_where_asked(plan_file: Path, finished: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_a_damaged_table_names_the_line(tmp_path):
     write_table([result("small", 1.0, seed) for seed in range(3)], tmp_path / "results.csv")
     text = (tmp_path / "results.csv").read_text().replace("small,1.0,1,", "small,one,1,")
     (tmp_path / "results.csv").write_text(text)
-    with pytest.raises(DataError, match="line 3: lam"):
+    with pytest.raises(DataError, match="line 3: `lam=one` should"):
         read_table(tmp_path / "results.csv")
 
 

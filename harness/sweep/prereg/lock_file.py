@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import DataError
+from harness.settings import first_problem
 from harness.sweep.plan import SweepPlan
 from harness.sweep.provenance import from_file_hashes
 
@@ -167,4 +168,4 @@ def read_lock(path: Path) -> PreregLock:
     except FileNotFoundError as error:
         raise DataError(f"{path} doesn't exist: nothing was locked; see harness prereg lock") from error
     except (OSError, ValidationError) as error:
-        raise DataError(f"{path} can't be read as a lock: {' '.join(str(error).split())}") from error
+        raise DataError(f"{path} can't be read as a lock: {first_problem(error)}") from error
