@@ -165,12 +165,12 @@ _DRAWING = (
     *_WRITING,
 )
 _GATING = (
-    ("policy read", "harness.gate:load_policy"),
-    ("gate.json write", "harness.gate.record:write_record"),
-    ("junit", "harness.gate.junit:junit"),
-    ("summary", "harness.gate.markdown:summary"),
-    ("job summary", "harness.gate.markdown:append_job_summary"),
-    ("printing", "harness.cli.gate_table:print_gate"),
+    ("policy read", "harness.cli.gate:load_policy"),
+    ("gate.json write", "harness.cli.gate:write_record"),
+    ("junit", "harness.cli.gate:junit"),
+    ("summary", "harness.cli.gate:summary"),
+    ("job summary", "harness.cli.gate:append_job_summary"),
+    ("printing", "harness.cli.gate:print_gate"),
 )
 _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
     "eval": (*_DRAWING, ("printing", "harness.cli.summary:print_run")),
@@ -184,7 +184,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("judgements read", "harness.judge.metrics:read_records"),
     ),
     "judge": (
-        ("rubric read", "harness.judge:load_rubric"),
+        ("rubric read", "harness.cli.judge:load_rubric"),
         ("run read", "harness.judge.plan:load"),
         ("store open", "harness.judge.job:Store"),
         ("store write", "harness.judge.store:Store.send"),
@@ -195,8 +195,8 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("metrics", "harness.judge.job:merge_rubric_metrics"),
     ),
     "gate RUN": (
-        ("run read", "harness.gate:open_run"),
-        ("decide", "harness.gate:decide"),
+        ("run read", "harness.cli.gate:open_run"),
+        ("decide", "harness.cli.gate:decide"),
         *_GATING,
     ),
     "gate live": (

@@ -24,6 +24,8 @@ from harness.gate import GateResult, Policy, decide, load_policy, open_run
 from harness.gate.comparability import Common
 from harness.gate.junit import junit, junit_of_error
 from harness.gate.markdown import append_job_summary, summary, summary_of_error
+from harness.gate.policy import write_example
+from harness.gate.record import write_record
 from harness.gate.text import count, headline, interval, plain, remarks, value
 from harness.runs import Run
 from harness.settings import Settings
@@ -185,8 +187,6 @@ def _show(result: GateResult, as_machine: bool) -> None:
 
 
 def _init(path: Path) -> int:
-    from harness.gate.policy import write_example
-
     write_example(path)
     click.echo(f"wrote {path}; use it with: harness gate RUN --policy {path}")
     return 0
@@ -216,8 +216,6 @@ def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: Ga
 
 
 def _record(result: GateResult, policy: Policy) -> None:
-    from harness.gate.record import write_record
-
     write_record(Path(result.subject.run), result, policy)
 
 

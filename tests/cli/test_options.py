@@ -99,8 +99,7 @@ def test_bounds_and_choices_are_those_of_the_setting(words: list[str], says: str
 
 def test_help_has_a_section_for_each_group() -> None:
     shown = CliRunner().invoke(command([]), ["--help"]).output
-    sections = re.findall(r"^(\w+):$", shown, flags=re.MULTILINE) != " " and line[-1] == ":"
-    ]
+    sections = re.findall(r"^(\w+):$", shown, flags=re.MULTILINE)
     assert sections == ["Kitchen", "Oven", "Timer", "Taste", "Options"]
     words = " ".join(shown.split())
     assert "--heat FLOAT RANGE Of the air, above what --trays need. [default: 200.0; 0<x<300]" in words
