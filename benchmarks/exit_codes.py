@@ -157,7 +157,7 @@ _WRITING = (
 )
 _DRAWING = (
     ("dataset read", "harness.evaluate.job:load_tasks"),
-    ("template", "harness.evaluate.job:render_prompt"),
+    ("template", "harness.rollouts.prompts:render_prompt"),
     ("engine open", "harness.evaluate.job:open_engine"),
     ("engine generate", "harness.engines.replay:ReplayEngine.generate"),
     ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),
@@ -246,7 +246,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("drawing", "harness.opd.rounds.making:Rounds.draw"),
         ("step", "harness.opd.loop.update:StudentUpdates.update"),
         ("log append", "harness.files:LineLog.append"),
-        ("state write", "harness.opd.loop.job:save_window"),
+        ("state write", "harness.opd.loop.guard:LambdaGuard.save"),
         ("checkpoint write", "harness.opd.rounds.making:Rounds.save_student"),
     ),
     "demo": (("evaluation", "harness.demo:evaluate"), ("report write", "harness.demo:write_document")),

@@ -1,8 +1,10 @@
 """The wheel carries its data files and works outside the repository."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,15 @@ def test_wheel_carries_the_zoo(installed: Path) -> None:
     folders = run_outside(installed, "-c", code).split()
     assert {"base", "large", "listopd", "teacher"} <= {Path(folder).name for folder in folders}
     assert all(folder.startswith(str(installed)) for folder in folders)
+
+
+def test_what_ci_installs_is_pinned() -> None:
+    """Names and versions alone; `vllm` itself is for GPUs, where CI doesn't run."""
+    pins = [line for line in (ROOT / ".ci" / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    assert all(re.fullmatch(r"[a-z0-9-]+==[0-9][\w.]*", line) for line in pins)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = {name: wanted for name, wanted in project["optional-dependencies"].items() if name != "vllm"}
+    wanted = [one for group in (project["dependencies"], *extras.values()) for one in group]
+    names = {re.split(r"[^\w-]", one.lower())[0] for one in wanted}
+    assert len(names) > 20
+    assert names <= {line.split("==")[0] for line in pins}

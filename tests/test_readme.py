@@ -52,6 +52,14 @@ def run(folder: Path, command: list[str], codes: set[int]) -> str:
     return done.stdout
 
 
+def test_ci_installs_and_tests_with_its_commands() -> None:
+    setup = blocks("console")[1]
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    install, tests = re.findall(r"-c \S+ -e \S+|python -m pytest.*", setup)
+    assert install in ci
+    assert tests in ci
+
+
 @pytest.mark.model
 def test_gating_as_the_readme_has_it(workplace: Path) -> None:
     """Its commands in order, with its own policy in place of the example that `--init` writes."""

@@ -47,8 +47,9 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
         debug: show its traceback.
         worded: puts a library's message into the words of the command line.
     """
-    _flush_output()
-    if reader_left(error):
+    unread = _done_but_unread(error)
+    let_go_of_output()
+    if unread:
         return 0
     # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
     if type(error).__name__ == "NoArgsIsHelpError" and isinstance(error, click.ClickException):
@@ -67,12 +68,30 @@ def say(message: str) -> None:
     print(f"harness: error: {' '.join(message.split())}", file=sys.stderr)
 
 
-def reader_left(error: BaseException) -> bool:
-    """Whether it says that nobody reads standard output any more (`| head`): then the command was done."""
-    # rich leaves by SystemExit(1) where a pipe breaks under it.
-    by_rich = isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError)
-    broken = by_rich or (isinstance(error, BrokenPipeError) and _has_no_reader(sys.stdout))
-    return broken and not _has_no_reader(sys.stderr)
+def broken_pipe(error: BaseException) -> bool:
+    """Whether nobody reads any more what was being written; rich leaves by SystemExit(1) then."""
+    return isinstance(error.__context__ if isinstance(error, SystemExit) else error, BrokenPipeError)
+
+
+def let_go_of_output() -> None:
+    """Write what standard output still holds, or nothing from then on.
+
+    It would fail again as Python ends, and change the exit code.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with contextlib.suppress(OSError, ValueError), files.child_log(Path(os.devnull)) as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _done_but_unread(error: BaseException) -> bool:
+    """Whether only the reader of standard output left (`| head`), which results are written to at the end.
+
+    A broken standard error, or a pipe to some engine, stopped the command half-way.
+    """
+    on_output = isinstance(error, SystemExit) or _has_no_reader(sys.stdout)
+    return broken_pipe(error) and on_output and not _has_no_reader(sys.stderr)
 
 
 def _has_no_reader(stream: TextIO) -> bool:
@@ -82,18 +101,6 @@ def _has_no_reader(stream: TextIO) -> bool:
         return any(event & select.POLLERR for _, event in poll.poll(0))
     except (AttributeError, OSError, ValueError):
         return False  # no such call on this system, or nothing of the system's behind the stream
-
-
-def _flush_output() -> None:
-    """Write what standard output still holds, or let go of it.
-
-    It would fail again as Python ends, and change the exit code.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with contextlib.suppress(OSError, ValueError), files.child_log(Path(os.devnull)) as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 @contextmanager

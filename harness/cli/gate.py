@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import files
-from harness.cli.ending import known, reader_left, say
+from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, flags_of, options_of, settings_from
@@ -124,7 +124,7 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
         else:
             raise HarnessError("give a RUN to judge, or --ckpt CKPT to evaluate one live")
         if not own.no_record:
-            _record(result, policy)
+            write_record(Path(result.subject.run), result, policy)
         reports.write(result, policy)
         _show(result, as_machine)
     except BaseException as error:
@@ -175,15 +175,18 @@ class _Reports:
 
 
 def _show(result: GateResult, as_machine: bool) -> None:
+    from harness.cli.ending import broken_pipe, let_go_of_output
+
     try:
         if as_machine:
             click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
             print_gate(result, gate_console())
     except (BrokenPipeError, SystemExit) as error:
-        # The verdict stands, whoever reads on.
-        if not reader_left(error):
+        if not broken_pipe(error):
             raise
+        # The verdict stands, whoever reads on.
+        let_go_of_output()
 
 
 def _init(path: Path) -> int:
@@ -213,10 +216,6 @@ def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: Ga
     with listening(console) as on_progress:
         result, _ = decide_live(config, policy, baseline, live, on_progress)
     return result
-
-
-def _record(result: GateResult, policy: Policy) -> None:
-    write_record(Path(result.subject.run), result, policy)
 
 
 def _refuse_live_options(context: click.Context, options: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff import ClassMass
-from harness.engines.base import ScoreRequest, TokenScores
 
 IdArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -41,35 +40,6 @@ def class_masses(
         own[part], inside[part], outside[part] = _split(logits_of(hidden[part]), tokens[part], classes[part])
     total = np.logaddexp(inside, outside)
     return own - total, ClassMass(inside - total, outside - total)
-
-
-def class_scores(
-    logits_of: Callable[[Any], Any], hidden: Any, tokens: Any, batch: Sequence[ScoreRequest], block: int
-) -> list[TokenScores]:
-    """Scores of a batch whose requests ask for class masses; arguments as those of `class_masses`.
-
-    Raises:
-        ValueError: not one class a completion token.
-    """
-    for one in batch:
-        if len(one.classes) != len(one.completion_ids):
-            raise ValueError(f"{one.key} has {len(one.classes)} classes for {len(one.completion_ids)} tokens")
-    classes = [ids for one in batch for ids in one.classes]
-    logprobs, masses = class_masses(logits_of, hidden, tokens, classes, block)
-    first, scores = 0, []
-    for one in batch:
-        part = slice(first, first + len(one.classes))
-        first = part.stop
-        scores.append(
-            TokenScores(
-                key=one.key,
-                logprobs=logprobs[part],
-                top_ids=np.empty((len(one.classes), 0), dtype=np.int64),
-                top_logprobs=np.empty((len(one.classes), 0)),
-                class_masses=masses[part],
-            )
-        )
-    return scores
 
 
 def _split(logits: Any, tokens: Any, classes: Sequence[IdArray]) -> tuple[Any, Any, Any]:

@@ -16,11 +16,10 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokenizer
 from harness.engines.config import EngineConfig, hf_missing, installed_version
 from harness.engines.limits import check_prompts, how_it_ended
-from harness.engines.tokenizer import ChatTokenizer
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.engines.local_model import LocalModel
+from harness.errors import EngineUnavailableError
 
 BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 32
@@ -39,16 +38,9 @@ class HfEngine:
             raise EngineUnavailableError(
                 f"the hf engine needs {missing}; run: pip install 'format-safety-harness[hf]'"
             )
-        if config.ckpt is None:
-            raise HarnessError("the hf engine needs a checkpoint; give `ckpt=`")
         self._config = config
-        self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
-        folder = self._checkpoint.path
-        if config.tokenizer is not None:
-            folder = find_tokenizer(config.tokenizer)
-        elif self._checkpoint.base and not (folder / "tokenizer_config.json").is_file():
-            folder = self._checkpoint.base.path
-        self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
+        self._local = LocalModel(config)
+        self._tokenizer = self._local.tokenizer
         self._model: Any = None
         self._grammars: Any = None
 
@@ -59,26 +51,16 @@ class HfEngine:
 
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
-        device = self._device()
-        return EngineInfo(
-            name="hf",
-            version=installed_version("transformers") or "unknown",
-            checkpoint=self._checkpoint.name,
-            weights_sha256=self._checkpoint.sha256,
-            chat_template_sha256=self._tokenizer.chat_template_sha256,
-            tokenizer_sha256=self._tokenizer.sha256,
-            context_length=self._context_length(),
-            parameters=self._checkpoint.parameters,
-            options={
-                "torch": installed_version("torch"),
-                "dtype": self._dtype(),
-                "device": device,
-                "batch_size": self._batch_size(),
-                "adapter_base": self._checkpoint.base.name if self._checkpoint.base else None,
-                "chat_template_arguments": self._tokenizer.template_arguments,
-                "stop_token_ids": self._stop_token_ids(),
-            },
-        )
+        local = self._local
+        options = {
+            "torch": installed_version("torch"),
+            "dtype": local.dtype,
+            "device": self._device(),
+            "batch_size": self._batch_size(),
+            "adapter_base": local.checkpoint.base.name if local.checkpoint.base else None,
+        }
+        version = installed_version("transformers") or "unknown"
+        return local.info("hf", version, local.context_length, options)
 
     def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each user message, chat template applied."""
@@ -92,15 +74,16 @@ class HfEngine:
         """
         if self._model is not None:
             return
-        self._checkpoint.start_hashing()
+        checkpoint = self._local.checkpoint
+        checkpoint.start_hashing()
         import torch
         import transformers
 
         if not os.environ.get("HARNESS_DEBUG"):
             transformers.utils.logging.set_verbosity_error()
             transformers.utils.logging.disable_progress_bar()
-        dtype = self._dtype()
-        base = self._checkpoint.base or self._checkpoint
+        dtype = self._local.dtype
+        base = checkpoint.base or checkpoint
         try:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 str(base.path),
@@ -108,12 +91,12 @@ class HfEngine:
                 trust_remote_code=self._config.trust_remote_code,
                 local_files_only=True,
             )
-            if self._checkpoint.base is not None:
+            if checkpoint.base is not None:
                 model = self._adapted(model)
             self._model = model.to(self._device()).eval()
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
-                f"transformers can't load {self._checkpoint.name}: {' '.join(str(error).split())[:300]}"
+                f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
             ) from error
 
     def generate(
@@ -134,7 +117,7 @@ class HfEngine:
         """
         if self._model is None:
             raise RuntimeError("the engine is not started")
-        check_prompts(requests, self._context_length())
+        check_prompts(requests, self._local.context_length)
         if any(request.schema is not None for request in requests):
             self._grammars = self._grammars or self._make_grammars()
         return self._generate(requests, sampling, set(done))
@@ -158,7 +141,7 @@ class HfEngine:
             key=request.key,
             text=self._tokenizer.decode(token_ids),
             token_ids=token_ids,
-            finish_reason=how_it_ended(token_ids, self._stop_token_ids()),
+            finish_reason=how_it_ended(token_ids, self._local.stop_token_ids),
             prompt_tokens=len(request.prompt_ids),
             completion_tokens=len(token_ids),
         )
@@ -171,8 +154,8 @@ class HfEngine:
             [request.prompt_ids for request in batch],
             [request.seed for request in batch],
             sampling,
-            stop_ids=self._stop_token_ids(),
-            context_length=self._context_length(),
+            stop_ids=self._local.stop_token_ids,
+            context_length=self._local.context_length,
             grammars=[request.schema and self._grammars.compile(request.schema) for request in batch],
         )
 
@@ -202,21 +185,15 @@ class HfEngine:
             from peft import PeftModel
         except ImportError as error:
             raise EngineUnavailableError(
-                f"{self._checkpoint.name} is a peft adapter; run: pip install peft"
+                f"{self._local.checkpoint.name} is a peft adapter; run: pip install peft"
             ) from error
-        return PeftModel.from_pretrained(model, str(self._checkpoint.path))
+        return PeftModel.from_pretrained(model, str(self._local.checkpoint.path))
 
     def _make_grammars(self) -> Any:
         from harness.engines.hf_sampling import Grammars
 
         width = self._model.get_output_embeddings().weight.shape[0]
-        return Grammars(self._tokenizer.tokenizer, width, self._stop_token_ids())
-
-    def _stop_token_ids(self) -> list[int]:
-        return self._tokenizer.stop_token_ids(self._checkpoint.stop_token_ids)
-
-    def _dtype(self) -> str:
-        return self._config.dtype if self._config.dtype != "auto" else self._checkpoint.dtype or "auto"
+        return Grammars(self._tokenizer.tokenizer, width, self._local.stop_token_ids)
 
     def _device(self) -> str:
         if self._config.device != "auto":
@@ -230,7 +207,3 @@ class HfEngine:
     def _batch_size(self) -> int:
         family = self._device().partition(":")[0]
         return self._config.batch_size or BATCH_SIZE.get(family, ACCELERATOR_BATCH_SIZE)
-
-    def _context_length(self) -> int | None:
-        limits = [self._config.max_model_len, self._checkpoint.context_length]
-        return min((limit for limit in limits if limit is not None), default=None)

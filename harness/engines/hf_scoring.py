@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.cliff import ClassMass
 from harness.engines.base import ScoreRequest, TokenScores
-from harness.engines.hf_classes import class_scores
+from harness.engines.hf_classes import class_masses
 from harness.errors import DataError, EngineUnavailableError
 
 # Logits held at once: 2^26 float32 numbers are 256 MiB, or 442 positions of a 151,936-token vocabulary.
@@ -72,22 +73,26 @@ def score(
 
     Raises:
         DataError: a request without a prompt token, whose first token would have no distribution.
+        ValueError: not one class a completion token.
         EngineUnavailableError: see `OutputLayer`.
     """
+    with_classes = any(request.classes for request in requests)
     for request in requests:
         if not request.prompt_ids:
             raise DataError(f"{request.key} has no prompt token to predict its first token from")
+        if with_classes and len(request.classes) != (count := len(request.completion_ids)):
+            raise ValueError(f"{request.key} has {len(request.classes)} classes for {count} tokens")
     output = OutputLayer(model)
     ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
     for start in range(0, len(ordered), batch_size):
         batch = ordered[start : start + batch_size]
         if any(one.key not in done for one in batch):
-            scored = _score_batch(model, output, batch, top_k)
+            scored = _score_batch(model, output, batch, top_k, with_classes)
             yield from (scores for scores in scored if scores.key not in done)
 
 
 def _score_batch(
-    model: Any, output: OutputLayer, batch: Sequence[ScoreRequest], top_k: int
+    model: Any, output: OutputLayer, batch: Sequence[ScoreRequest], top_k: int, with_classes: bool
 ) -> Iterator[TokenScores]:
     import torch
 
@@ -105,25 +110,20 @@ def _score_batch(
         hidden = output.decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         at_row, at_position = torch.tensor(places, dtype=torch.long, device=model.device).reshape(-1, 2).T
         rows_hidden, tokens = hidden[at_row, at_position], ids[at_row, at_position + 1]
-        if any(one.classes for one in batch):
+        masses: ClassMass | None = None
+        if with_classes:
+            classes = [ids for one in batch for ids in one.classes]
             block = max(1, BLOCK_LOGITS // output.vocabulary)
-            scored = class_scores(output, rows_hidden, tokens, batch, block)
+            own, masses = class_masses(output, rows_hidden, tokens, classes, block)
+            top_ids, top = np.empty((len(own), 0), dtype=np.int64), np.empty((len(own), 0))
         else:
-            scored = _top_k_scores(output, rows_hidden, tokens, batch, top_k)
-    yield from scored
-
-
-def _top_k_scores(
-    output: OutputLayer, hidden: Any, tokens: Any, batch: Sequence[ScoreRequest], top_k: int
-) -> list[TokenScores]:
-    own, top_ids, top = _logprobs(output, hidden, tokens, top_k)
-    scores = []
+            own, top_ids, top = _logprobs(output, rows_hidden, tokens, top_k)
     first = 0
     for one in batch:
-        last = first + len(one.completion_ids)
-        scores.append(TokenScores(one.key, own[first:last], top_ids[first:last], top[first:last]))
-        first = last
-    return scores
+        part = slice(first, first + len(one.completion_ids))
+        first = part.stop
+        of_classes = None if masses is None else masses[part]
+        yield TokenScores(one.key, own[part], top_ids[part], top[part], of_classes)
 
 
 def _logprobs(output: OutputLayer, hidden: Any, tokens: Any, top_k: int) -> tuple[Any, Any, Any]:

@@ -42,6 +42,11 @@ def usual_answer_tokens(k: int) -> int:
     return 64 + 8 * k
 
 
+def shortest(*limits: int | None) -> int | None:
+    """The smallest of the limits that are known, None where none is."""
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
 def answer_limit(prompt_tokens: int, max_tokens: int, context_length: int | None) -> int:
     """Most tokens an answer may have: `max_tokens`, or what is left of the context."""
     return max_tokens if context_length is None else min(max_tokens, context_length - prompt_tokens)

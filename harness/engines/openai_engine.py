@@ -28,7 +28,7 @@ from harness.engines.base import (
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.http_fleet import CONNECT_SECONDS, Fleet
-from harness.engines.limits import answer_limit, check_prompts
+from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
 from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
 from harness.engines.zoo import resolved
@@ -44,6 +44,9 @@ NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 
 class OpenAIEngine:
     """Draws and scores completions over HTTP."""
+
+    # A server has a largest top-k of its own, 20 by default, and generates a token as it scores.
+    capabilities = Capabilities(score_room=1)
 
     def __init__(self, config: EngineConfig) -> None:
         """Check the addresses; nothing is asked yet.
@@ -95,11 +98,6 @@ class OpenAIEngine:
         if self._tokenizer is not None:
             return "token ids"
         return "token ids from the server" if self._fleet.tokenizes else "chat messages"
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """A server has a `max_logprobs` of its own, 20 by default, and generates a token as it scores."""
-        return Capabilities(score_room=1)
 
     def info(self) -> EngineInfo:
         """Describe the servers; asks them the first time.
@@ -313,5 +311,4 @@ class OpenAIEngine:
         return self._tokenizer.stop_token_ids(generation_stop_ids(self._folder))
 
     def _context_length(self) -> int | None:
-        limits = [self._config.max_model_len, self._fleet.context_length]
-        return min((limit for limit in limits if limit is not None), default=None)
+        return shortest(self._config.max_model_len, self._fleet.context_length)

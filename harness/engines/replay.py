@@ -68,6 +68,8 @@ class ReplayEngine:
     Only the places of the rows are held in memory, so a file may be larger than that.
     """
 
+    capabilities = Capabilities()
+
     def __init__(self, config: EngineConfig) -> None:
         """Read and check the file.
 
@@ -114,11 +116,6 @@ class ReplayEngine:
             raise DataError(f"{self._path}: {'; '.join(bad[:SHOWN])}{more}")
         if not lines:
             raise DataError(f"{self._path} holds no rows")
-
-    @property
-    def capabilities(self) -> Capabilities:
-        """Nothing but reading."""
-        return Capabilities()
 
     def info(self) -> EngineInfo:
         """Describe the file; its hash stands in for the weights'."""

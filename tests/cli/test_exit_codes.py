@@ -163,21 +163,25 @@ def harness(*arguments: str, **options: object) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-m", "harness", *arguments],
         env=environment,
-        stderr=subprocess.PIPE,
-        **options,  # type: ignore[call-overload]
+        **{"stderr": subprocess.PIPE, **options},  # type: ignore[call-overload]
     )
 
 
+@pytest.mark.parametrize("both", [False, True], ids=["output", "output-and-errors"])
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
 @pytest.mark.parametrize(("bar", "code"), [("<= 0.01", 1), (">= 0.1", 0)])
-def test_a_verdict_stands_where_nobody_reads_on(world: World, tmp_path: Path, bar: str, code: int) -> None:
+def test_a_verdict_stands_where_nobody_reads_on(
+    world: World, tmp_path: Path, bar: str, code: int, form: list[str], both: bool
+) -> None:
     here = world.copy(tmp_path / "world")
     here.path("gate.yaml").write_text(f"rules: ['parse_validity.strict {bar}']\n")
     reader, writer = os.pipe()
     os.close(reader)
-    gate = harness("gate", "--policy", str(here.path("gate.yaml")), str(here.path("run")), stdout=writer)
+    arguments = ["--policy", str(here.path("gate.yaml")), str(here.path("run")), *form]
+    gate = harness("gate", *arguments, stdout=writer, stderr=writer if both else subprocess.PIPE)
     os.close(writer)
     _, errors = gate.communicate()
-    assert (gate.returncode, errors) == (code, b"")
+    assert (gate.returncode, errors) == (code, None if both else b"")
 
 
 def test_a_table_that_nobody_reads_is_done(world: World) -> None:

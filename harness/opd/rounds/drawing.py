@@ -14,7 +14,7 @@ from harness.data.tasks import RankingTask
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
-from harness.engines.limits import how_it_ended, usual_answer_tokens
+from harness.engines.limits import how_it_ended, shortest, usual_answer_tokens
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
 from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
@@ -168,8 +168,7 @@ def open_drawer(
     if not stops:
         raise EngineUnavailableError(f"{student.name} has no end token, so no rollout could ever end")
     prompts = make_prompts(tasks, contract, tokenizer.encode)
-    contexts = [one.context_length for one in (student, *readers)]
-    context = min((one for one in contexts if one is not None), default=None)
+    context = shortest(*(one.context_length for one in (student, *readers)))
     longest = max(len(one.ids) for one in prompts)
     if context is not None and longest >= context:
         raise DataError(
