@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cliff import ClassMass, MassBounds
 from harness.contract import DEFAULT
 from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.errors import DataError
 from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
+from tests.cliff.position_records import exact
 
 WORDS = [b"{", b'"ranking"', b":", b"[", b"1", b"2", b",", b"]", b"}", b"x", None]
 END = len(WORDS) - 1
@@ -58,7 +58,7 @@ def test_requests_and_records_are_of_the_walked_tokens() -> None:
     assert [one.key for one in requests] == ["a", "b", "c"]
     assert requests[1].completion_ids == rollouts[1].token_ids[:7]
     assert [len(one.classes) for one in requests] == [10, 7, 4]
-    masses = MassBounds.exact(ClassMass.from_log_tail(np.log(np.full(21, 0.1))))
+    masses = exact(np.full(21, 0.1))
     records = found.records(masses, masses)
     assert records.roles == ROLES
     assert records.student is None
