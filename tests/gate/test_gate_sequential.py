@@ -17,7 +17,7 @@ from harness.gate.live import LiveGate, LiveOptions
 from harness.gate.sequential_rule import SequentialRule
 from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
-from harness.stats import SequentialTest
+from harness.stats import SequentialTest, confidence_sequence
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
 from tests.gate.live_runs import TASKS, VALIDITY
 
@@ -91,7 +91,8 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
     parsed = [value for value in values if value is not None]
     estimate = rule.evidence().estimate
     assert (estimate.n, estimate.estimate) == (len(parsed), pytest.approx(np.mean(parsed)))
-    assert (estimate.low, estimate.high) == (alone.interval(0.9).low, alone.interval(0.9).high)
+    interval = confidence_sequence(parsed, 0.9)
+    assert (estimate.low, estimate.high) == (interval.low, interval.high)
 
 
 def sequential(
