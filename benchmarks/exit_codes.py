@@ -166,7 +166,7 @@ _DRAWING = (
 )
 _GATING = (
     ("policy read", "harness.cli.gate:load_policy"),
-    ("gate.json write", "harness.gate.record:write_record"),
+    ("gate.json write", "harness.cli.gate:write_record"),
     ("junit", "harness.cli.gate:junit"),
     ("summary", "harness.cli.gate:summary"),
     ("job summary", "harness.cli.gate:append_job_summary"),

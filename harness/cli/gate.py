@@ -23,6 +23,8 @@ from harness.errors import HarnessError
 from harness.gate import GateResult, Policy, decide, load_policy, open_run
 from harness.gate.junit import junit, junit_of_error
 from harness.gate.markdown import append_job_summary, summary, summary_of_error
+from harness.gate.policy import write_example
+from harness.gate.record import write_record
 from harness.gate.text import count, headline, interval, remarks, value
 from harness.runs import Run
 from harness.runs.comparability import Common
@@ -123,7 +125,7 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
         else:
             raise HarnessError("give a RUN to judge, or --ckpt CKPT to evaluate one live")
         if not own.no_record:
-            _record(result, policy)
+            write_record(Path(result.subject.run), result, policy)
         reports.write(result, policy)
         _show(result, as_machine)
     except BaseException as error:
@@ -189,8 +191,6 @@ def _show(result: GateResult, as_machine: bool) -> None:
 
 
 def _init(path: Path) -> int:
-    from harness.gate.policy import write_example
-
     write_example(path)
     click.echo(f"wrote {path}; use it with: harness gate RUN --policy {path}")
     return 0
@@ -217,12 +217,6 @@ def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: Ga
     with listening(console) as on_progress:
         result, _ = decide_live(config, policy, baseline, live, on_progress)
     return result
-
-
-def _record(result: GateResult, policy: Policy) -> None:
-    from harness.gate.record import write_record
-
-    write_record(Path(result.subject.run), result, policy)
 
 
 def _refuse_live_options(context: click.Context, options: dict[str, Any]) -> None:

@@ -45,6 +45,7 @@ def test_positions_go_as_far_as_the_contract_does() -> None:
     assert found.draw.tolist() == [0] * 10 + [1] * 7 + [0] * 4
     ids_at = [place for place, role in enumerate(found.role) if ROLES[role] == "unused_id"]
     assert found.index[ids_at].tolist() == [0, 1, 0, 1]
+    assert np.flatnonzero(found.among(slice(10, 21))).tolist() == [*range(10, 18)]
     # Which id comes next is the ranking; behind the break nothing is structural.
     free = {*found.tokens[ids_at], 17, 18, 19}
     assert set(np.flatnonzero(~found.structural)) == free
