@@ -41,13 +41,6 @@ class TaskScorer:
         return parsed, {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
 
 
-def score_text(
-    text: str, task: RankingTask, contract: Contract | None = None, finish_reason: str = "stop"
-) -> tuple[ParseResult, Scores]:
-    """Parse and score one raw completion of one task."""
-    return TaskScorer(task, contract or Contract())(text, finish_reason)
-
-
 def summarise_run(
     path: Path, manifest: Manifest, kept: Mapping[str, Estimate] | None = None
 ) -> dict[str, Estimate]:

@@ -173,8 +173,7 @@ def _evidence(decision: Decision, units: int, kind: Kind) -> Evidence:
 
 
 def _kind(table: TaskTable) -> Kind:
-    some = table.count > 0
-    values = table.total[some] / table.count[some]
+    values = table.means[table.count > 0]
     return "constant" if len(values) and bool((values == values[0]).all()) else "mean"
 
 
