@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.tables import metric_table, titled
 from harness.runs import Run
 from harness.stats import Estimate
 
@@ -56,11 +57,11 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
 def print_run(run: Run, console: Console) -> None:
     """Parse validity, failures with an example each, ranking, and what it cost: side by side, not blended."""
     console.print(_headline(run))
-    console.print(_metric_table(run, "Format", _RATES, percent=True))
+    console.print(metric_table("Format", _metrics(run, _RATES), lambda _: True))
     failures = _failure_table(run)
     if failures is not None:
         console.print(failures)
-    console.print(_metric_table(run, "Ranking", _RANKING, percent=False))
+    console.print(metric_table("Ranking", _metrics(run, _RANKING), lambda _: False))
     for remark in _left_out(run):
         console.print(remark)
     console.print(_footer(run))
@@ -76,27 +77,8 @@ def _headline(run: Run) -> Text:
     )
 
 
-def _metric_table(run: Run, title: str, names: tuple[str, ...], *, percent: bool) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("metric", min_width=24)
-    for heading in ("estimate", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
-    for name in names:
-        estimate = run.metrics.get(name)
-        if estimate is not None:
-            table.add_row(name, *_cells(estimate, percent=percent))
-    return table
-
-
-def _cells(estimate: Estimate, *, percent: bool) -> tuple[str, str, str]:
-    def show(value: float) -> str:
-        return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
-
-    if estimate.estimate is None:
-        return "–", "–", str(estimate.n)
-    if estimate.low is None or estimate.high is None:
-        return show(estimate.estimate), "", str(estimate.n)
-    return show(estimate.estimate), f"{show(estimate.low)} … {show(estimate.high)}", str(estimate.n)
+def _metrics(run: Run, names: tuple[str, ...]) -> dict[str, Estimate]:
+    return {name: run.metrics[name] for name in names if name in run.metrics}
 
 
 def _failure_table(run: Run) -> Table | None:
@@ -109,9 +91,7 @@ def _failure_table(run: Run) -> Table | None:
             examples.setdefault(code, (sample.task_id, sample.text))
     if not counts:
         return None
-    table = Table(
-        title="Failures", title_justify="left", title_style="bold", box=None, pad_edge=False, expand=True
-    )
+    table = titled("Failures", expand=True)
     table.add_column("code", min_width=24, no_wrap=True)
     table.add_column("samples", justify="right", no_wrap=True)
     table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)

@@ -61,7 +61,7 @@ def test_several_stored_answers_of_a_task_need_no_temperature(data: Path, record
     for name in ("replay", "auto"):
         engine = EngineConfig(engine=name, replay=recorded)  # type: ignore[arg-type]
         assert EvalConfig(engine=engine, data=str(data), samples=2).samples == 2
-    with pytest.raises(ValueError, match="set a temperature"):
+    with pytest.raises(HarnessError, match="set `temperature="):
         EvalConfig(engine=EngineConfig(ckpt="zoo:base"), samples=2)
 
 
@@ -167,7 +167,7 @@ def test_k_that_tasks_dont_have_is_refused(data: Path, recorded: Path, tmp_path:
 
 
 def test_several_samples_at_temperature_zero_make_no_sense() -> None:
-    with pytest.raises(ValueError, match="temperature"):
+    with pytest.raises(HarnessError, match="temperature"):
         EvalConfig(engine=EngineConfig(engine="hf", ckpt="x"), samples=2)
 
 
