@@ -16,7 +16,6 @@ from rich.text import Text
 from harness import files
 from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
-from harness.cli.listening import error_console, listening
 from harness.cli.options import Command, flags_of, json_option, options_of, settings_from
 from harness.cli.problems import in_flags
 from harness.cli.tables import unwrapped_console
@@ -206,6 +205,7 @@ def _stored(path: Path, policy: Policy, baseline: Run | None, own: GateOptions) 
 
 
 def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: GateOptions) -> GateResult:
+    from harness.cli.listening import error_console, listening
     from harness.gate.live import LiveOptions, decide_live
 
     if own.allow_incomplete:
