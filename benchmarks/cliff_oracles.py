@@ -29,12 +29,11 @@ from harness.cliff import (
     estimate_calibration,
     known_clip,
     lambda_star,
-    lambda_star_from_log_odds,
-    lambda_star_from_log_tails,
+    thresholds_from_log_tails,
 )
 from harness.cliff.domain import FloatArray
 from tests.cliff.dynamics import bifurcation, crossing_time
-from tests.cliff.inverse import teacher_log_odds_for, teacher_mass_for
+from tests.cliff.inverse import lambda_star_from_log_odds, teacher_log_odds_for, teacher_mass_for
 
 CASES = Path(__file__).parents[1] / "tests" / "cases" / "cliff_oracles.json"
 LARGEST_BASE_TAIL = 0.999
@@ -87,8 +86,8 @@ class Planted:
             rollout=rollout,
             role=role,
             index=index,
-            teacher=MassBounds.exact(ClassMass.from_log_tail(log_tail[:, 0])),
-            base=MassBounds.exact(ClassMass.from_log_tail(log_tail[:, 1])),
+            teacher=_exact(log_tail[:, 0]),
+            base=_exact(log_tail[:, 1]),
         )
 
     def lambda_stars(self) -> list[float]:
@@ -96,7 +95,7 @@ class Planted:
         pairs = zip(self.teacher_tails, self.base_tails, strict=True)
         log_c = math.log(self.clip)
         return [
-            float(lambda_star_from_log_tails(math.log(self._mean(t)), math.log(self._mean(b)), log_c))
+            float(thresholds_from_log_tails(math.log(self._mean(t)), math.log(self._mean(b)), log_c).value)
             for t, b in pairs
         ]
 
@@ -106,6 +105,10 @@ class Planted:
         mu = math.log(mean) - 0.5 * sd**2
         below = _NORMAL.cdf((cut - mu) / sd)
         return mean * _NORMAL.cdf((cut - mu) / sd - sd) + LARGEST_BASE_TAIL * (1 - below)
+
+
+def _exact(log_tail: FloatArray) -> MassBounds:
+    return MassBounds.exact(ClassMass(log_mass=np.log(-np.expm1(log_tail)), log_tail=log_tail))
 
 
 def sweep(rng: np.random.Generator, n: int) -> dict[str, float]:
@@ -126,10 +129,6 @@ def sweep(rng: np.random.Generator, n: int) -> dict[str, float]:
     keep = (p > b) & (p < 1)
     with mpmath.workdps(50):
         exp, one = mpmath.exp, mpmath.mpf(1)
-        odds = [
-            _theorem(1 / (1 + exp(-one * x)), 1 / (1 + exp(one * x)), 1 / (1 + exp(-one * y)), exp(one * k))
-            for x, y, k in zip(logit_p.tolist(), logit_b.tolist(), log_c.tolist(), strict=True)
-        ]
         tails = [
             _theorem(-mpmath.expm1(one * x), exp(one * x), -mpmath.expm1(one * y), exp(one * k))
             for x, y, k in zip(tail_p.tolist(), tail_b.tolist(), log_c.tolist(), strict=True)
@@ -141,9 +140,8 @@ def sweep(rng: np.random.Generator, n: int) -> dict[str, float]:
         valid = tail_p < tail_b
         return {
             "p, b, c as floats": _worst(lambda_star(p[keep], b[keep], c[keep]), plain),
-            "log-odds and log c": _worst(lambda_star_from_log_odds(logit_p, logit_b, log_c), odds),
             "log tail masses and log c": _worst(
-                lambda_star_from_log_tails(tail_p[valid], tail_b[valid], log_c[valid]),
+                thresholds_from_log_tails(tail_p[valid], tail_b[valid], log_c[valid]).value,
                 [t for t, ok in zip(tails, valid, strict=True) if ok],
             ),
         }
@@ -224,7 +222,7 @@ def rival_coverage(planted: Planted, datasets: int, seed: int, resamples: int = 
 
 
 def _lambda_of(tails: FloatArray, c: float) -> FloatArray:
-    return np.asarray(lambda_star_from_log_tails(np.log(tails[0]), np.log(tails[1]), math.log(c)))
+    return thresholds_from_log_tails(np.log(tails[0]), np.log(tails[1]), math.log(c)).value
 
 
 def print_oracles() -> bool:

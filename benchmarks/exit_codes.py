@@ -181,7 +181,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("samples write", "harness.runs.directory:RunDirectory.replace_samples"),
         ("metrics", "harness.evaluate.scoring:summarise_run"),
         *_WRITING[1:],
-        ("judgements read", "harness.judge.metrics:read_records"),
+        ("judgements read", "harness.judge.judged:read_records"),
     ),
     "judge": (
         ("rubric read", "harness.cli.judge:load_rubric"),

@@ -15,6 +15,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -59,6 +60,9 @@ ANSWERS = (
     "I'd rather not say.",
     "",
 )
+NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
+ROUNDING = 1e-12
+"""What another library's arithmetic may move a number by."""
 Outputs = dict[str, str]
 
 
@@ -295,11 +299,22 @@ SCENARIOS: dict[str, Callable[[Checkout, str], Outputs]] = {
 }
 
 
+def rounding(one: str, other: str) -> float | None:
+    """Largest distance of numbers in two texts that are alike otherwise; None where they aren't."""
+    if NUMBER.sub("", one) != NUMBER.sub("", other):
+        return None
+    pairs = zip(map(float, NUMBER.findall(one)), map(float, NUMBER.findall(other)), strict=True)
+    return max((abs(mine - theirs) / max(1.0, abs(mine)) for mine, theirs in pairs), default=0.0)
+
+
 def differences(before: Outputs, after: Outputs) -> Iterator[tuple[str, str]]:
-    """Each output that isn't the same, with the first lines that differ."""
+    """Each output that isn't the same, with the first lines that differ, or how far numbers moved."""
     for name in sorted(before.keys() | after.keys()):
         one, other = before.get(name, "missing"), after.get(name, "missing")
-        if one != other:
+        moved = rounding(one, other) if one != other else None
+        if moved is not None and moved < ROUNDING:
+            yield name, f"numbers moved by at most {moved:.1g}"
+        elif one != other:
             lines = difflib.unified_diff(
                 one.splitlines(), other.splitlines(), "before", "after", n=0, lineterm=""
             )

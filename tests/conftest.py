@@ -36,19 +36,33 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers take the tests in the order given below; xdist would begin with the largest files."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several workers, one has all that starts vLLM, and a file stays whole for its fixtures' sake.
 
     The slowest come first, so that no worker is left alone with them at the end. Of vLLM's tests the one that
     kills the shared engine comes last, so that it need not be started again.
     """
-    items.sort(key=lambda item: (not _has(item, "vllm"), not _has(item, "model"), _kills(item)))
+    ranks: dict[str, int] = {}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("vllm" if _has(item, "vllm") else item.nodeid.split("::")[0]))
+        ranks[_group(item)] = min(_rank(item), ranks.get(_group(item), 2))
+    items.sort(key=lambda item: (ranks[_group(item)], _kills(item)))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
-def _has(item: pytest.Item, marker: str) -> bool:
-    return item.get_closest_marker(marker) is not None
+def _group(item: pytest.Item) -> str:
+    return "vllm" if _rank(item) == 0 else item.nodeid.split("::")[0]
+
+
+def _rank(item: pytest.Item) -> int:
+    markers = ("vllm", "model")
+    return next((rank for rank, name in enumerate(markers) if item.get_closest_marker(name)), len(markers))
 
 
 def _kills(item: pytest.Item) -> bool:

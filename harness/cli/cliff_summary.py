@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -10,7 +12,6 @@ from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.measure import CliffReport, StripToken
 
-_CALIBRATIONS: tuple[Calibration, ...] = ("role", "position", "sequence")
 _NO_STAR = {
     "unbounded": "∞ (p ≤ b)",
     "teacher_deterministic": "p = 1",
@@ -99,7 +100,7 @@ def _calibration_table(result: CliffResult) -> Table:
     table = titled("Calibrations", padding=_NARROW)
     for heading in ("", "binding", "λ* at b", "λ* at ½"):
         table.add_column(heading, justify="right" if heading.startswith("λ") else "left")
-    for name in _CALIBRATIONS:
+    for name in get_args(Calibration):
         measured = result.estimate.under(name)
         half = None if measured.binding is None else measured.binding.lambda_star_half
         table.add_row(

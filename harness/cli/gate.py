@@ -21,13 +21,14 @@ from harness.cli.problems import in_flags
 from harness.cli.tables import unwrapped_console
 from harness.errors import HarnessError
 from harness.gate import GateResult, Policy, decide, load_policy, open_run
-from harness.gate.comparability import Common
 from harness.gate.junit import junit, junit_of_error
 from harness.gate.markdown import append_job_summary, summary, summary_of_error
 from harness.gate.policy import write_example
 from harness.gate.record import write_record
-from harness.gate.text import count, headline, interval, plain, remarks, value
+from harness.gate.text import count, headline, interval, remarks, value
 from harness.runs import Run
+from harness.runs.comparability import Common
+from harness.runs.text import plain
 from harness.settings import Settings
 
 _DEFAULT_POLICY_FILE = Path("gate.yaml")

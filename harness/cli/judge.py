@@ -19,7 +19,6 @@ from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.cli.tables import metric_table
 from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
 from harness.judge import (
-    METRIC_PREFIXES,
     Forecast,
     JudgeConfig,
     JudgeProgress,
@@ -33,6 +32,7 @@ from harness.judge import (
 )
 from harness.judge.config import OnJudgeProgress
 from harness.judge.cost import Price
+from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.progress import Progress
 from harness.runs import Run, load
 from harness.stats import Estimate
@@ -126,7 +126,7 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()
-            if metric.startswith(METRIC_PREFIXES)
+            if metric.startswith(JUDGE_PREFIXES)
         },
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
@@ -193,7 +193,7 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         result: of the judging; None when it stopped half-way.
         console: where to.
     """
-    score = f"rubric.{rubric}"
+    score = f"{RUBRIC_PREFIX}{rubric}"
     sections = {f"Score, 0 to 1, of parsed rankings: {score}": _below(run, score)}
     sections[f"Exposure: judge.{rubric}"] = _below(run, f"judge.{rubric}")
     for other in pairwise_others(run.metrics, rubric):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from itertools import chain
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,19 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.tables import metric_table, titled
+from harness.metrics.table import FAILURES, METRICS
 from harness.runs import Run
-from harness.stats import Estimate
 
 _EXAMPLE_CHARACTERS = 60
-_RATES = ("parse_validity.strict", "parse_validity.lenient", "parse_validity.repaired", "truncation_rate")
-_RANKING = (
-    "ndcg_at_1.parsed",
-    "ndcg_at_1.all",
-    "ndcg_at_1.chance",
-    "ndcg_at_k.parsed",
-    "ndcg_at_k.all",
-)
-
 _CANT_RANK = {
     "task_rate.no_relevant": "have no relevant candidate",
     "task_rate.all_tied": "have the same label on every candidate",
@@ -57,11 +49,10 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
 def print_run(run: Run, console: Console) -> None:
     """Parse validity, failures with an example each, ranking, and what it cost: side by side, not blended."""
     console.print(_headline(run))
-    console.print(metric_table("Format", _metrics(run, _RATES), lambda _: True))
-    failures = _failure_table(run)
-    if failures is not None:
-        console.print(failures)
-    console.print(metric_table("Ranking", _metrics(run, _RANKING), lambda _: False))
+    for title in dict.fromkeys(metric.group for metric in METRICS.values()):
+        table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
+        if table is not None:
+            console.print(table)
     for remark in _left_out(run):
         console.print(remark)
     console.print(_footer(run))
@@ -77,8 +68,13 @@ def _headline(run: Run) -> Text:
     )
 
 
-def _metrics(run: Run, names: tuple[str, ...]) -> dict[str, Estimate]:
-    return {name: run.metrics[name] for name in names if name in run.metrics}
+def _metric_table(run: Run, title: str) -> Table:
+    of_stem: dict[str, list[str]] = {}
+    for metric in METRICS.values():
+        if metric.group == title and metric.name in run.metrics and metric.name not in _CANT_RANK:
+            of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
+    rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
+    return metric_table(title, rows, lambda name: METRICS[name].is_rate)
 
 
 def _failure_table(run: Run) -> Table | None:

@@ -1,4 +1,4 @@
-"""The extrapolation cliff: λ*(p, b, c), the dynamics behind it, and its estimation from class masses.
+"""The extrapolation cliff: λ*(p, b, c), the fixed point behind it, and its estimation from class masses.
 
 Stable API: `lambda_star` and `fixed_point`. Rules only: no torch, no files.
 """
@@ -8,7 +8,6 @@ from harness.cliff.domain import CliffDomainError
 from harness.cliff.estimate import estimate_calibration, estimate_cliff
 from harness.cliff.masses import ClassMass, MassBounds, PositionRecords
 from harness.cliff.preconditions import Limits, MoreData, Precondition
-from harness.cliff.region import fixed_point, fixed_point_log_odds
 from harness.cliff.results import (
     Calibration,
     CalibrationEstimate,
@@ -19,16 +18,15 @@ from harness.cliff.results import (
 from harness.cliff.threshold import (
     Thresholds,
     ThresholdStatus,
+    fixed_point,
     lambda_star,
-    lambda_star_from_log_odds,
-    lambda_star_from_log_tails,
     thresholds,
-    thresholds_from_log_odds,
     thresholds_from_log_tails,
 )
-from harness.cliff.verdict import CliffResult, Side, assess, decide, observed_side
+from harness.cliff.verdict import SIDES, CliffResult, Side, assess, decide, observed_side
 
 __all__ = [
+    "SIDES",
     "Calibration",
     "CalibrationEstimate",
     "ClassMass",
@@ -54,13 +52,9 @@ __all__ = [
     "estimate_cliff",
     "estimate_clip",
     "fixed_point",
-    "fixed_point_log_odds",
     "known_clip",
     "lambda_star",
-    "lambda_star_from_log_odds",
-    "lambda_star_from_log_tails",
     "observed_side",
     "thresholds",
-    "thresholds_from_log_odds",
     "thresholds_from_log_tails",
 ]

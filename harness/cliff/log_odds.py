@@ -44,12 +44,6 @@ def log_mass(logit: npt.ArrayLike) -> FloatArray:
         return np.asarray(-np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64)))
 
 
-def log_tail_mass(logit: npt.ArrayLike) -> FloatArray:
-    """Log of one minus the probability with these log-odds."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray(-np.logaddexp(0.0, np.asarray(logit, dtype=np.float64)))
-
-
 def log_odds_gap(p: FloatArray, b: FloatArray) -> FloatArray:
     """Difference logit p − logit b of two floats, as a sum of two terms of one sign."""
     difference = p - b

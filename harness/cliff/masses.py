@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff.domain import BoolArray, FloatArray, require
-from harness.cliff.log_odds import log_mass as log_mass_of
-from harness.cliff.log_odds import log_tail_mass as log_tail_of
 
 IntArray = npt.NDArray[np.int64]
 Chosen = npt.NDArray[np.bool_] | npt.NDArray[np.int64] | slice
@@ -47,23 +45,11 @@ class ClassMass:
         require(np.abs(total - 1.0) < 1e-3, "class mass and tail must add up to 1")
 
     @classmethod
-    def from_log_tail(cls, log_tail: npt.ArrayLike) -> ClassMass:
-        """From log tail masses ≤ 0: keeps the digits of a mass near 1."""
-        log_tail = np.asarray(log_tail, dtype=np.float64)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return cls(log_mass=np.log(-np.expm1(log_tail)), log_tail=log_tail)
-
-    @classmethod
     def from_log_mass(cls, log_mass: npt.ArrayLike) -> ClassMass:
         """From log class masses ≤ 0: keeps the digits of a mass near 0."""
         log_mass = np.asarray(log_mass, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             return cls(log_mass=log_mass, log_tail=np.log(-np.expm1(log_mass)))
-
-    @classmethod
-    def from_log_odds(cls, logit: npt.ArrayLike) -> ClassMass:
-        """From log-odds."""
-        return cls(log_mass=log_mass_of(logit), log_tail=log_tail_of(logit))
 
     @classmethod
     def concat(cls, parts: Sequence[ClassMass]) -> ClassMass:

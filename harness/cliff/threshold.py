@@ -1,7 +1,7 @@
-"""The clip-safety threshold λ*(p, b, c), entry by entry and with its edge cases told apart.
+"""The closed form: the clip-safety threshold λ*(p, b, c) with its edge cases told apart, and the fixed point.
 
-Where the tail 1 − p matters, hand over log-odds or log tail masses: a float p keeps the digits of its tail
-only to about 1e-16 / (1 − p), relative.
+Where the tail 1 − p matters, hand over log tail masses: a float p keeps the digits of its tail only to about
+1e-16 / (1 − p), relative.
 """
 
 from __future__ import annotations
@@ -13,8 +13,15 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from harness.cliff.domain import CLIP_RANGE, BoolArray, CliffDomainError, FloatArray, scalar_or_array
-from harness.cliff.log_odds import clip_headroom, log_odds_from_log_tail, log_odds_gap, log_ratio
+from harness.cliff.domain import CLIP_RANGE, BoolArray, CliffDomainError, FloatArray, require, scalar_or_array
+from harness.cliff.log_odds import (
+    clip_headroom,
+    log_odds,
+    log_odds_from_log_tail,
+    log_odds_gap,
+    log_ratio,
+    probability,
+)
 
 
 class ThresholdStatus(StrEnum):
@@ -66,23 +73,6 @@ def thresholds(p: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> Threshol
     return _thresholds(gap, headroom, c, is_probability, base_edge=(b == 0) | (b == 1), teacher_edge=p == 1)
 
 
-def thresholds_from_log_odds(
-    logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike
-) -> Thresholds:
-    """As `thresholds`, from log-odds and log c: relative error of about 1e-15 at any p and b.
-
-    Args:
-        logit_p: teacher's log-odds; +inf is p = 1.
-        logit_b: base's log-odds; ±inf is b in {0, 1}.
-        log_c: log of the clip strength.
-    """
-    zp, zb, lc = np.broadcast_arrays(*(np.asarray(x, dtype=np.float64) for x in (logit_p, logit_b, log_c)))
-    with np.errstate(all="ignore"):
-        headroom, gap, c = clip_headroom(zp, lc), zp - zb, np.exp(lc)
-    known = ~np.isnan(zp) & ~np.isnan(zb)
-    return _thresholds(gap, headroom, c, known, base_edge=np.isinf(zb), teacher_edge=zp == np.inf)
-
-
 def thresholds_from_log_tails(
     log_tail_p: npt.ArrayLike, log_tail_b: npt.ArrayLike, log_c: npt.ArrayLike
 ) -> Thresholds:
@@ -132,21 +122,41 @@ def lambda_star(p: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> float |
 
     Source: Li et al., arXiv 2605.08737, Theorem 4.1. The base-neutral marker is b = 1/2.
     """
-    return _value_or_raise(thresholds(p, b, c))
+    found = thresholds(p, b, c)
+    missing = np.isnan(found.value)
+    if missing.any():
+        first = tuple(int(i) for i in np.argwhere(missing)[0])
+        reason = _NO_VALUE[ThresholdStatus(str(found.status[first]))]
+        where = f" (entry {first}, {int(missing.sum())} of {missing.size})" if first else ""
+        raise CliffDomainError(f"λ* has no value{where}: {reason}")
+    return scalar_or_array(found.value)
 
 
-def lambda_star_from_log_odds(
-    logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike
-) -> float | FloatArray:
-    """λ* from log-odds; arguments as `thresholds_from_log_odds`, result and errors as `lambda_star`."""
-    return _value_or_raise(thresholds_from_log_odds(logit_p, logit_b, log_c))
+@overload
+def fixed_point(lam: float, p: float, b: float) -> float: ...
+@overload
+def fixed_point(lam: npt.ArrayLike, p: npt.ArrayLike, b: npt.ArrayLike) -> float | FloatArray: ...
+def fixed_point(lam: npt.ArrayLike, p: npt.ArrayLike, b: npt.ArrayLike) -> float | FloatArray:
+    """Class mass q_λ at which the advantage λ·log π_T − log π_S − (λ − 1)·log π_B is level.
 
+    Args:
+        lam: extrapolation coefficient λ, finite, > 0; 1 gives p.
+        p: teacher's class mass, in (0, 1).
+        b: base's class mass, in (0, 1).
 
-def lambda_star_from_log_tails(
-    log_tail_p: npt.ArrayLike, log_tail_b: npt.ArrayLike, log_c: npt.ArrayLike
-) -> float | FloatArray:
-    """λ* from log tail masses; arguments as `thresholds_from_log_tails`."""
-    return _value_or_raise(thresholds_from_log_tails(log_tail_p, log_tail_b, log_c))
+    Returns:
+        q_λ with logit q_λ = λ·logit p − (λ − 1)·logit b; it rounds to 1 where the tail is below 1e-16.
+
+    Raises:
+        CliffDomainError: λ ≤ 0, or p or b not inside (0, 1).
+
+    Source: Yang et al., arXiv 2602.12125 (objective); Li et al., arXiv 2605.08737 (fixed point).
+    """
+    lam, p, b = (np.asarray(x, dtype=np.float64) for x in (lam, p, b))
+    require(np.isfinite(lam) & (lam > 0), "λ must be finite and above 0")
+    require((p > 0) & (p < 1), "p must lie inside (0, 1)")
+    require((b > 0) & (b < 1), "b must lie inside (0, 1)")
+    return scalar_or_array(probability(log_odds(p) + (lam - 1.0) * log_odds_gap(p, b)))
 
 
 def _thresholds(
@@ -172,13 +182,3 @@ def _thresholds(
     finite, unbounded = status == ThresholdStatus.FINITE, status == ThresholdStatus.UNBOUNDED
     excess = np.divide(headroom, gap, out=np.full(gap.shape, np.nan), where=finite)
     return Thresholds(value=np.where(unbounded, np.inf, 1.0 + excess), status=status)
-
-
-def _value_or_raise(result: Thresholds) -> float | FloatArray:
-    missing = np.isnan(result.value)
-    if missing.any():
-        first = tuple(int(i) for i in np.argwhere(missing)[0])
-        reason = _NO_VALUE[ThresholdStatus(str(result.status[first]))]
-        where = f" (entry {first}, {int(missing.sum())} of {missing.size})" if first else ""
-        raise CliffDomainError(f"λ* has no value{where}: {reason}")
-    return scalar_or_array(result.value)

@@ -1,6 +1,6 @@
 """The output contract: its prompt text, its JSON Schema, its parser and its structural roles."""
 
-from harness.contract.automaton import ROLES, Role, State, advance, advance_text, is_complete, role, start
+from harness.contract.automaton import ROLES, Role, State, advance, is_complete, role, start
 from harness.contract.model import DEFAULT, Contract, IdStyle
 from harness.contract.parser import parse
 from harness.contract.result import FAILURE_CODES, TIERS, FailureCode, ParseResult, Tier
@@ -18,7 +18,6 @@ __all__ = [
     "State",
     "Tier",
     "advance",
-    "advance_text",
     "is_complete",
     "parse",
     "role",

@@ -40,7 +40,7 @@ from harness.contract.states import (
     role,
 )
 
-__all__ = ["ROLES", "Role", "State", "advance", "advance_text", "is_complete", "role", "start"]
+__all__ = ["ROLES", "Role", "State", "advance", "is_complete", "role", "start"]
 
 _Step = Callable[[State, str], State | None]
 
@@ -64,16 +64,6 @@ def start(contract: Contract, k: int) -> State:
 def advance(state: State, char: str) -> State | None:
     """State after one more character, or None when no valid answer goes on like that."""
     return _STEPS[state.place](state, char)
-
-
-def advance_text(state: State, text: str) -> State | None:
-    """State after all characters of `text`, or None."""
-    following: State | None = state
-    for char in text:
-        if following is None:
-            return None
-        following = _STEPS[following.place](following, char)
-    return following
 
 
 def _marks(mark: str, place: int) -> _Step:

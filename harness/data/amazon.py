@@ -26,12 +26,12 @@ from harness.data.amazon_report import (
 )
 from harness.data.amazon_rows import Dropped, Interaction, Progress, Titled, read_interactions, read_titles
 from harness.data.amazon_tasks import AmazonSettings, UsableReviews, make_task, split_of, usable_reviews
+from harness.data.locate import SPLIT_ORDER
 from harness.data.tasks import RankingTask
 from harness.data.writing import to_json_line
 from harness.errors import DataError
 from harness.files import move, replacing, write_text
 
-SPLITS = ("train", "validation", "test")
 CARD_NAME = "README.md"
 
 Row = TypeVar("Row", Interaction, Titled)
@@ -67,7 +67,7 @@ def prepare_amazon_fashion(
         DataError: a file can't be read, `out` holds splits already, or the disk is full.
     """
     settings = settings or AmazonSettings()
-    there = [split for split in SPLITS if (out / f"{split}.jsonl").exists()]
+    there = [split for split in SPLIT_ORDER if (out / f"{split}.jsonl").exists()]
     if there and not overwrite:
         raise DataError(
             f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=True`"
@@ -145,7 +145,7 @@ class _Counts:
             ratings=dict(sorted(self.ratings.items())),
             users_dropped=dict(sorted(self.users_dropped.items())),
             tied_histories=self.tied_histories,
-            tasks={split: self.tasks[split] for split in SPLITS},
+            tasks={split: self.tasks[split] for split in SPLIT_ORDER},
             labels=dict(sorted(self.labels.items())),
             peak_memory_mib=peak_memory_mib(),
         )
@@ -171,7 +171,7 @@ def _write_splits(
 ) -> None:
     rows, rows_done = counts.reviews.read - counts.reviews.dropped.total(), 0
     with ExitStack() as stack:
-        files = {split: stack.enter_context(replacing(folder / f"{split}.jsonl")) for split in SPLITS}
+        files = {split: stack.enter_context(replacing(folder / f"{split}.jsonl")) for split in SPLIT_ORDER}
         for user in index.users():
             usable = usable_reviews(user)
             counts.add_user(usable, _note_history(index, usable, settings))
@@ -213,7 +213,7 @@ def _working_folder(out: Path) -> Iterator[Path]:
 
 def _publish(folder: Path, out: Path) -> None:
     out.mkdir(exist_ok=True)
-    names = [*(f"{split}.jsonl" for split in SPLITS), CARD_NAME]
+    names = [*(f"{split}.jsonl" for split in SPLIT_ORDER), CARD_NAME]
     # All of the old files go before the first new one comes: splits of two preparations may share users.
     for name in names:
         (out / name).unlink(missing_ok=True)

@@ -19,7 +19,6 @@ from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchE
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
-from harness.judge import merge_rubric_metrics
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -126,9 +125,8 @@ class _Evaluation:
             complete = len(done) + session.generated == manifest.planned
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
-                metrics = summarise_run(self.directory.path, self.config.seed)
-                self.directory.write_metrics(metrics | measured_by_cliff(self.directory.path))
-                merge_rubric_metrics(self.directory)
+                kept = measured_by_cliff(self.directory.path)
+                self.directory.write_metrics(summarise_run(self.directory.path, manifest, kept))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise Interrupted(

@@ -3,9 +3,9 @@
 from harness.gate.check import GateFailure, check
 from harness.gate.decide import decide
 from harness.gate.expression import PolicyError, parse_rule
-from harness.gate.loading import open_run
 from harness.gate.policy import Policy, load_policy
-from harness.gate.result import GateResult, LiveFacts, RuleResult, Subject
+from harness.runs import open_run
+from harness.runs.gate_record import GateResult, LiveFacts, RuleResult, Subject
 
 __all__ = [
     "GateFailure",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.gate.decide import decide
-from harness.gate.loading import open_run
 from harness.gate.policy import Policy, load_policy
-from harness.gate.result import GateResult
 from harness.gate.text import as_text
+from harness.runs import open_run
+from harness.runs.gate_record import GateResult
 
 
 class GateFailure(AssertionError):  # noqa: N818 - named for what it says in a test report

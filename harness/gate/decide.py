@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from harness.errors import DataError
-from harness.gate.comparability import Pairing, pair_runs
+from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.evidence import (
     Evidence,
     against_bar,
@@ -18,14 +16,16 @@ from harness.gate.evidence import (
     rate_from_counts,
 )
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
-from harness.gate.loading import cliff_word
-from harness.gate.measures import MEASURES, RUBRIC, check_rules
-from harness.gate.policy import Policy
-from harness.gate.result import GateResult, RuleResult, Subject, exit_code, gate_verdict
-from harness.gate.settle import BarRule, Levels, settle, settle_word
-from harness.gate.tables import TaskTable, incomplete, read_task_rows, tabulate
+from harness.gate.policy import Policy, check_rules
+from harness.gate.settle import BarRule, Levels, settle
+from harness.metrics.columns import TaskTable
+from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run
-from harness.stats import Estimate
+from harness.runs.columns import incomplete, read_columns, read_task_rows
+from harness.runs.comparability import Pairing, pair_runs
+from harness.runs.gate_record import GateResult, RuleResult, Subject, Verdict
+
+_EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 def decide(
@@ -66,12 +66,19 @@ def conclude(
     verdict = gate_verdict([rule.verdict for rule in rules])
     return GateResult(
         verdict=verdict,
-        exit_code=exit_code(verdict, policy.on_inconclusive),
+        exit_code=_EXIT_CODES[policy.on_inconclusive if verdict == "inconclusive" else verdict],
         rules=tuple(rules),
         notes=tuple(notes),
         subject=subject,
         alpha=policy.alpha,
     )
+
+
+def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
+    """All pass → pass, any fails → fail, else inconclusive."""
+    if "fail" in rules:
+        return "fail"
+    return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
 
 
 def describe(run: Run, samples: int, baseline: Run | None) -> Subject:
@@ -149,33 +156,32 @@ class _Session:
         return isinstance(rule, BaselineRule) or not self._counts_are_stored(rule)
 
     def _counts_are_stored(self, rule: NumberRule) -> bool:
-        manifest, measure = self.run.manifest, MEASURES.get(rule.metric)
+        manifest, metric = self.run.manifest, sample_metrics().get(rule.metric)
         return (
-            measure is not None
-            and measure.is_rate
+            metric is not None
+            and metric.is_rate
             and manifest.status == "complete"
             and manifest.samples_per_task == 1
             and rule.metric in self.run.metrics
         )
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
-        names = {rule.metric for rule in rules}
-        tables = {}
-        if sampled := sorted(names & MEASURES.keys()):
-            tables = tabulate(run, sampled, allow_missing=self.allow_incomplete)
-        for name in sorted(name for name in names if name.startswith(RUBRIC)):
+        names = sorted({rule.metric for rule in rules})
+        tables = task_tables(run, names, allow_missing=self.allow_incomplete)
+        for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
         for name, table in tables.items():
             if run.manifest.status == "complete" and name in run.metrics and not table.missing.any():
-                _require_agreement(run, name, table)
+                run.require_current(name, table.estimate)
         return tables
 
     def _rubric_table(self, run: Run, name: str) -> TaskTable:
-        from harness.gate.rubrics import judge_remarks, require_same_rubric, rubric_table
+        from harness.judge import remarks, require_same_rubric, rubric_of, rubric_table
 
         if run is not self.run:
             require_same_rubric(self.run, run, name)
-        self.notes += [remark for remark in judge_remarks(run, name) if remark not in self.notes]
+        found = remarks(run.metrics, rubric_of(name))
+        self.notes += [remark for remark in found if remark not in self.notes]
         return rubric_table(run, name)
 
     def _evidence(self, rule: BarRule) -> Evidence:
@@ -185,10 +191,10 @@ class _Session:
         if table is not None:
             evidence = against_bar(table, rule.bar, rule.sense, self.policy.alpha)
             return self._in_scope(evidence, rule.bar, rule, table, None)
-        stored = stored_estimate(self.run, rule.metric)
+        stored = self.run.stored(rule.metric)
         if self._counts_are_stored(rule):
             if stored.n != self.run.manifest.planned:
-                raise DataError(_stale(self.run, rule.metric))
+                raise self.run.stale(rule.metric)
             evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
         elif stored.method == "wilson":
             evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
@@ -225,46 +231,20 @@ def both_values(mine: TaskTable, theirs: TaskTable) -> str:
     return f"{shown[0]} against the baseline's {shown[1]}"
 
 
-def stored_estimate(run: Run, metric: str) -> Estimate:
-    """A metric of the run, checked: files are edited by hand and written by other programs.
+def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
+    """Those of the metrics that are metrics of samples, by task.
 
     Raises:
-        DataError: it isn't there, or isn't made of counts and finite numbers.
+        DataError: a file of the run can't be read, or its files don't belong together.
+        IncompleteError: samples are missing, unless that is allowed.
     """
-    estimate = run.metrics.get(metric)
-    if estimate is None:
-        raise DataError(f"{run.path} has no metric {metric}; `harness rescore {run.path}` computes them anew")
-    numbers = (estimate.estimate, estimate.low, estimate.high)
-    sound = isinstance(estimate.n, int) and not isinstance(estimate.n, bool) and estimate.n >= 0
-    if not sound or not all(value is None or _is_finite(value) for value in numbers):
-        raise DataError(
-            f"metrics.json of {run.path} holds {metric} = {estimate.estimate} "
-            f"[{estimate.low}, {estimate.high}], n = {estimate.n}, which is no measurement; "
-            f"`harness rescore {run.path}` computes it anew"
-        )
-    return estimate
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _require_agreement(run: Run, metric: str, table: TaskTable) -> None:
-    stored, computed = stored_estimate(run, metric).estimate, table.estimate
-    if stored is None or computed is None:
-        agree = stored is None and computed is None
-    else:
-        agree = math.isclose(stored, computed, rel_tol=0.0, abs_tol=1e-9)
-    if not agree:
-        raise DataError(_stale(run, metric))
-
-
-def _stale(run: Run, metric: str) -> str:
-    again = "judge" if metric.startswith(RUBRIC) else "rescore"
-    return (
-        f"{metric} in metrics.json of {run.path} isn't what its samples give; `harness {again} {run.path}` "
-        "computes it anew"
-    )
+    metrics = {name: metric for name, metric in sample_metrics().items() if name in names}
+    if not metrics:
+        return {}
+    columns = read_columns(run, metrics)
+    if columns.missing.any() and not allow_missing:
+        raise incomplete(run, columns.n)
+    return {name: columns.by_task(metric) for name, metric in metrics.items()}
 
 
 def _require_complete(run: Run, allowed: bool) -> None:

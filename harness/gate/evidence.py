@@ -10,12 +10,11 @@ from typing import Literal
 import numpy as np
 
 from harness.gate.expression import Sense
-from harness.gate.tables import FloatArray, TaskTable
+from harness.metrics.columns import FloatArray, TaskTable
 from harness.stats import (
     Decision,
     Estimate,
     PairedCounts,
-    clustered_rate_against_bar,
     mean_against_bar,
     noninferior_rates,
     rate_against_bar,
@@ -56,14 +55,7 @@ class Evidence:
 
 def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evidence:
     """A metric against a number; missing samples are taken at their worst and at their best."""
-
-    def decided(full: TaskTable) -> Decision:
-        if full.is_rate:
-            successes = np.rint(full.total).astype(np.int64)
-            return clustered_rate_against_bar(successes, full.count, bar, sense=sense, alpha=alpha)
-        return mean_against_bar(full.total, full.count, bar, sense=sense, alpha=alpha)
-
-    decision = _over_missing(table, decided)
+    decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha))
     single = table.is_rate and bool((table.count + table.missing <= 1).all())
     tasks = int((table.count > 0).sum())
     return _evidence(decision, tasks, "rate" if single else _kind(table))
@@ -181,8 +173,7 @@ def _evidence(decision: Decision, units: int, kind: Kind) -> Evidence:
 
 
 def _kind(table: TaskTable) -> Kind:
-    some = table.count > 0
-    values = table.total[some] / table.count[some]
+    values = table.means[table.count > 0]
     return "constant" if len(values) and bool((values == values[0]).all()) else "mean"
 
 
@@ -196,21 +187,15 @@ def _differences(
     it can be.
     """
     if low is not None and high is not None:
-        mean = _means(candidate.filled(low)) - _means(baseline.filled(high))
+        mean = candidate.filled(low).means - baseline.filled(high).means
         hidden = (candidate.missing > 0) | (baseline.missing > 0)
         hidden &= ((candidate.count == 0) | (baseline.count == 0)) & ~np.isnan(mean)
         if not candidate.counts_always:
             mean = np.where(hidden, low - high, mean)
     else:
-        mean = _means(candidate) - _means(baseline)
+        mean = candidate.means - baseline.means
     known: FloatArray = mean[~np.isnan(mean)]
     return known
-
-
-def _means(table: TaskTable) -> FloatArray:
-    means: FloatArray = np.full(len(table.total), np.nan)
-    np.divide(table.total, table.count, out=means, where=table.count > 0)
-    return means
 
 
 def _paired_rates(counts: PairedCounts, shift: float, sense: Sense, alpha: float) -> Decision:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as Xml
 
-from harness.gate.result import GateResult, OnInconclusive, RuleResult, Verdict
-from harness.gate.text import headline, interval, plain, remarks, value
+from harness.gate.text import headline, interval, remarks, value
+from harness.runs.gate_record import GateResult, RuleResult, Verdict
+from harness.runs.text import plain
 
 SUITE = "harness gate"
 _ELEMENTS: dict[Verdict, str | None] = {"pass": None, "fail": "failure", "inconclusive": "error"}
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def junit(result: GateResult, on_inconclusive: OnInconclusive) -> bytes:
+def junit(result: GateResult, on_inconclusive: Verdict) -> bytes:
     """The XML of a result.
 
     An inconclusive rule is an `error`, so that no dashboard shows it green; a `failure` or a `skipped` test
@@ -31,7 +32,7 @@ def junit_of_error(error: BaseException) -> bytes:
     return _document([case], "")
 
 
-def _case(rule: RuleResult, on_inconclusive: OnInconclusive) -> Xml.Element:
+def _case(rule: RuleResult, on_inconclusive: Verdict) -> Xml.Element:
     case = Xml.Element("testcase", {"classname": SUITE, "name": _legal(rule.rule), "time": "0"})
     element = _ELEMENTS[rule.verdict]
     if rule.verdict == "inconclusive" and on_inconclusive != "inconclusive":

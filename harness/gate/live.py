@@ -10,18 +10,19 @@ import numpy as np
 
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
-from harness.gate.comparability import Common, Pairing, pair_runs
-from harness.gate.decide import conclude, describe
+from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.decide import conclude, describe, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
-from harness.gate.loading import CLIFF, cliff_word
-from harness.gate.measures import MEASURES, check_rules
-from harness.gate.policy import Policy
-from harness.gate.result import GateResult, LiveFacts, RuleResult, Verdict
-from harness.gate.sequential_rule import SampleValues, SequentialRule
-from harness.gate.settle import Levels, settle, settle_word, verdict_at
-from harness.gate.tables import incomplete, is_informative, tabulate
+from harness.gate.policy import Policy, check_rules
+from harness.gate.sequential_rule import SequentialRule
+from harness.gate.settle import Levels, settle, verdict_at
+from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
+from harness.runs.columns import incomplete
+from harness.runs.comparability import Common, Pairing, pair_runs
+from harness.runs.directory import CLIFF
+from harness.runs.gate_record import GateResult, LiveFacts, RuleResult, Verdict
 from harness.settings import Count, Settings
 from harness.stats import holm
 
@@ -83,7 +84,6 @@ class LiveGate:
         self._policy, self._seed, self._baseline, self._options = policy, seed, baseline, options
         self._bars = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
         self._check_rules()
-        self._metrics = sorted({rule.metric for rule in self._bars})
         self._rules: list[SequentialRule] = []
         self._verdicts: list[Verdict] = ["inconclusive"] * len(self._bars)
         self._order: list[str] = []
@@ -97,16 +97,18 @@ class LiveGate:
         """See `EarlyStop.plan`."""
         theirs = self._pair(manifest, tasks)
         everything = [task.task_id for task in tasks]
-        informative = [task.task_id for task in tasks if is_informative(task.relevance)]
+        rankable = [task.task_id for task in tasks if can_rank(task.relevance)]
         common = None if self._pairing is None else self._pairing.tasks
         for rule in self._bars:
-            about: Iterable[str] = informative if MEASURES[rule.metric].informative_only else everything
+            metric = sample_metrics()[rule.metric]
+            about: Iterable[str] = rankable if metric.rankable_only else everything
             baseline = theirs.get(rule.metric) if isinstance(rule, BaselineRule) else None
             if baseline is not None and common is not None:
                 about = [task_id for task_id in about if task_id in common]
             self._rules.append(
                 SequentialRule(
                     rule,
+                    metric,
                     alpha=self._policy.alpha,
                     strictest=self._policy.alpha / len(self._bars),
                     tasks=frozenset(about),
@@ -122,7 +124,7 @@ class LiveGate:
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        values = tuple(MEASURES[name].value(sample) for name in self._metrics)
+        values = tuple(rule.metric.value(sample) for rule in self._rules)
         self._waiting.setdefault(sample.task_id, []).append(values)
         while self._used < len(self._order) and not self._is_settled():
             task_id = self._order[self._used]
@@ -166,14 +168,12 @@ class LiveGate:
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
-        tables = tabulate(self._baseline, metrics)
-        return {name: table.means() for name, table in tables.items()}
+        tables = task_tables(self._baseline, metrics)
+        return {name: table.mean_of() for name, table in tables.items()}
 
     def _observe(self, task_id: str, samples: Sequence[tuple[float | None, ...]]) -> None:
         self._used += 1
-        for rule in self._rules:
-            column = self._metrics.index(rule.rule.metric)
-            values: SampleValues = [sample[column] for sample in samples]
+        for rule, values in zip(self._rules, zip(*samples, strict=True), strict=True):
             rule.observe(task_id, values)
         self._settle()
 

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from harness import files
-from harness.gate.result import GateResult, Verdict
-from harness.gate.text import count, interval, plain, remarks, value
+from harness.gate.text import count, interval, remarks, value
+from harness.runs.gate_record import GateResult, Verdict
+from harness.runs.text import escape
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _SIGNS: dict[Verdict, str] = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
-_PLAIN = frozenset(" ,;%=?'")
 
 
 def summary(result: GateResult) -> str:
@@ -49,14 +49,6 @@ def summary(result: GateResult) -> str:
 def summary_of_error(error: BaseException) -> str:
     """Markdown of a gate that couldn't decide."""
     return f"### harness gate: no verdict\n\n{escape(str(error))}\n"
-
-
-def escape(text: str) -> str:
-    """Text as it stands, whatever it holds: what Markdown or HTML could take for more becomes an entity."""
-    return "".join(
-        char if char.isalnum() or char in _PLAIN or ord(char) > 127 else f"&#{ord(char)};"
-        for char in plain(text).strip()
-    )
 
 
 def append_job_summary(text: str) -> None:

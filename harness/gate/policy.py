@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,10 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from harness import files
-from harness.gate.expression import PolicyError, Rule, parse_rule
+from harness.errors import nearest
+from harness.gate.cliff_rules import WORD_METRICS, check_words
+from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.runs.gate_record import Verdict
 from harness.settings import Settings
 
-DEFAULT_RULE = "parse_validity.strict >= 0.95"
+DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
 
 EXAMPLE = """\
 # Policy of `harness gate`: a checkpoint passes when every rule passes.
@@ -66,7 +72,7 @@ class Policy(Settings):
     """Largest probability of a wrong verdict."""
     power: Annotated[float, Field(gt=0, lt=1)] = 0.8
     """For the advice on further samples; above `alpha`."""
-    on_inconclusive: Literal["fail", "pass", "inconclusive"] = "inconclusive"
+    on_inconclusive: Verdict = "inconclusive"
     """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
     """Whether rules are about tasks like these or about this list of tasks alone."""
@@ -142,6 +148,27 @@ def write_example(path: Path) -> None:
         files.write_text(path, EXAMPLE)
 
 
+def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
+    """Refuse rules about metrics that aren't there, words that no field has and bars out of range.
+
+    Args:
+        rules: of the policy.
+        stored: names in the run's metrics.
+
+    Raises:
+        PolicyError: the message names the nearest metrics.
+    """
+    of_samples = sample_metrics()
+    metrics = {*of_samples, *stored}
+    for rule in rules:
+        if isinstance(rule, WordRule):
+            check_words(rule)
+        elif rule.metric not in metrics:
+            raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
+        elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
+            _check_range(rule)
+
+
 def _loader() -> Any:
     """A safe loader that refuses a key given twice, of which YAML libraries silently take the last."""
     import yaml
@@ -155,3 +182,21 @@ def _loader() -> Any:
             return super().construct_mapping(node, deep)
 
     return Loader
+
+
+def _unknown(rule: NumberRule | BaselineRule, metrics: list[str]) -> PolicyError:
+    if rule.metric in WORD_METRICS:
+        return PolicyError(f"rule `{rule.text}`: {rule.metric} is a word; write `{rule.metric} in [left]`")
+    why = "no such metric in this run"
+    if rule.metric.startswith(JUDGE_PREFIXES):
+        why += "; `harness judge` adds those of a rubric"
+    return PolicyError(f"rule `{rule.text}`: {why}{nearest(rule.metric, metrics)}")
+
+
+def _check_range(rule: NumberRule | BaselineRule) -> None:
+    if isinstance(rule, NumberRule) and not 0.0 <= rule.bar <= 1.0:
+        percent = 1.0 < rule.bar <= 100.0
+        hint = f"; write {rule.bar:g} % as {rule.bar / 100.0:g}" if percent else ""
+        raise PolicyError(f"rule `{rule.text}`: {rule.metric} lies between 0 and 1{hint}")
+    if isinstance(rule, BaselineRule) and not (math.isfinite(rule.shift) and abs(rule.shift) < 1.0):
+        raise PolicyError(f"rule `{rule.text}`: a difference of {rule.metric} lies between -1 and 1")

@@ -8,10 +8,10 @@ from typing import Any
 
 from harness import __version__, files
 from harness.gate.policy import Policy
-from harness.gate.result import GateResult
+from harness.runs.directory import GATE
+from harness.runs.gate_record import GateResult
 from harness.runs.manifest import now
 
-GATE = "gate.json"
 FORMAT_VERSION = 1
 
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from harness.gate.evidence import Evidence
 from harness.gate.expression import BaselineRule
-from harness.gate.measures import MEASURES
 from harness.gate.settle import BarRule, bar_of
+from harness.metrics.table import SampleMetric
 from harness.stats import Estimate, SequentialTest, confidence_sequence
 
 SampleValues = Sequence[float | None]
@@ -26,7 +26,8 @@ class SequentialRule:
     (1 + difference) / 2, and a task without a value on either side stands at the bar likewise.
 
     Args:
-        rule: about a metric of `MEASURES`.
+        rule: what is to be shown.
+        metric: the metric of samples that it is about.
         alpha: level of the interval that is reported.
         strictest: smallest level at which a verdict may be asked for.
         tasks: ids of the tasks that the rule is about.
@@ -37,6 +38,7 @@ class SequentialRule:
     def __init__(
         self,
         rule: BarRule,
+        metric: SampleMetric,
         *,
         alpha: float,
         strictest: float,
@@ -45,6 +47,7 @@ class SequentialRule:
         whole_list: bool,
     ) -> None:
         self.rule = rule
+        self.metric = metric
         self.p_pass = 1.0
         self.p_fail = 1.0
         self._alpha = alpha
@@ -53,7 +56,7 @@ class SequentialRule:
         self._bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
         self._population = len(self._tasks) if whole_list and self._tasks else None
         self._test = SequentialTest(self._bar, alpha=strictest, sense=rule.sense, population=self._population)
-        self._pooled = not MEASURES[rule.metric].counts_always
+        self._pooled = not metric.always
         self._observed = array("d")
         self._neutral = 0
         self._samples = 0

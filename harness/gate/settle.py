@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.gate.evidence import Evidence
-from harness.gate.expression import BaselineRule, NumberRule, WordRule
-from harness.gate.result import RuleResult, Verdict
+from harness.gate.expression import BaselineRule, NumberRule
+from harness.runs.gate_record import RuleResult, Verdict
 from harness.stats import exact_power_proportion, holm, sample_size_proportion
 from harness.stats.distributions import normal_quantile
 
@@ -61,25 +61,6 @@ def verdict_at(p_pass: float, p_fail: float, alpha: float) -> Verdict:
     if p_pass <= alpha:
         return "pass"
     return "fail" if p_fail <= alpha else "inconclusive"
-
-
-def settle_word(rule: WordRule, word: str | None) -> RuleResult:
-    """Verdict of a rule about the cliff's side.
-
-    `on_cliff` and `out_of_scope` are answers of a diagnostic that can't tell `left` from `right`: unless the
-    rule names them they settle nothing.
-    """
-    allowed = " or ".join(rule.allowed)
-    if word in rule.allowed:
-        return RuleResult(rule.text, rule.metric, None, None, "pass", f"the verdict is {word}")
-    if word in ("left", "right"):
-        return RuleResult(rule.text, rule.metric, None, None, "fail", f"the verdict is {word}, not {allowed}")
-    reason = {
-        None: "there is no student to observe",
-        "on_cliff": "λ lies inside the interval of λ*, so that left and right can't be told apart",
-        "out_of_scope": "a precondition of the diagnostic isn't met, so that it says nothing",
-    }.get(word, f"`{word}` is no side")
-    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason)
 
 
 def bar_of(rule: BarRule) -> float:

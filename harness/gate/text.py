@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from harness.gate.result import GateResult, RuleResult
-
-
-def plain(text: str) -> str:
-    """Text that can't move a cursor, break a line, reorder what stands around it or command a CI system.
-
-    Control and other invisible characters become escapes. GitHub's runner takes a line that begins with `::`,
-    and `##[` anywhere, as a command; both are pulled apart.
-    """
-    visible = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
-    )
-    return visible.replace("::", ": :").replace("##[", "## [")
+from harness.runs.gate_record import GateResult, RuleResult
+from harness.runs.text import plain
 
 
 def headline(result: GateResult) -> str:
@@ -81,4 +69,4 @@ def remarks(result: GateResult) -> list[str]:
 
 
 def _show(rule: RuleResult, number: float) -> str:
-    return f"{number:+.4f}" if "baseline" in rule.rule else f"{number:.4f}"
+    return f"{number:+.4f}" if rule.is_difference else f"{number:.4f}"

@@ -2,18 +2,18 @@
 
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress
 from harness.judge.cost import Price
-from harness.judge.findings import Finding, findings, pairwise_others
+from harness.judge.findings import Finding, findings, pairwise_others, remarks
 from harness.judge.forecast import Forecast
 from harness.judge.job import JudgeResult, forecast_judging, judge
+from harness.judge.judged import require_same_rubric, rubric_of, rubric_table
 from harness.judge.key import KEY_VARIABLES, key_from_environment
 from harness.judge.libraries import installed_clients
-from harness.judge.metrics import METRIC_PREFIXES, merge_rubric_metrics, rubric_metrics
+from harness.judge.metrics import merge_rubric_metrics, rubric_metrics
 from harness.judge.rubric import Rubric
 from harness.judge.rubric_file import check_rubric, load_rubric
 
 __all__ = [
     "KEY_VARIABLES",
-    "METRIC_PREFIXES",
     "Finding",
     "Forecast",
     "JudgeConfig",
@@ -31,5 +31,9 @@ __all__ = [
     "load_rubric",
     "merge_rubric_metrics",
     "pairwise_others",
+    "remarks",
+    "require_same_rubric",
     "rubric_metrics",
+    "rubric_of",
+    "rubric_table",
 ]

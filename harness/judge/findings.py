@@ -60,6 +60,20 @@ def findings(metrics: Mapping[str, Estimate], rubric: str) -> list[Finding]:
     return found
 
 
+def remarks(metrics: Mapping[str, Estimate], rubric: str) -> list[str]:
+    """What speaks against relying on a rubric's judge, and how much of a run it saw, in sentences.
+
+    Args:
+        metrics: as `rubric_metrics` gives them.
+        rubric: its name.
+    """
+    found = [f"judge {rubric}: {finding.message}" for finding in findings(metrics, rubric)]
+    coverage = metrics.get(f"judge.{rubric}.coverage")
+    if coverage is not None and coverage.estimate is not None and coverage.estimate < 1.0:
+        found.append(f"judge {rubric}: judged {coverage.estimate:.1%} of {coverage.n} parsed samples")
+    return found
+
+
 def pairwise_others(metrics: Mapping[str, Estimate], rubric: str) -> list[str]:
     """Names of the runs that a run was judged side by side with."""
     names = (name for name, _ in _below(metrics, f"pairwise.{rubric}."))

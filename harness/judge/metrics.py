@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -21,22 +20,14 @@ from harness.judge.exposure import (
     sums,
     unscored_rates,
 )
+from harness.judge.judged import holds, read_judged, sample_values, scored_by_sample
 from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
-from harness.judge.records import (
-    HumanLabel,
-    Judgement,
-    PairJudgement,
-    RubricUse,
-    read_records,
-    read_rubric,
-)
+from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
+from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson
-
-METRIC_PREFIXES = ("rubric.", "judge.", "pairwise.")
-"""What these metrics' names begin with; a merge replaces all of them."""
 
 _UNIT = (0.0, 1.0)
 
@@ -51,15 +42,6 @@ class _Sample:
     relevance: float | None
     title_excess: float
     """Characters by which the first choice's title is longer than the mean of the candidates' titles."""
-
-
-@dataclass(slots=True)
-class _Judged:
-    """What one rubric's judge said of this run; of several lines on the same question the last counts."""
-
-    rubric: Rubric
-    rankings: dict[tuple[str, int, int], Judgement] = field(default_factory=dict)
-    pairs: dict[tuple[str, str, int, int, str | None], PairJudgement] = field(default_factory=dict)
 
 
 def rubric_metrics(run: Run) -> dict[str, Estimate]:
@@ -85,18 +67,21 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
     Raises:
         DataError: a file of the run can't be read.
     """
-    judged, labels = _read(run)
+    judged, labels = read_judged(run)
     if not judged:
         return {}
     samples = _strict_samples(run)
+    current = {key: sample.ranking for key, sample in samples.items()}
     seed = int(run.manifest.sampling.get("seed", 0))
     metrics: dict[str, Estimate] = {}
     for name, by_rubric in sorted(judged.items()):
-        rankings = [row for row in by_rubric.rankings.values() if _holds(row, samples)]
+        rankings = [row for row in by_rubric.rankings.values() if holds(row, current)]
         if rankings:
+            # In an order that doesn't depend on when the judgements came in.
+            rankings.sort(key=lambda row: (row.task_id, row.sample, row.order_seed, row.repeat))
             metrics |= _score_metrics(by_rubric.rubric, rankings, samples, seed)
             metrics |= _exposure_metrics(by_rubric.rubric, rankings, samples, labels.get(name, {}), seed)
-        pairs = [row for row in by_rubric.pairs.values() if _holds(row, samples)]
+        pairs = [row for row in by_rubric.pairs.values() if holds(row, current)]
         if pairs:
             task_of = {key: sample.task for key, sample in samples.items()}
             metrics |= pair_metrics(name, pairs, task_of, seed)
@@ -113,7 +98,7 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
         DataError: a file of the run can't be read.
     """
     run = load(directory.path)
-    kept = {name: value for name, value in run.metrics.items() if not name.startswith(METRIC_PREFIXES)}
+    kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
     metrics = kept | rubric_metrics(run)
     if metrics != run.metrics:
         directory.write_metrics(metrics)
@@ -125,30 +110,9 @@ def drop_rubric_metrics(directory: RunDirectory) -> None:
     A process killed before `merge_rubric_metrics` then leaves no numbers of an earlier state.
     """
     metrics = load(directory.path).metrics
-    kept = {name: value for name, value in metrics.items() if not name.startswith(METRIC_PREFIXES)}
+    kept = {name: value for name, value in metrics.items() if not name.startswith(JUDGE_PREFIXES)}
     if len(kept) < len(metrics):
         directory.write_metrics(kept)
-
-
-def _read(run: Run) -> tuple[dict[str, _Judged], dict[str, dict[str, float]]]:
-    by_digest: dict[str, _Judged] = {}
-    latest: dict[str, str] = {}
-    labels: dict[str, dict[str, float]] = defaultdict(dict)
-    for record in read_records(run.path):
-        match record:
-            case RubricUse():
-                rubric = read_rubric(record)
-                by_digest.setdefault(record.digest, _Judged(rubric))
-                latest[rubric.name] = record.digest
-            case Judgement():
-                unit = (record.sample, record.repeat, record.order_seed)
-                by_digest[record.digest].rankings[unit] = record
-            case PairJudgement():
-                pair = (record.other, record.sample, record.repeat, record.order_seed, record.shown)
-                by_digest[record.digest].pairs[pair] = record
-            case HumanLabel():
-                labels[record.rubric][record.sample] = record.score
-    return {name: by_digest[digest] for name, digest in latest.items()}, labels
 
 
 def _strict_samples(run: Run) -> dict[str, _Sample]:
@@ -166,31 +130,19 @@ def _strict_samples(run: Run) -> dict[str, _Sample]:
     return samples
 
 
-def _holds(row: Judgement | PairJudgement, samples: dict[str, _Sample]) -> bool:
-    sample = samples.get(row.sample)
-    return sample is not None and sample.ranking == row.ranking
-
-
 def _score_metrics(
     rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample], seed: int
 ) -> dict[str, Estimate]:
-    scored = _by_sample(rows)
+    scored = scored_by_sample(rows)
     task = compact([samples[key].task for key in scored])
     count = counts(task)
 
-    def mean(values: Iterable[float]) -> Estimate:
-        return bootstrap_ratio(sums(task, list(values)), count, n=len(task), seed=seed, bounds=_UNIT)
+    def mean(criterion: str | None) -> Estimate:
+        values = list(sample_values(rubric, scored, criterion).values())
+        return bootstrap_ratio(sums(task, values), count, n=len(task), seed=seed, bounds=_UNIT)
 
-    name = f"rubric.{rubric.name}"
-    metrics = {name: mean(_mean_scores(rubric, scored))}
-    for criterion in rubric.criteria:
-        values = (
-            math.fsum(criterion.normalise((row.scores or {})[criterion.name]) for row in repeats)
-            / len(repeats)
-            for repeats in scored.values()
-        )
-        metrics[f"{name}.{criterion.name}"] = mean(values)
-    return metrics
+    name = f"{RUBRIC_PREFIX}{rubric.name}"
+    return {name: mean(None)} | {f"{name}.{one.name}": mean(one.name) for one in rubric.criteria}
 
 
 def _exposure_metrics(
@@ -200,14 +152,14 @@ def _exposure_metrics(
     labels: dict[str, float],
     seed: int,
 ) -> dict[str, Estimate]:
-    scored = _by_sample(rows)
+    scored = scored_by_sample(rows)
     name = f"judge.{rubric.name}"
     metrics = {f"{name}.coverage": wilson(len({row.sample for row in rows}), len(samples))}
     metrics |= unscored_rates(
         name, [row.unscored for row in rows], [samples[row.sample].task for row in rows]
     )
     metrics |= _agreement(rubric, scored, samples, seed)
-    score = np.array(_mean_scores(rubric, scored))
+    score = np.array(list(sample_values(rubric, scored).values()))
     task = np.array([samples[key].task for key in scored], dtype=np.int64)
     relevance = np.array(
         [math.nan if samples[key].relevance is None else samples[key].relevance for key in scored],
@@ -262,19 +214,3 @@ def _agreement(
 def _place_of_first_choice(row: Judgement) -> int:
     order = presented_order(row.order_seed, row.task_id, row.repeat, len(row.ranking))
     return order.index(row.ranking[0])
-
-
-def _by_sample(rows: Sequence[Judgement]) -> dict[str, list[Judgement]]:
-    """Scored judgements by sample, in an order that doesn't depend on when they came in."""
-    scored: dict[str, list[Judgement]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: (row.task_id, row.sample, row.order_seed, row.repeat)):
-        if row.scores is not None:
-            scored[row.sample].append(row)
-    return dict(scored)
-
-
-def _mean_scores(rubric: Rubric, scored: dict[str, list[Judgement]]) -> list[float]:
-    return [
-        math.fsum(rubric.score(row.scores or {}) for row in repeats) / len(repeats)
-        for repeats in scored.values()
-    ]

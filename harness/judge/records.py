@@ -13,8 +13,7 @@ from harness.errors import DataError
 from harness.files import LineLog, resumable, whole_lines
 from harness.judge.answer import Preference, UnscoredReason
 from harness.judge.rubric import Rubric
-
-JUDGE_LOG = "judge.jsonl"
+from harness.runs.directory import JUDGE_LOG
 
 
 @dataclass(frozen=True, slots=True)

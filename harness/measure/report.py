@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
+from harness.metrics.table import CLIFF_PREFIX
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
 
-METRICS = "cliff."
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
 
@@ -131,7 +131,7 @@ class CliffReport:
         with RunDirectory(self.path) as directory:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
             known = load(self.path).metrics
-            kept = {name: one for name, one in known.items() if not name.startswith(METRICS)}
+            kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
             metrics = kept | self.result.metrics()
             if len(kept) < len(known):
                 # Killed between the two files, a run must not hold one estimate in each.

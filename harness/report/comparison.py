@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 
 from harness.errors import RunMismatchError
-from harness.gate.comparability import compare_manifests
-from harness.gate.measures import MEASURES
-from harness.gate.rubrics import require_same_rubric, rubric_table
-from harness.report.reading import COMPARED, FloatArray, IntArray, RunFacts
+from harness.judge import require_same_rubric, rubric_table
+from harness.metrics.columns import FloatArray, IntArray
+from harness.metrics.table import METRICS, RUBRIC_PREFIX, SampleMetric
+from harness.report.reading import RunFacts, compared
+from harness.runs.comparability import compare_manifests
 from harness.stats import (
     Decision,
     PairedComparison,
@@ -29,7 +30,6 @@ Word = Literal["better", "worse", "equivalent", "not settled", "no pairs"]
 
 ALPHA = 0.05
 SEED = 0
-_LOWER_IS_BETTER = frozenset({"truncation_rate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +121,9 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
     if not len(pairs.task):
         unpaired = "the runs have no sample in common"
         return Comparison(candidate.name, baseline.name, {}, unpaired, tuple(cautions), 0)
-    differences = {metric: pairs.difference(metric, margin) for metric in COMPARED}
+    differences = {name: pairs.difference(metric, margin) for name, metric in compared().items()}
     for name in (name for name in candidate.rubrics if name in baseline.rubrics):
-        metric = f"rubric.{name}"
+        metric = f"{RUBRIC_PREFIX}{name}"
         try:
             differences[metric] = _rubric_difference(candidate, baseline, metric, margin)
         except RunMismatchError as error:
@@ -135,7 +135,7 @@ class _Pairs:
     """The samples that two runs share."""
 
     def __init__(self, candidate: RunFacts, baseline: RunFacts) -> None:
-        mine, theirs = candidate.columns, baseline.columns
+        mine, theirs = candidate.samples, baseline.samples
         # In an order that doesn't depend on which sample finished first.
         shared = sorted(place for place in theirs.row if place in mine.row)
         self._mine = np.array([mine.row[place] for place in shared], dtype=np.int64)
@@ -145,16 +145,17 @@ class _Pairs:
             [number.setdefault(task_id, len(number)) for task_id, _ in shared], dtype=np.int64
         )
         self._single = len(number) == len(shared)
-        self._columns = (theirs, mine)
+        self._values = (theirs.columns.values, mine.columns.values)
 
-    def difference(self, metric: str, margin: float) -> Difference:
-        old = self._columns[0].values[metric][self._theirs]
-        new = self._columns[1].values[metric][self._mine]
-        if self._single and MEASURES[metric].is_rate:
+    def difference(self, metric: SampleMetric, margin: float) -> Difference:
+        name = metric.name
+        old = self._values[0][name][self._theirs].astype(np.float64)
+        new = self._values[1][name][self._mine].astype(np.float64)
+        if self._single and metric.is_rate:
             counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
             equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
-            return Difference(metric, compare_outcomes(counts), equivalence, None, "no pairs", counts)
-        return _mean_difference(metric, self._by_task(old, new), self._by_task(new, old), margin)
+            return Difference(name, compare_outcomes(counts), equivalence, None, "no pairs", counts)
+        return _mean_difference(name, self._by_task(old, new), self._by_task(new, old), margin)
 
     def _by_task(self, values: FloatArray, others: FloatArray) -> FloatArray:
         """[T] mean of each task over the samples that count in both runs, NaN where there is none."""
@@ -171,7 +172,7 @@ class _Pairs:
 
 def _rubric_difference(candidate: RunFacts, baseline: RunFacts, metric: str, margin: float) -> Difference:
     require_same_rubric(candidate.run, baseline.run, metric)
-    new, old = (rubric_table(facts.run, metric).means() for facts in (candidate, baseline))
+    new, old = (rubric_table(facts.run, metric).mean_of() for facts in (candidate, baseline))
     shared = sorted(new.keys() & old.keys())
     return _mean_difference(
         metric,
@@ -198,5 +199,6 @@ def _worded(difference: Difference) -> Difference:
         return replace(difference, word="equivalent")
     if p > ALPHA:
         return replace(difference, word="not settled")
-    up = (estimate > 0) != (difference.metric in _LOWER_IS_BETTER)
+    metric = METRICS.get(difference.metric)
+    up = (estimate > 0) != (metric is not None and metric.lower_is_better)
     return replace(difference, word="better" if up else "worse")

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from harness.errors import HarnessError, IncompleteError
-from harness.gate import GateResult, RuleResult, decide
-from harness.gate.expression import NumberRule, parse_rule
+from harness.errors import DataError
 from harness.judge import findings
-from harness.report.comparison import Comparison
-from harness.report.reading import RunFacts
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, RUBRIC_PREFIX
+from harness.report.comparison import ALPHA, Comparison
+from harness.report.reading import RunFacts, compared
 from harness.report.text import percent, signed, threshold
+from harness.runs.gate_record import RuleResult
 
 Kind = Literal["good", "bad", "open", "known", "missing"]
-_CONTRACT = "parse_validity.strict"
-_RANKING = "ndcg_at_1.parsed"
+
 _KEPT: dict[str, tuple[str, Kind]] = {
     "pass": ("keeps its contract", "good"),
     "fail": ("breaks its contract", "bad"),
@@ -96,26 +95,35 @@ def decide_run(
 
 
 def _contract(facts: RunFacts) -> Clause:
-    rule = _strict_rule(None if facts.gate is None else facts.gate.result)
-    own = rule is None
-    if rule is None:
-        try:
-            rule = decide(facts.run).rules[0]
-        except IncompleteError:
-            why = f"{facts.columns.n} of {facts.run.manifest.planned} samples are there"
+    gated = _strict_rule(facts)
+    if gated is not None:
+        seen = None if gated.estimate is None else gated.estimate.estimate
+        verdict, rule = gated.verdict, f"gated by {gated.rule}"
+    else:
+        table = facts.samples.columns.by_task(compared()[CONTRACT])
+        if facts.run.manifest.status != "complete" or table.missing.any():
+            why = f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
             return Clause("contract", "contract not judged", "missing", why)
-        except HarnessError as error:
+        seen = table.estimate
+        try:
+            if CONTRACT in facts.run.metrics:
+                facts.run.require_current(CONTRACT, seen)
+        except DataError as error:
             return Clause("contract", "contract not judged", "missing", str(error))
-    claim, kind = _KEPT[rule.verdict]
-    value = facts.run.metrics.get(_CONTRACT) or rule.estimate
-    shown = "" if value is None or value.estimate is None else f"strict {percent(value.estimate)}, "
-    return Clause("contract", claim, kind, f"{shown}{'default rule' if own else 'gated by'} {rule.rule}")
+        decision = table.against_bar(CONTRACT_BAR, ">=", ALPHA)
+        verdict = "inconclusive" if decision.verdict == "undecided" else decision.verdict
+        rule = f"default rule {CONTRACT} >= {CONTRACT_BAR}"
+    claim, kind = _KEPT[verdict]
+    stored = facts.run.metrics.get(CONTRACT)
+    value = seen if stored is None else stored.estimate
+    shown = "" if value is None else f"strict {percent(value)}, "
+    return Clause("contract", claim, kind, f"{shown}{rule}")
 
 
-def _strict_rule(gate: GateResult | None) -> RuleResult | None:
-    for rule in () if gate is None else gate.rules:
-        parsed = parse_rule(rule.rule)
-        if rule.metric == _CONTRACT and isinstance(parsed, NumberRule):
+def _strict_rule(facts: RunFacts) -> RuleResult | None:
+    """What the run's gate said of strict validity by itself."""
+    for rule in () if facts.gate is None else facts.gate.result.rules:
+        if rule.metric == CONTRACT and not rule.is_difference:
             return rule
     return None
 
@@ -127,7 +135,7 @@ def _ranking(comparison: Comparison | None, margin: float, is_baseline: bool) ->
         return Clause("ranking", "ranking compared with nothing", "missing", "one run only")
     if comparison.unpaired is not None:
         return Clause("ranking", f"ranking not compared with {comparison.baseline}", "missing", "not paired")
-    difference = comparison.differences[_RANKING]
+    difference = comparison.differences[QUALITY]
     claim, kind = _RANKS[difference.word]
     estimate = difference.comparison.difference
     if estimate.estimate is None:
@@ -142,7 +150,7 @@ def _ranking(comparison: Comparison | None, margin: float, is_baseline: bool) ->
 def _rubric(facts: RunFacts) -> Clause:
     shown = []
     for name in facts.rubrics:
-        score = facts.run.metrics[f"rubric.{name}"]
+        score = facts.run.metrics[f"{RUBRIC_PREFIX}{name}"]
         against = len(findings(facts.run.metrics, name))
         doubt = f", {against} finding{'s' if against != 1 else ''} against the judge" if against else ""
         value = "unscored" if score.estimate is None else f"{score.estimate:.3f}"
@@ -169,7 +177,7 @@ def _notes(facts: RunFacts) -> list[str]:
     manifest, notes = facts.run.manifest, []
     if manifest.status != "complete":
         notes.append(
-            f"the run is {manifest.status}: {facts.columns.n} of {manifest.planned} samples; it has "
+            f"the run is {manifest.status}: {facts.samples.n} of {manifest.planned} samples; it has "
             + ("metrics of an earlier state" if facts.run.metrics else "no metrics yet")
         )
     if facts.constrained:
@@ -177,12 +185,12 @@ def _notes(facts: RunFacts) -> list[str]:
             "answers were held to the schema while they were drawn: the form can't fail by construction, "
             "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
         )
-    if facts.columns.n and not (facts.columns.values[_CONTRACT] > 0).any():
+    if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
         notes.append("no sample parsed strictly: there is no ranking to score and nothing for a judge")
     gate = facts.gate
-    if gate is not None and gate.result.subject.samples != facts.columns.n:
+    if gate is not None and gate.result.subject.samples != facts.samples.n:
         notes.append(
-            f"the gate judged {gate.result.subject.samples} samples, the run has {facts.columns.n} now; "
+            f"the gate judged {gate.result.subject.samples} samples, the run has {facts.samples.n} now; "
             "gate it again"
         )
     return notes

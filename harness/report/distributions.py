@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.contract import FAILURE_CODES
+from harness.metrics.table import CONTRACT
 from harness.report.reading import NO_CODE, RunFacts
 from harness.stats import Estimate, bootstrap_ratio
 
@@ -49,7 +50,7 @@ def failure_counts(runs: Sequence[RunFacts]) -> Counts:
     """Samples by failure code, codes that occur only, the most frequent first."""
     by_run = {
         facts.name: np.bincount(
-            facts.columns.code[facts.columns.code != NO_CODE], minlength=len(FAILURE_CODES)
+            facts.samples.code[facts.samples.code != NO_CODE], minlength=len(FAILURE_CODES)
         )
         for facts in runs
     }
@@ -64,8 +65,8 @@ def failure_counts(runs: Sequence[RunFacts]) -> Counts:
 
 def length_counts(runs: Sequence[RunFacts]) -> Counts:
     """Lengths in bins of one width; in tokens where every run knows them, else in characters."""
-    in_tokens = all((facts.columns.tokens >= 0).all() for facts in runs)
-    lengths = {facts.name: facts.columns.tokens if in_tokens else facts.columns.characters for facts in runs}
+    in_tokens = all((facts.samples.tokens >= 0).all() for facts in runs)
+    lengths = {facts.name: facts.samples.tokens if in_tokens else facts.samples.characters for facts in runs}
     every = np.concatenate(list(lengths.values()))
     unit = "tokens" if in_tokens else "characters"
     if not len(every):
@@ -89,11 +90,11 @@ def length_counts(runs: Sequence[RunFacts]) -> Counts:
 
 def rank_counts(runs: Sequence[RunFacts]) -> Counts:
     """Rank of the candidate with the highest label, over strictly parsed samples whose labels can rank."""
-    last = max((int(facts.columns.best_rank.max(initial=0)) for facts in runs), default=0)
+    last = max((int(facts.samples.best_rank.max(initial=0)) for facts in runs), default=0)
     return Counts(
         tuple(str(rank) for rank in range(1, last + 1)),
         {
-            facts.name: tuple(np.bincount(facts.columns.best_rank, minlength=last + 1)[1:].tolist())
+            facts.name: tuple(np.bincount(facts.samples.best_rank, minlength=last + 1)[1:].tolist())
             for facts in runs
         },
         "strictly parsed samples",
@@ -105,16 +106,17 @@ def outcome_counts(candidate: RunFacts, baseline: RunFacts) -> dict[Outcome, int
     found: dict[Outcome, int] = {"broken": 0, "fixed": 0, "both_fail": 0, "both_pass": 0}
     if candidate.dataset != baseline.dataset:
         return {}
-    for place, row in candidate.columns.row.items():
-        other = baseline.columns.row.get(place)
+    fails = [facts.samples.columns.values[CONTRACT] < 1 for facts in (baseline, candidate)]
+    for place, row in candidate.samples.row.items():
+        other = baseline.samples.row.get(place)
         if other is not None:
-            found[_outcome(bool(baseline.columns.tier[other]), bool(candidate.columns.tier[row]))] += 1
+            found[_outcome(bool(fails[0][other]), bool(fails[1][row]))] += 1
     return found
 
 
 def mean_tokens(facts: RunFacts) -> Estimate | None:
     """Completion tokens per sample with the bootstrap by task; None where they aren't known."""
-    columns = facts.columns
+    columns = facts.samples
     if not columns.n or (columns.tokens < 0).any():
         return None
     number: dict[str, int] = {}

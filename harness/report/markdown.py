@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from harness.gate.markdown import escape
+from harness.metrics.table import RUBRIC_PREFIX
 from harness.report.content import Content
 from harness.report.metrics import MetricLine, compared_lines, metric_groups
 from harness.report.reading import RunFacts
 from harness.report.text import probability
+from harness.runs.text import escape
 from harness.stats import Estimate
-
-_SHORT = ("parse_validity.strict", "ndcg_at_1.parsed", "ndcg_at_1.all", "truncation_rate")
 
 
 def render_markdown(content: Content) -> str:
     """Sentences, the few numbers that decide, and the differences to the baseline."""
     groups = metric_groups(content.runs)
-    lines = [
-        line
-        for group in groups
-        for line in group.metrics
-        if line.name in _SHORT or line.name.startswith("rubric.")
-    ]
+    lines = [line for group in groups for line in group.metrics if line.brief]
     parts = [f"### {escape(content.title)}", "", *_sentences(content), "", *_table(content, lines)]
     names = [name for one in content.comparisons for name in one.differences]
     compared = [line for line in compared_lines(groups, names) if line in lines]
@@ -54,7 +48,7 @@ def _table(content: Content, lines: list[MetricLine]) -> list[str]:
 def _cell(facts: RunFacts, line: MetricLine) -> str:
     estimate = facts.run.metrics.get(line.name)
     if estimate is None:
-        return "not judged" if line.name.startswith("rubric.") else "–"
+        return "not judged" if line.name.startswith(RUBRIC_PREFIX) else "–"
     return f"{_with_interval(estimate, line)}, n {estimate.n}"
 
 

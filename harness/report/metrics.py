@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from harness.metrics.table import FAILURES, METRICS, RUBRIC_PREFIX, Metric, TaskMetric
 from harness.report.reading import RunFacts
 from harness.report.text import decimal, percent, points, signed
 
@@ -23,6 +24,7 @@ class MetricLine:
         shown: writes its value.
         change: writes a difference of two values.
         plotted: whether it lies in [0, 1] and is drawn there.
+        brief: whether a short summary has it.
     """
 
     name: str
@@ -32,6 +34,7 @@ class MetricLine:
     shown: Shown = decimal
     change: Shown = signed
     plotted: bool = True
+    brief: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,25 +52,6 @@ class Group:
     missing: str
 
 
-def _rate(name: str, label: str, hint: str = "") -> MetricLine:
-    return MetricLine(name, "Format", label, hint, percent, points)
-
-
-_FORMAT = (
-    _rate("parse_validity.strict", "strict", "parse validity: the raw text is valid on its own"),
-    _rate("parse_validity.lenient", "lenient", "or one valid object can be cut out"),
-    _rate("parse_validity.repaired", "repaired", "or a repair library makes one"),
-    _rate("truncation_rate", "truncated", "cut off at the token budget"),
-)
-_RANKING = (
-    MetricLine("ndcg_at_1.parsed", "Ranking", "NDCG@1, parsed", "strictly parsed samples only"),
-    MetricLine("ndcg_at_1.all", "Ranking", "NDCG@1, failures as 0", "all samples"),
-    MetricLine("ndcg_at_k.parsed", "Ranking", "NDCG@K, parsed"),
-    MetricLine("ndcg_at_k.all", "Ranking", "NDCG@K, failures as 0"),
-    MetricLine("ndcg_at_1.chance", "Ranking", "NDCG@1 by chance", "random rankings of the same tasks"),
-    MetricLine("task_rate.no_relevant", "Ranking", "tasks with no relevant candidate", "left out", percent),
-    MetricLine("task_rate.all_tied", "Ranking", "tasks with all labels tied", "left out", percent),
-)
 _EXPOSURE = (
     ("coverage", "parsed samples judged", percent, True),
     ("unscored", "judgements without a score", percent, True),
@@ -86,19 +70,29 @@ _HINTS = {
 
 
 def metric_groups(runs: Iterable[RunFacts]) -> list[Group]:
-    """Format, ranking, rubric: each metric that a run has; those about odd tasks only where there are any."""
+    """Every metric of the table by its group, failures apart, and the rubrics; rare ones where they occur."""
     known = list(runs)
-    names = _rubric_names(known)
+    groups: dict[str, list[MetricLine]] = {}
+    for metric in METRICS.values():
+        rare = isinstance(metric, TaskMetric) and metric.rare
+        if metric.group != FAILURES and (not rare or _occurs(known, metric.name)):
+            groups.setdefault(metric.group, []).append(_line(metric))
+    found = [Group(name, tuple(lines), "no metrics") for name, lines in groups.items()]
+    hint = "strictly parsed samples; exposure below"
     rubrics = tuple(
-        MetricLine(f"rubric.{name}", "Rubric", name, "strictly parsed samples; exposure below")
-        for name in names
+        MetricLine(f"{RUBRIC_PREFIX}{name}", "Rubric", name, hint, brief=True) for name in rubric_names(known)
     )
-    ranking = tuple(line for line in _RANKING if line.name not in _ODD or _occurs(known, line.name))
-    groups = [
-        Group("Format", _FORMAT, "no metrics"),
-        Group("Ranking", ranking, "no metrics"),
-    ]
-    return groups + ([Group("Rubric", rubrics, "not judged")] if rubrics else [])
+    return found + ([Group("Rubric", rubrics, "not judged")] if rubrics else [])
+
+
+def rubric_names(runs: Iterable[RunFacts]) -> list[str]:
+    """Names of the rubrics that judged any of the runs."""
+    return list(dict.fromkeys(name for facts in runs for name in facts.rubrics))
+
+
+def _line(metric: Metric) -> MetricLine:
+    shown, change = (percent, points) if metric.is_rate else (decimal, signed)
+    return MetricLine(metric.name, metric.group, metric.label, metric.hint, shown, change, brief=metric.brief)
 
 
 def compared_lines(groups: Iterable[Group], compared: Iterable[str]) -> list[MetricLine]:
@@ -111,7 +105,7 @@ def rubric_lines(runs: Iterable[RunFacts], name: str) -> list[MetricLine]:
     """A rubric's score, its criteria and its exposure, those that a run has."""
     known = list(runs)
     stored = dict.fromkeys(metric for facts in known for metric in facts.run.metrics)
-    score = f"rubric.{name}"
+    score = f"{RUBRIC_PREFIX}{name}"
     lines = [MetricLine(score, "Score", name)]
     lines += [
         MetricLine(metric, "Criterion", metric.removeprefix(f"{score}."))
@@ -150,12 +144,5 @@ def _exposure_shown(metric: str, prefix: str) -> Shown:
     return percent if metric.startswith(f"{prefix}unscored") else decimal
 
 
-_ODD = frozenset({"task_rate.no_relevant", "task_rate.all_tied"})
-
-
 def _occurs(runs: Iterable[RunFacts], name: str) -> bool:
     return any(facts.run.metrics[name].estimate for facts in runs if name in facts.run.metrics)
-
-
-def _rubric_names(runs: Iterable[RunFacts]) -> list[str]:
-    return list(dict.fromkeys(name for facts in runs for name in facts.rubrics))

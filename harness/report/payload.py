@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.contract import FAILURE_CODES, TIERS
-from harness.report.reading import NO_CODE, RunFacts
+from harness.report.reading import RunFacts, code_number
 from harness.report.rows import Answer, Shown
 
-_CODE = {code: number for number, code in enumerate(FAILURE_CODES)}
-_TIER = {tier: number for number, tier in enumerate(TIERS)}
 LONGEST_PROMPT = 20_000
 
 
@@ -50,8 +48,8 @@ def _packed(answer: Answer | None, texts: dict[str, int]) -> list[Any] | None:
     if prompt is not None and len(prompt) > LONGEST_PROMPT:
         prompt = f"{prompt[:LONGEST_PROMPT]}… ({len(prompt) - LONGEST_PROMPT} more characters)"
     return [
-        _TIER[answer.tier],  # type: ignore[index]
-        NO_CODE if answer.code is None else _CODE[answer.code],  # type: ignore[index]
+        TIERS.index(answer.tier),
+        code_number(answer.code),
         pieces[0] if len(pieces) == 1 else list(pieces),
         -1 if fails_at is None else fails_at,
         texts.setdefault(answer.reason, len(texts)),

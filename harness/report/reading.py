@@ -4,97 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import json
-from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from harness.cliff import CliffResult
-from harness.contract import FAILURE_CODES, TIERS
+from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
-from harness.gate import GateResult, open_run
-from harness.gate.loading import CLIFF
-from harness.gate.measures import MEASURES
-from harness.gate.record import GATE
-from harness.gate.tables import is_informative, read_task_rows
-from harness.judge.records import JUDGE_LOG
+from harness.judge import rubric_of
+from harness.metrics.columns import Columns, IntArray
+from harness.metrics.table import FAILURES, RUBRIC_PREFIX, Labels, SampleMetric, can_rank, sample_metrics
 from harness.report.text import one_line
-from harness.runs import Run
-from harness.runs.directory import MANIFEST, METRICS, SAMPLES, TASKS
+from harness.runs import Run, Sample, open_run
+from harness.runs.columns import read_columns, read_labels
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
+from harness.runs.gate_record import GateRecord
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 Place = tuple[str, int]
 """Task id and sample index: the same place in two runs of one dataset is a pair."""
 
-COMPARED = (
-    "parse_validity.strict",
-    "parse_validity.lenient",
-    "parse_validity.repaired",
-    "truncation_rate",
-    "ndcg_at_1.parsed",
-    "ndcg_at_1.all",
-    "ndcg_at_k.parsed",
-    "ndcg_at_k.all",
-)
-"""Metrics of samples that are compared with the baseline."""
-
-NO_CODE = -1
 UNKNOWN = -1
-STRICT = TIERS.index("strict")
+NO_CODE = -1
 _FILES = (MANIFEST, SAMPLES, TASKS, METRICS, GATE, CLIFF, JUDGE_LOG)
-_CODE = {code: number for number, code in enumerate(FAILURE_CODES)}
-_TIER = {tier: number for number, tier in enumerate(TIERS)}
 _Stored = TypeVar("_Stored")
 
 
+def compared() -> dict[str, SampleMetric]:
+    """Metrics of samples that are compared with the baseline; failures by code are counted instead."""
+    return {name: metric for name, metric in sample_metrics().items() if metric.group != FAILURES}
+
+
+def code_number(code: str | None) -> int:
+    """Place of a failure code, `NO_CODE` where there is none."""
+    return NO_CODE if code is None else FAILURE_CODES.index(code)
+
+
 @dataclass(frozen=True, slots=True)
-class Columns:
+class SampleFacts:
     """N samples of a run, by column, in the order in which they finished.
 
     Attributes:
         row: place → row.
-        tier: [N] index into `TIERS`.
+        columns: values of the metrics of `compared`.
         code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
         best_rank: [N] rank that the sample gives the candidate with the highest label, from 1; 0 where it
             isn't strict or its task's labels can't rank.
-        values: metric of `COMPARED` → [N] value, NaN where the sample doesn't count.
     """
 
     row: dict[Place, int]
-    tier: IntArray
+    columns: Columns
     code: IntArray
     tokens: IntArray
     characters: IntArray
     best_rank: IntArray
-    values: dict[str, FloatArray]
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.tier)
-
-
-@dataclass(frozen=True, slots=True)
-class GateRecord:
-    """`gate.json`: the last verdict on a run.
-
-    Attributes:
-        result: the verdict.
-        decided: when.
-        policy: what it was judged by.
-    """
-
-    result: GateResult
-    decided: str
-    policy: dict[str, Any]
+        return self.columns.n
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +77,7 @@ class RunFacts:
     Attributes:
         name: unique in the report.
         run: the stored run.
-        columns: its samples.
+        samples: what they say.
         has_tasks: whether the evaluated rows lie in the run.
         candidates: numbers of candidates that occur, ascending.
         gate: its last verdict, None where it was never gated.
@@ -114,7 +87,7 @@ class RunFacts:
 
     name: str
     run: Run
-    columns: Columns
+    samples: SampleFacts
     has_tasks: bool
     candidates: tuple[int, ...]
     gate: GateRecord | None
@@ -134,7 +107,7 @@ class RunFacts:
     @property
     def rubrics(self) -> tuple[str, ...]:
         """Names of the rubrics that judged it."""
-        names = (name.split(".")[1] for name in self.run.metrics if name.startswith("rubric."))
+        names = (rubric_of(name) for name in self.run.metrics if name.startswith(RUBRIC_PREFIX))
         return tuple(dict.fromkeys(names))
 
 
@@ -181,56 +154,44 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _read(path: Path, name: str) -> RunFacts:
     run = open_run(path)
     has_tasks = (path / TASKS).exists()
-    labels = {task["task_id"]: task["relevance"] for task in read_task_rows(path)} if has_tasks else {}
+    labels = dict(read_labels(path)) if has_tasks else {}
     return RunFacts(
         name=name,
         run=run,
-        columns=_columns(run, labels),
+        samples=_samples(run, labels),
         has_tasks=has_tasks,
         candidates=tuple(sorted({len(one) for one in labels.values()})),
-        gate=_gate(path / GATE),
+        gate=_stored(path / GATE, GateRecord.from_dict, "gate the run again"),
         cliff=_stored(path / CLIFF, CliffResult.from_dict, "measure it again with `harness cliff`"),
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
     )
 
 
-def _columns(run: Run, labels: dict[str, list[float]]) -> Columns:
+def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
     best = {task_id: _best(relevance) for task_id, relevance in labels.items()}
-    row: dict[Place, int] = {}
-    # Typed arrays keep a million samples at some tens of megabytes.
-    tier, code, tokens, characters, ranks = (array("l") for _ in range(5))
-    measures = {name: (MEASURES[name], array("d")) for name in COMPARED}
-    for sample in run.iter_samples():
-        place = (sample.task_id, sample.sample_index)
-        if place in row or (labels and sample.task_id not in labels):
-            raise DataError(
-                f"{run.path}: sample {sample.key!r} of task {sample.task_id!r} is there twice or its task is "
-                "not in tasks.jsonl; the run's files don't belong together"
-            )
-        row[place] = len(row)
-        tier.append(_TIER[sample.parse.tier])
-        code.append(NO_CODE if sample.parse.code is None else _CODE[sample.parse.code])
-        tokens.append(UNKNOWN if sample.completion_tokens is None else sample.completion_tokens)
-        characters.append(len(sample.text))
-        informative = best.get(sample.task_id, frozenset())
-        ranks.append(_rank(sample.parse.ranking, informative) if sample.parse.tier == "strict" else 0)
-        for measure, values in measures.values():
-            value = None if measure.informative_only and labels and not informative else measure.value(sample)
-            values.append(np.nan if value is None else value)
-    return Columns(
-        row,
-        np.array(tier, dtype=np.int64),
-        np.array(code, dtype=np.int64),
-        np.array(tokens, dtype=np.int64),
-        np.array(characters, dtype=np.int64),
-        np.array(ranks, dtype=np.int64),
-        {name: np.array(values, dtype=np.float64) for name, (_, values) in measures.items()},
+
+    def best_rank(sample: Sample) -> int:
+        wanted = best.get(sample.task_id, frozenset())
+        return _rank(sample.parse.ranking, wanted) if sample.parse.tier == "strict" else 0
+
+    counted: dict[str, Callable[[Sample], int]] = {
+        "code": lambda sample: code_number(sample.parse.code),
+        "tokens": lambda sample: UNKNOWN if sample.completion_tokens is None else sample.completion_tokens,
+        "characters": lambda sample: len(sample.text),
+        "best_rank": best_rank,
+    }
+    columns = read_columns(run, compared(), labels.items(), counted)
+    places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
+    return SampleFacts(
+        {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},
+        columns,
+        **{name: columns.values[name].astype(np.int64) for name in counted},
     )
 
 
-def _best(relevance: Sequence[float]) -> frozenset[int]:
+def _best(relevance: Labels) -> frozenset[int]:
     """Numbers of the candidates with the highest label; empty where labels can't rank."""
-    if not is_informative(relevance):
+    if not can_rank(relevance):
         return frozenset()
     highest = max(relevance)
     return frozenset(number for number, label in enumerate(relevance, 1) if label == highest)
@@ -238,16 +199,6 @@ def _best(relevance: Sequence[float]) -> frozenset[int]:
 
 def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
-
-
-_RESULT: TypeAdapter[GateResult] = TypeAdapter(GateResult)
-
-
-def _gate(path: Path) -> GateRecord | None:
-    def made(data: Any) -> GateRecord:
-        return GateRecord(_RESULT.validate_python(data), str(data["decided"]), dict(data["policy"]))
-
-    return _stored(path, made, "gate the run again")
 
 
 def _stored(path: Path, made: Callable[[Any], _Stored], remedy: str) -> _Stored | None:

@@ -11,11 +11,11 @@ from typing import Literal
 from harness.contract import Contract
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
-from harness.gate.tables import read_task_rows
 from harness.report.excerpt import Excerpt, excerpt, failing_place
 from harness.report.reading import Place, RunFacts
 from harness.report.text import masked
 from harness.runs import Sample
+from harness.runs.columns import read_task_rows
 from harness.runs.directory import TASKS
 
 PromptIs = Literal["checked", "unchecked", "wrong", "absent"]
@@ -116,9 +116,9 @@ def choose_rows(runs: Sequence[RunFacts], most: int) -> tuple[list[tuple[str, Pl
     """
     codes: dict[tuple[str, Place], list[int]] = {}
     for number, facts in enumerate(runs):
-        for place, row in facts.columns.row.items():
+        for place, row in facts.samples.row.items():
             found = codes.setdefault((facts.dataset, place), [_ABSENT] * len(runs))
-            found[number] = int(facts.columns.code[row])
+            found[number] = int(facts.samples.code[row])
     if most >= len(codes):
         return sorted(codes), len(codes)
     strata: dict[tuple[int, ...], list[tuple[str, Place]]] = defaultdict(list)

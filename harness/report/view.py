@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from harness import __version__
 from harness.judge import findings
+from harness.metrics.table import CONTRACT, QUALITY
 from harness.report import plots, text
 from harness.report.comparison import number_of_tests
 from harness.report.content import Content
@@ -23,9 +24,9 @@ from harness.report.distributions import (
     rank_counts,
 )
 from harness.report.examples import examples
-from harness.report.metrics import MetricLine, compared_lines, metric_groups, rubric_lines
+from harness.report.metrics import MetricLine, compared_lines, metric_groups, rubric_lines, rubric_names
 from harness.report.provenance import manifest_fields, reproduction
-from harness.report.reading import COMPARED, RunFacts
+from harness.report.reading import RunFacts
 from harness.report.rows import Shown
 from harness.stats import Estimate
 
@@ -80,7 +81,7 @@ def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
     runs = content.runs
     groups = metric_groups(runs)
     names = dict.fromkeys(name for one in content.comparisons for name in one.differences)
-    rubrics = list(dict.fromkeys(name for facts in runs for name in facts.rubrics))
+    rubrics = rubric_names(runs)
     place = content.baseline_place
     return {
         "facts": _facts(content),
@@ -173,8 +174,7 @@ def _difference_axis(content: Content) -> plots.Axis:
     differences = [
         one.comparison.difference
         for comparison in content.comparisons
-        for name, one in comparison.differences.items()
-        if name in COMPARED or name.startswith("rubric.")
+        for one in comparison.differences.values()
     ]
     ends = [end for one in differences for end in (one.estimate, one.low, one.high)]
     return plots.around_zero(content.config.margin * 2, *ends)
@@ -229,8 +229,8 @@ def _cost(facts: RunFacts) -> Cost:
 
 def _panels() -> list[dict[str, Any]]:
     return [
-        {"metric": "parse_validity.strict", "label": "strict parse validity", "shown": text.percent},
-        {"metric": "ndcg_at_1.parsed", "label": "NDCG@1 on parsed", "shown": text.decimal},
+        {"metric": CONTRACT, "label": "strict parse validity", "shown": text.percent},
+        {"metric": QUALITY, "label": "NDCG@1 on parsed", "shown": text.decimal},
     ]
 
 

@@ -77,6 +77,10 @@ class Positions:
             cut=np.repeat(np.array([not walk.finished for walk in walks], dtype=bool), reached),
         )
 
+    def among(self, tokens: slice) -> BoolArray:
+        """[M] which positions lie among some of the N tokens."""
+        return np.asarray((self.tokens >= tokens.start) & (self.tokens < tokens.stop))
+
     def score_requests(self, keys: Sequence[str]) -> list[ScoreRequest]:
         """What engines are asked: every rollout as far as its walk goes, with the classes there.
 

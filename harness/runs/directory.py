@@ -22,6 +22,8 @@ SAMPLES = "samples.jsonl"
 METRICS = "metrics.json"
 TASKS = "tasks.jsonl"
 CLIFF = "cliff.json"
+GATE = "gate.json"
+JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
 _OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
 

@@ -5,12 +5,11 @@ from harness.stats.decision import Decision
 from harness.stats.equivalence import (
     equivalent_means,
     equivalent_rates,
-    noninferior_means,
     noninferior_rates,
     tango,
 )
 from harness.stats.estimate import Estimate
-from harness.stats.intervals import clopper_pearson, wilson, wilson_clustered
+from harness.stats.intervals import wilson, wilson_clustered
 from harness.stats.multiplicity import holm
 from harness.stats.paired import (
     PairedComparison,
@@ -33,7 +32,6 @@ __all__ = [
     "PairedCounts",
     "SequentialTest",
     "bootstrap_ratio",
-    "clopper_pearson",
     "clustered_rate_against_bar",
     "compare_means",
     "compare_outcomes",
@@ -45,7 +43,6 @@ __all__ = [
     "mcnemar",
     "mean_against_bar",
     "newcombe_paired",
-    "noninferior_means",
     "noninferior_rates",
     "paired_differences",
     "rate_against_bar",

@@ -71,33 +71,6 @@ def equivalent_rates(counts: PairedCounts, margin: float, *, alpha: float = 0.05
     return Decision(decide(p_pass, p_fail, alpha), p_pass, p_fail, estimate, alpha)
 
 
-def noninferior_means(
-    differences: npt.ArrayLike,
-    margin: float,
-    *,
-    alpha: float = 0.05,
-    bounds: tuple[float, float] = (-1.0, 1.0),
-) -> Decision:
-    """Whether a mean is at worst `margin` below the baseline's, from one difference a task.
-
-    Paired t test against −margin. When all differences are equal (two identical runs) there is no variance
-    to go by: then p = (1 − share)^T, with the share of unseen values that the bounds would need to pull the
-    mean to the margin; see `bootstrap_ratio`.
-
-    Args:
-        differences: [T] candidate − baseline, one a task (`paired_differences`), finite.
-        margin: largest tolerable loss, ≥ 0.
-        alpha: level of each of the two one-sided tests, see `Decision`.
-        bounds: least and largest possible difference.
-
-    Raises:
-        ValueError: differences not finite, margin or alpha out of range.
-    """
-    test = _mean_test(differences, bounds)
-    _check(margin, alpha, least=0.0, most=math.inf)
-    return _mean_decision(test, test.p_below(-margin), test.p_above(-margin), alpha)
-
-
 def equivalent_means(
     differences: npt.ArrayLike,
     margin: float,
@@ -119,11 +92,17 @@ def equivalent_means(
     Raises:
         ValueError: differences not finite, margin or alpha out of range.
     """
-    test = _mean_test(differences, bounds)
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or not np.isfinite(values).all():
+        raise ValueError("differences must be a finite array of shape [tasks]")
     _check(margin, alpha, most=math.inf)
+    n = len(values)
+    mean = math.fsum(values) / n if n else math.nan
+    test = MeanTest(mean, n, math.sqrt(math.fsum((values - mean) ** 2)) / max(n, 1), bounds)
     p_pass = max(test.p_below(-margin), test.p_above(margin))
     p_fail = min(1.0, 2.0 * min(test.p_above(-margin), test.p_below(margin)))
-    return _mean_decision(test, p_pass, p_fail, alpha)
+    estimate = Estimate(n, mean if n else None, *test.limits(alpha), "paired t, by task")
+    return Decision(decide(p_pass, p_fail, alpha), p_pass, p_fail, estimate, alpha)
 
 
 def tango(counts: PairedCounts, confidence: float = 0.95) -> Estimate:
@@ -166,22 +145,6 @@ def _tango_z(counts: PairedCounts, difference: float) -> float:
     if variance <= 0.0:
         return 0.0 if excess == 0.0 else math.copysign(math.inf, excess)
     return excess / math.sqrt(variance)
-
-
-def _mean_test(differences: npt.ArrayLike, bounds: tuple[float, float]) -> MeanTest:
-    values = np.asarray(differences, dtype=np.float64)
-    if values.ndim != 1 or not np.isfinite(values).all():
-        raise ValueError("differences must be a finite array of shape [tasks]")
-    n = len(values)
-    mean = math.fsum(values) / n if n else math.nan
-    return MeanTest(mean, n, math.sqrt(math.fsum((values - mean) ** 2)) / max(n, 1), bounds)
-
-
-def _mean_decision(test: MeanTest, p_pass: float, p_fail: float, alpha: float) -> Decision:
-    low, high = test.limits(alpha)
-    mean = test.mean if test.units else None
-    estimate = Estimate(test.units, mean, low, high, "paired t, by task")
-    return Decision(decide(p_pass, p_fail, alpha), p_pass, p_fail, estimate, alpha)
 
 
 def _check(margin: float, alpha: float, *, least: float | None = None, most: float = 1.0) -> None:

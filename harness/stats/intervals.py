@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.stats.distributions import beta_quantile, check_confidence, student_t_quantile, two_sided_z
+from harness.stats.distributions import student_t_quantile, two_sided_z
 from harness.stats.estimate import Estimate
 
 Counts = Sequence[int] | npt.NDArray[np.integer]
@@ -35,53 +35,6 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
         return Estimate(0, None, None, None, "wilson")
     low, high = _wilson_limits(successes / n, n, z)
     return Estimate(n, successes / n, low, high, "wilson")
-
-
-def clopper_pearson(successes: int, n: int, confidence: float = 0.95) -> Estimate:
-    """Clopper and Pearson's exact interval: its coverage is never below the level, often well above.
-
-    Clopper & Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial"
-    (Biometrika 26, 1934), as beta quantiles.
-
-    Args:
-        successes: how many of the n, 0 ≤ successes ≤ n.
-        n: independent observations; 0 gives an `Estimate` without values.
-        confidence: two-sided level in (0, 1).
-
-    Raises:
-        ValueError: what was passed isn't a pair of counts, or the level is outside (0, 1).
-    """
-    successes, n = check_counts(successes, n)
-    check_confidence(confidence)
-    if n == 0:
-        return Estimate(0, None, None, None, "clopper-pearson")
-    tail = (1.0 - confidence) / 2.0
-    return Estimate(
-        n,
-        successes / n,
-        clopper_pearson_low(successes, n, tail),
-        clopper_pearson_high(successes, n, tail),
-        "clopper-pearson",
-    )
-
-
-def clopper_pearson_low(successes: int, n: int, tail: float) -> float:
-    """Exact one-sided lower limit: the p at which seeing this many successes or more has chance `tail`."""
-    if successes == 0:
-        return 0.0
-    if successes == n:
-        return math.exp(math.log(tail) / n)
-    return beta_quantile(tail, successes, n - successes + 1)
-
-
-def clopper_pearson_high(successes: int, n: int, tail: float) -> float:
-    """Exact one-sided upper limit: the p at which seeing this few successes or fewer has chance `tail`."""
-    if successes == n:
-        return 1.0
-    if successes == 0:
-        return -math.expm1(math.log(tail) / n)
-    # By symmetry of failures: keeps the accuracy of 1 − p for proportions near 1.
-    return 1.0 - beta_quantile(tail, n - successes, successes + 1)
 
 
 def wilson_clustered(successes_per_task: Counts, n_per_task: Counts, confidence: float = 0.95) -> Estimate:

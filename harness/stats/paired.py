@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +17,6 @@ from harness.stats.distributions import binomial_cdf, two_sided_z
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import check_counts, wilson
 from harness.stats.permutation import sign_flip
-
-Alternative = Literal["two-sided", "greater", "less"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,34 +65,24 @@ class PairedComparison:
     Attributes:
         difference: candidate − baseline, with its interval; `n` is the number of complete pairs.
         p_value: two-sided, of "no difference"; None without pairs.
-        effect_size: standardised difference, None where it isn't defined.
-        effect: what `effect_size` is: `cohen-g` or `cohen-dz`.
         dropped: pairs left out because one side is missing.
         test: how the p-value was made.
     """
 
     difference: Estimate
     p_value: float | None
-    effect_size: float | None
-    effect: str
     dropped: int
     test: str
 
 
-def mcnemar(
-    candidate_only: int, baseline_only: int, *, mid_p: bool = False, alternative: Alternative = "two-sided"
-) -> float:
-    """Exact McNemar test: p-value of the discordant pairs under Binomial(n, ½).
+def mcnemar(candidate_only: int, baseline_only: int) -> float:
+    """Exact McNemar test: two-sided p-value of the discordant pairs under Binomial(n, ½).
 
-    McNemar (Psychometrika 12, 1947) in its exact conditional form. `mid_p` counts the observed table half:
-    less conservative, and no longer guaranteed to keep its level (Fagerland, Lydersen & Laake, BMC Medical
-    Research Methodology 13, 2013).
+    McNemar (Psychometrika 12, 1947) in its exact conditional form.
 
     Args:
         candidate_only: pairs on which only the candidate succeeded.
         baseline_only: pairs on which only the baseline did.
-        mid_p: whether to give the mid-p value.
-        alternative: `greater` means the candidate is better.
 
     Raises:
         ValueError: not counts.
@@ -103,12 +90,7 @@ def mcnemar(
     total = candidate_only + baseline_only
     check_counts(candidate_only, total)
     check_counts(baseline_only, total)
-    if alternative == "two-sided":
-        smaller = min(candidate_only, baseline_only)
-        tail = binomial_cdf(smaller, total, 0.5) - (0.5 * _point(smaller, total) if mid_p else 0.0)
-        return min(1.0, 2.0 * tail)
-    fewer = baseline_only if alternative == "greater" else candidate_only
-    return binomial_cdf(fewer, total, 0.5) - (0.5 * _point(fewer, total) if mid_p else 0.0)
+    return min(1.0, 2.0 * binomial_cdf(min(candidate_only, baseline_only), total, 0.5))
 
 
 def newcombe_paired(counts: PairedCounts, confidence: float = 0.95) -> Estimate:
@@ -137,22 +119,13 @@ def newcombe_paired(counts: PairedCounts, confidence: float = 0.95) -> Estimate:
     return Estimate(n, difference, max(-1.0, low), min(1.0, high), method)
 
 
-def compare_outcomes(
-    counts: PairedCounts, *, confidence: float = 0.95, mid_p: bool = False
-) -> PairedComparison:
-    """Compare two rates when every task has one sample in each run.
-
-    McNemar's exact test, Newcombe's interval, and Cohen's g: how far the share of discordant pairs that
-    favour the candidate is from ½ (0.05 small, 0.15 medium, 0.25 large).
-    """
-    discordant = counts.candidate_only + counts.baseline_only
+def compare_outcomes(counts: PairedCounts, *, confidence: float = 0.95) -> PairedComparison:
+    """Compare two rates when every task has one sample in each run: McNemar's test, Newcombe's interval."""
     return PairedComparison(
         difference=newcombe_paired(counts, confidence),
-        p_value=mcnemar(counts.candidate_only, counts.baseline_only, mid_p=mid_p) if counts.n else None,
-        effect_size=counts.candidate_only / discordant - 0.5 if discordant else None,
-        effect="cohen-g",
+        p_value=mcnemar(counts.candidate_only, counts.baseline_only) if counts.n else None,
         dropped=0,
-        test="mcnemar exact, mid-p" if mid_p else "mcnemar exact",
+        test="mcnemar exact",
     )
 
 
@@ -168,9 +141,9 @@ def compare_means(
 ) -> PairedComparison:
     """Compare two runs by one number a task: a score, or the mean or rate over its samples.
 
-    Sign-flip permutation test of the mean of task differences, BCa bootstrap interval by task, and Cohen's
-    d_z (mean over standard deviation of the differences). Tasks count equally, however many samples they
-    have. The test assumes that under "no difference" a task's difference is as likely d as −d.
+    Sign-flip permutation test of the mean of task differences and BCa bootstrap interval by task. Tasks count
+    equally, however many samples they have. The test assumes that under "no difference" a task's difference
+    is as likely d as −d.
 
     Args:
         baseline: [T] one value a task, NaN where it is missing.
@@ -196,13 +169,10 @@ def compare_means(
         method="bca",
         bounds=bounds,
     )
-    spread = float(np.std(differences, ddof=1)) if n > 1 else 0.0
     flips = sign_flip(differences, seed=seed, draws=permutations)
     return PairedComparison(
         difference=interval,
         p_value=flips.p_value if n else None,
-        effect_size=float(differences.mean()) / spread if spread > 0.0 else None,
-        effect="cohen-dz",
         dropped=dropped,
         test=flips.method,
     )
@@ -224,11 +194,6 @@ def paired_differences(
         raise ValueError("a value is infinite")
     complete = ~(np.isnan(first) | np.isnan(second))
     return second[complete] - first[complete], int((~complete).sum())
-
-
-def _point(k: int, n: int) -> float:
-    """P(X = k) for X ~ Binomial(n, ½)."""
-    return binomial_cdf(k, n, 0.5) - binomial_cdf(k - 1, n, 0.5)
 
 
 def _distances(rate: Estimate) -> tuple[float, float]:

@@ -17,7 +17,6 @@ likelihood-ratio test and loses against Wald's known-alternative test only the p
 from __future__ import annotations
 
 import math
-from array import array
 from collections.abc import Iterable
 
 import numpy as np
@@ -53,7 +52,7 @@ class SequentialTest:
     would give, not what other tasks would give. The bar for the next draw then moves with what is left. If
     the rest can't change the answer any more, the verdict is certain; it always is at the end of the list.
 
-    Each update costs O(`GRID`); `interval` costs O(n · `GRID`) when called.
+    Each update costs O(`GRID`).
     """
 
     __slots__ = (
@@ -62,10 +61,10 @@ class SequentialTest:
         "_goal",
         "_pass",
         "_total",
-        "_values",
         "alpha",
         "bar",
         "decided_at",
+        "n",
         "population",
         "sense",
         "verdict",
@@ -95,19 +94,14 @@ class SequentialTest:
             raise ValueError(f"population is {population}; a list to draw from has at least one entry")
         self.bar, self.alpha, self.sense, self.population = bar, alpha, sense, population
         self.verdict: Verdict = "undecided"
+        self.n = 0
         self.decided_at: int | None = None
         self._flip = sense == "<="
         self._goal = 1.0 - bar if self._flip else bar
         self._total = 0.0
-        self._values = array("d")
         self._pass = np.zeros(GRID)
         self._fail = np.zeros(GRID)
         self._settle()
-
-    @property
-    def n(self) -> int:
-        """Number of observations so far."""
-        return len(self._values)
 
     @property
     def log_evidence_pass(self) -> float:
@@ -137,26 +131,11 @@ class SequentialTest:
             self._pass += np.log1p(FRACTIONS * (x / mean - 1.0))
         if mean < 1.0:
             self._fail += np.log1p(FRACTIONS * ((1.0 - x) / (1.0 - mean) - 1.0))
-        self._values.append(value)
+        self.n += 1
         self._total += x
         if self.verdict == "undecided":
             self._settle()
         return self.verdict
-
-    def update_all(self, values: Iterable[float]) -> Verdict:
-        """Take observations in order, all of them, and return the verdict."""
-        for value in values:
-            self.update(value)
-        return self.verdict
-
-    def interval(self, confidence: float | None = None) -> Estimate:
-        """Running confidence sequence: it covers the mean at *all* times together with this probability.
-
-        Each limit by itself fails with probability at most (1 − confidence)/2. The default confidence is
-        1 − 2 · alpha, at which the interval leaves the bar out exactly when there is a verdict by betting.
-        """
-        level = 1.0 - 2.0 * self.alpha if confidence is None else confidence
-        return confidence_sequence(self._values, level, population=self.population)
 
     def _settle(self) -> None:
         threshold = -math.log(self.alpha)

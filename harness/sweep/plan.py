@@ -19,6 +19,9 @@ from harness.opd.config import Aggregation, Clip, ClipSides, OPDConfig, Ratio, R
 from harness.opd.optimisation import Precision
 from harness.settings import Count, Level, Natural, Positive, Seed, Settings, Share
 
+FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
+"""What arms may differ in, beside their grids of λ."""
+
 
 class SweepArm(Settings):
     """Runs that differ in λ and seed alone; settings of the same names mean what they mean in `OPDConfig`."""
@@ -198,7 +201,7 @@ def training_config(plan: SweepPlan, run: SweepRun, out: Path, rollouts: Path | 
         HarnessError: the plan's options don't fit together.
     """
     arm = plan.arm(run.arm)
-    own = arm.model_dump(include={"clip", "learning_rate", "steps", "staleness", "updates_per_rollout"})
+    own = arm.model_dump(include=set(FACTORS))
     shared = plan.training.model_dump(exclude=set() if arm.staleness == "fixed" else {"rollout_batch"})
     these = {"teacher": plan.teacher, "base": plan.base, "lam": run.lam, "seed": run.seed}
     return OPDConfig.flat(shared | own | these | {"out": out, "rollouts": rollouts})

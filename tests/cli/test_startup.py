@@ -1,7 +1,9 @@
 """`harness --help` and `import harness` stay light."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +23,18 @@ def loaded_by(code: str) -> set[str]:
 )
 def test_no_heavy_module_is_loaded(code: str) -> None:
     assert not loaded_by(code) & set(FORBIDDEN)
+
+
+def test_recorded_outputs_are_scored_without_a_model_library(tmp_path: Path) -> None:
+    data = Path(__file__).parents[2] / "datasets" / "fashion-mini" / "test.jsonl"
+    with data.open(encoding="utf-8") as lines:
+        tasks = [json.loads(next(lines))["task_id"] for _ in range(3)]
+    outputs = tmp_path / "outputs.jsonl"
+    outputs.write_text("".join(json.dumps({"task_id": task, "text": "no"}) + "\n" for task in tasks))
+    arguments = ["eval", "--replay", str(outputs), "--data", str(data), "--limit", "3"]
+    arguments += ["--out", str(tmp_path / "run")]
+    loaded = loaded_by(f"from harness.cli import main\nassert main({arguments!r}) == 0")
+    assert not loaded & {"torch", "vllm", "transformers", "sklearn", "scipy.stats", "scipy.optimize"}
 
 
 @pytest.mark.parametrize("command", ["eval", "rescore", "cliff", "judge", "gate", "report", "data", "doctor"])

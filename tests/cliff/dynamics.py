@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff.domain import BoolArray, FloatArray, require, scalar_or_array
-from harness.cliff.log_odds import clip_headroom, log_mass, log_tail_mass
+from harness.cliff.log_odds import clip_headroom, log_mass
+from tests.cliff.inverse import log_tail_mass
 
 _MAX_STEPS = 20_000
 _PANELS = 48

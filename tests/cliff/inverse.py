@@ -1,4 +1,4 @@
-"""λ*(p, b, c) solved for c and for p, and the clip-safe region: oracles of the closed form."""
+"""λ* by log-odds, solved for c and for p, and the clip-safe region: oracles of the closed form."""
 
 from __future__ import annotations
 
@@ -7,8 +7,30 @@ import numpy.typing as npt
 
 from harness.cliff.domain import CLIP_RANGE, BoolArray, FloatArray, require, scalar_or_array
 from harness.cliff.log_odds import clip_headroom, log_odds, log_odds_gap, probability
+from harness.cliff.threshold import thresholds_from_log_tails
 
 _NEWTON_STEPS = 100
+
+
+def log_tail_mass(logit: npt.ArrayLike) -> FloatArray:
+    """Log of one minus the probability with these log-odds."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(-np.logaddexp(0.0, np.asarray(logit, dtype=np.float64)))
+
+
+def lambda_star_from_log_odds(
+    logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike
+) -> float | FloatArray:
+    """λ* from log-odds and log c."""
+    return scalar_or_array(
+        thresholds_from_log_tails(log_tail_mass(logit_p), log_tail_mass(logit_b), log_c).value
+    )
+
+
+def fixed_point_log_odds(lam: npt.ArrayLike, logit_p: npt.ArrayLike, logit_b: npt.ArrayLike) -> FloatArray:
+    """Log-odds of the fixed point, z_p + (λ − 1)·(z_p − z_b)."""
+    lam, zp, zb = (np.asarray(x, dtype=np.float64) for x in (lam, logit_p, logit_b))
+    return np.asarray(zp + (lam - 1.0) * (zp - zb))
 
 
 def clip_for(lam: npt.ArrayLike, p: npt.ArrayLike, b: npt.ArrayLike) -> float | FloatArray:

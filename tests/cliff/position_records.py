@@ -17,7 +17,10 @@ CLIP = known_clip(5.0)
 
 
 def exact(tails) -> MassBounds:
-    return MassBounds.exact(ClassMass.from_log_tail(np.log(np.asarray(tails, dtype=np.float64))))
+    """Known masses, from tail masses."""
+    tails = np.asarray(tails, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return MassBounds.exact(ClassMass(log_mass=np.log1p(-tails), log_tail=np.log(tails)))
 
 
 def records(rows, roles=("open", "separator", "close"), student=False) -> PositionRecords:

@@ -20,7 +20,7 @@ from harness.cliff import (
     estimate_clip,
     known_clip,
     lambda_star,
-    lambda_star_from_log_tails,
+    thresholds_from_log_tails,
 )
 from harness.cliff.resample import MIN_TASKS
 from tests.cliff.position_records import CLIP, blurred, constant, exact, ragged, records
@@ -31,14 +31,14 @@ def test_planted_constant_masses_come_back_exactly():
     teacher, base = (1e-3, 7e-4, 1e-12), (0.02, 0.3, 1e-3)
     found = estimate_cliff(constant(teacher, base), CLIP)
     for role, t, b in zip(found.role.roles, teacher, base, strict=True):
-        star = lambda_star_from_log_tails(math.log(t), math.log(b), math.log(5))
+        star = float(thresholds_from_log_tails(math.log(t), math.log(b), math.log(5)).value)
         assert role.p.estimate == pytest.approx(1 - t, rel=1e-15)
         assert role.b.estimate == pytest.approx(1 - b, rel=1e-15)
         assert role.teacher_tail == pytest.approx(t, rel=1e-12)
         assert role.lambda_star.value == pytest.approx(star, rel=1e-12)
         assert role.lambda_star.low == pytest.approx(star, rel=1e-9)
         assert role.lambda_star.high == pytest.approx(star, rel=1e-9)
-        half = lambda_star_from_log_tails(math.log(t), math.log(0.5), math.log(5))
+        half = float(thresholds_from_log_tails(math.log(t), math.log(0.5), math.log(5)).value)
         assert role.lambda_star_half.value == pytest.approx(half, rel=1e-12)
     assert found.role.binding.role == "close"
     assert (found.n_tasks, found.n_rollouts, found.n_positions) == (12, 12, 60)
@@ -289,7 +289,7 @@ def empty() -> PositionRecords:
         (lambda: records([(0, 0, 0, 0, 1.2, 0.2)]), "at most 0"),
         (lambda: ClassMass(np.array([-0.1]), np.array([-0.1])), "add up"),
         (lambda: ClassMass(np.array([-0.1]), np.array([-2.0, -2.0])), "one length"),
-        (lambda: MassBounds(ClassMass.from_log_tail([-3.0]), ClassMass.from_log_tail([-1.0])), "lower bound"),
+        (lambda: MassBounds(exact([0.05]).low, exact([0.4]).low), "lower bound"),
         (
             lambda: PositionRecords(
                 ("open",), *([np.zeros(2, dtype=np.int64)] * 4), exact([0.1]), exact([0.1, 0.1])

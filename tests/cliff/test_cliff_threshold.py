@@ -15,18 +15,19 @@ from hypothesis import strategies as st
 from harness.cliff import (
     CliffDomainError,
     fixed_point,
-    fixed_point_log_odds,
     lambda_star,
-    lambda_star_from_log_odds,
-    lambda_star_from_log_tails,
     thresholds,
+    thresholds_from_log_tails,
 )
-from harness.cliff.log_odds import clip_headroom, log_odds, log_tail_mass
+from harness.cliff.log_odds import clip_headroom, log_odds
 from harness.errors import HarnessError
 from tests.cliff.inverse import (
     clip_boundary_log_odds,
     clip_for,
     clip_safe,
+    fixed_point_log_odds,
+    lambda_star_from_log_odds,
+    log_tail_mass,
     teacher_log_odds_for,
     teacher_mass_for,
 )
@@ -58,14 +59,14 @@ def test_oracles_use_the_p_that_the_fact_sheet_prints():
 def test_error_against_mpmath_stays_under_1e_10_over_the_whole_sweep():
     worst = cliff_oracles.sweep(np.random.default_rng(20260), 2000)
     assert max(worst.values()) <= 1e-10
-    assert len(worst) == 3
+    assert len(worst) == 2
 
 
 def test_tail_of_1e_12_needs_log_tails_and_gets_its_digits_there():
     with mpmath.workdps(50):
         tail = mpmath.mpf("1e-12")
         exact = cliff_oracles._theorem(1 - tail, tail, mpmath.mpf("0.5"), mpmath.mpf(5))
-        from_tails = lambda_star_from_log_tails(math.log(1e-12), math.log(0.5), math.log(5))
+        from_tails = float(thresholds_from_log_tails(math.log(1e-12), math.log(0.5), math.log(5)).value)
         from_float = lambda_star(1 - 1e-12, 0.5, 5)
         assert abs(from_tails / exact - 1) < 1e-14
         # The float 1 − 1e-12 has its tail off by 5e-5 already, which no arithmetic can undo.
@@ -132,20 +133,22 @@ def test_scalars_give_floats_and_arrays_broadcast():
 
 
 @pytest.mark.parametrize(
-    ("logit_p", "logit_b", "log_c"),
-    [(math.inf, 0, 1), (3, math.inf, 1), (3, -math.inf, 1), (3, 0, -0.1), (math.nan, 0, 1)],
+    ("tail_p", "tail_b", "log_c", "status"),
+    [
+        (-math.inf, -1.0, 1.0, "teacher_deterministic"),
+        (-5.0, 0.0, 1.0, "base_degenerate"),
+        (-5.0, -math.inf, 1.0, "base_degenerate"),
+        (0.1, -1.0, 1.0, "not_a_probability"),
+        (-5.0, math.nan, 1.0, "not_a_probability"),
+        (math.nan, -1.0, 1.0, "not_a_probability"),
+        (-5.0, -1.0, -0.1, "clip_out_of_range"),
+        (-5.0, -1.0, math.inf, "clip_out_of_range"),
+    ],
 )
-def test_log_odds_have_the_same_edge_cases(logit_p, logit_b, log_c):
-    with pytest.raises(CliffDomainError):
-        lambda_star_from_log_odds(logit_p, logit_b, log_c)
-
-
-@pytest.mark.parametrize(
-    ("tail_p", "tail_b"), [(-math.inf, -1.0), (-5.0, 0.0), (-5.0, -math.inf), (0.1, -1.0), (-5.0, math.nan)]
-)
-def test_log_tails_have_the_same_edge_cases(tail_p, tail_b):
-    with pytest.raises(CliffDomainError):
-        lambda_star_from_log_tails(tail_p, tail_b, 1.0)
+def test_log_tails_have_the_same_edge_cases(tail_p, tail_b, log_c, status):
+    found = thresholds_from_log_tails(tail_p, tail_b, log_c)
+    assert found.status == status
+    assert np.isnan(found.value)
 
 
 @given(base_odds, gaps, log_clips, st.floats(1e-3, 5.0))

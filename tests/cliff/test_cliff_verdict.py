@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import (
-    ClassMass,
     CliffDomainError,
     CliffResult,
     Limits,
@@ -29,6 +28,7 @@ from harness.cliff import (
 from harness.cliff.explain import _rounded_down
 from harness.cliff.preconditions import Precondition
 from harness.errors import DataError
+from tests.cliff.position_records import exact
 
 MET = Precondition("parse_headroom", True, 0.3, 0.05, "fine")
 UNMET = Precondition("parse_headroom", False, 0.01, 0.05, "the base leaves 0.01 of headroom")
@@ -42,7 +42,7 @@ def draw(teacher=(1e-4, 7e-4), base=(0.05, 0.2), student=None, tasks=40, spread=
 
     def mass(tails):
         log_tail = np.log(np.asarray(tails))[role] + spread * rng.standard_normal(task.size)
-        full = ClassMass.from_log_tail(np.minimum(log_tail, math.log(0.99)))
+        full = exact(np.exp(np.minimum(log_tail, math.log(0.99)))).low
         if not unseen:
             return MassBounds.exact(full)
         return MassBounds.from_seen(full.log_mass, full.log_tail + math.log1p(-unseen))
@@ -240,9 +240,7 @@ def test_no_number_of_rollouts_mends_what_the_top_k_hides():
 
 def results() -> list[CliffResult]:
     certain = draw()
-    never_wrong = ClassMass.from_log_tail(
-        np.where(certain.role == 0, -math.inf, certain.teacher.low.log_tail)
-    )
+    never_wrong = exact(np.where(certain.role == 0, 0.0, np.exp(certain.teacher.low.log_tail))).low
     parts = (certain.roles, certain.task, certain.rollout, certain.role, certain.index)
     sets = [
         (draw(student=(1e-4, 1e-4)), known_clip(5.0)),
@@ -306,9 +304,7 @@ def test_a_student_tail_seen_only_once_has_no_upper_end_and_warns_of_nothing():
     tails = np.where(np.arange(40) == 7, 0.3, 1e-300)
     task = np.arange(40)
     zero = np.zeros(40, dtype=np.int64)
-    teacher, base, student = (
-        MassBounds.exact(ClassMass.from_log_tail(np.log(x))) for x in (np.full(40, 1e-300), tails, tails)
-    )
+    teacher, base, student = (exact(x) for x in (np.full(40, 1e-300), tails, tails))
     data = PositionRecords(("open",), task, zero, zero, zero, teacher, base, student)
     result = assess(estimate_cliff(data, known_clip(5.0)), 1.1)
     assert result.binding.clip_margin.high is None

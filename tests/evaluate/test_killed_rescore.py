@@ -38,7 +38,7 @@ def outdated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     with RunDirectory(run.path) as directory:
         directory.replace_samples(before)
-        directory.write_metrics(summarise_run(run.path, seed=0))
+        directory.write_metrics(summarise_run(run.path, run.manifest))
     return judged(with_cliff(load(run.path), 1.2)).path
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from harness.errors import RunMismatchError
 from harness.gate import PolicyError, decide
-from harness.gate.comparability import compare_manifests
 from harness.runs import Manifest, Run
+from harness.runs.comparability import compare_manifests
 from tests.gate.gate_runs import make_run, write_tasks
 from tests.gate.stored_runs import mixed, policy
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from harness.gate import Policy, PolicyError, load_policy
-from harness.gate.measures import check_rules
-from harness.gate.policy import DEFAULT_RULE, EXAMPLE, write_example
+from harness.gate.policy import DEFAULT_RULE, EXAMPLE, check_rules, write_example
 
 
 def written(folder: Path, text: str) -> Path:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateResult, LiveFacts, Policy, RuleResult, Subject
 from harness.gate.junit import junit, junit_of_error
-from harness.gate.markdown import append_job_summary, escape, summary, summary_of_error
+from harness.gate.markdown import append_job_summary, summary, summary_of_error
 from harness.gate.record import record, write_record
-from harness.gate.text import as_text, plain
+from harness.gate.text import as_text
+from harness.runs.text import escape, plain
 from harness.stats import Estimate
 
 # What the schema that Jenkins ships (xunit-plugin, junit-10.xsd) allows, in our own words:

@@ -15,8 +15,9 @@ from harness.gate import GateResult, Policy
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions
 from harness.gate.sequential_rule import SequentialRule
+from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
-from harness.stats import SequentialTest
+from harness.stats import SequentialTest, confidence_sequence
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
 from tests.gate.live_runs import TASKS, VALIDITY
 
@@ -90,7 +91,8 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
     parsed = [value for value in values if value is not None]
     estimate = rule.evidence().estimate
     assert (estimate.n, estimate.estimate) == (len(parsed), pytest.approx(np.mean(parsed)))
-    assert (estimate.low, estimate.high) == (alone.interval(0.9).low, alone.interval(0.9).high)
+    interval = confidence_sequence(parsed, 0.9)
+    assert (estimate.low, estimate.high) == (interval.low, interval.high)
 
 
 def sequential(
@@ -100,8 +102,9 @@ def sequential(
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
+    metric = sample_metrics()[rule.metric]
     return SequentialRule(
-        rule, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
+        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
     )
 
 

@@ -2,188 +2,196 @@
 
 import math
 from collections import defaultdict
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from harness.metrics import NO_CODE, TIERS, SampleTable, summarise
+from harness.contract import FAILURE_CODES, TIERS, ParseResult
+from harness.metrics import METRICS, Columns, TaskMetric, can_rank, summarise
 from harness.stats import wilson
 
-CODES = ("empty", "truncated", "not_json", "extra_text", "duplicate_key", "wrong_type", "missing_key")
-CODES += ("extra_key", "wrong_id_type", "wrong_length", "unknown_id", "duplicate_id")
+K = 3
+PERFECT = {"ndcg_at_1": 1.0, "ndcg_at_k": 1.0}
 
 
-def random_table(seed, samples, tasks):
+@dataclass(frozen=True)
+class Answer:
+    """A line of samples.jsonl, as far as metrics look at it."""
+
+    task_id: str
+    parse: ParseResult
+    finish_reason: str = "stop"
+    scores: dict[str, float | None] = field(default_factory=dict)
+    key: str = "k"
+
+
+def strict(task_id: str, scores: dict[str, float | None]) -> Answer:
+    return Answer(task_id, ParseResult("strict", None, None, None, (1, 2, 3)), scores=scores)
+
+
+def columns(samples: Sequence[Answer], labels: dict[str, Sequence[float]]) -> Columns:
+    """What the reader of stored runs makes of these samples."""
+    ids = list(labels)
+    rankable = {task_id: can_rank(relevance) for task_id, relevance in labels.items()}
+    values = {}
+    for name, metric in METRICS.items():
+        if isinstance(metric, TaskMetric):
+            column = [metric.value(relevance) for relevance in labels.values()]
+        else:
+            column = [
+                metric.value(one) if rankable[one.task_id] or not metric.rankable_only else None
+                for one in samples
+            ]
+        values[name] = np.array([math.nan if one is None else one for one in column], dtype=np.float64)
+    return Columns(
+        task_ids=tuple(ids),
+        can_rank=np.array(list(rankable.values()), dtype=bool),
+        missing=np.zeros(len(ids), dtype=np.int64),
+        task=np.array([ids.index(one.task_id) for one in samples], dtype=np.int64),
+        index=np.arange(len(samples)),
+        values=values,
+    )
+
+
+def random_run(seed: int, samples: int, tasks: int) -> tuple[list[Answer], dict[str, Sequence[float]]]:
     rng = np.random.default_rng(seed)
-    no_relevant = rng.random(tasks) < 0.1
-    all_tied = no_relevant | (rng.random(tasks) < 0.1)
-    index = np.concatenate([np.arange(min(tasks, samples)), rng.integers(0, tasks, max(0, samples - tasks))])
-    tier = rng.choice(4, size=samples, p=[0.7, 0.1, 0.1, 0.1])
-    scored = (tier == 0) & ~(no_relevant | all_tied)[index]
-    return SampleTable(
-        task_index=index,
-        tier=tier.astype(np.int8),
-        code=np.where(tier == 0, NO_CODE, rng.integers(0, len(CODES), samples)).astype(np.int8),
-        truncated=rng.random(samples) < 0.05,
-        ndcg_at_1=np.where(scored, rng.choice([0.0, 1 / 7, 3 / 7, 1.0], samples), np.nan),
-        ndcg_at_k=np.where(scored, rng.random(samples), np.nan),
-        no_relevant=no_relevant,
-        all_tied=all_tied,
-        chance_ndcg_at_1=np.where(no_relevant, np.nan, rng.random(tasks)),
-    )
+    labels = {
+        f"t{number}": [(3, 1, 0), (0, 0, 0), (2, 2, 2)][rng.choice(3, p=[0.8, 0.1, 0.1])]
+        for number in range(tasks)
+    }
+    index = [*range(min(tasks, samples)), *rng.integers(0, tasks, max(0, samples - tasks)).tolist()]
+    answers = []
+    for task in index:
+        tier = TIERS[rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])]
+        code = None if tier == "strict" else FAILURE_CODES[rng.integers(0, len(FAILURE_CODES))]
+        at_1, at_k = rng.choice([0.0, 1 / 7, 3 / 7, 1.0]), rng.random()
+        scored = tier == "strict" and can_rank(labels[f"t{task}"])
+        answers.append(
+            Answer(
+                f"t{task}",
+                ParseResult(tier, code, None, None, None),
+                "length" if rng.random() < 0.05 else "stop",
+                {"ndcg_at_1": float(at_1) if scored else None, "ndcg_at_k": float(at_k) if scored else None},
+            )
+        )
+    return answers, labels
 
 
-def slow_points(table):
-    """Every point estimate, by its definition, one sample at a time."""
-    hits, n = defaultdict(int), len(table.task_index)
-    parsed, everything = defaultdict(list), defaultdict(list)
-    tasks = {int(task) for task in table.task_index}
-    for i, task in enumerate(table.task_index):
-        tier = TIERS[table.tier[i]]
+def slow_points(
+    samples: Sequence[Answer], labels: dict[str, Sequence[float]]
+) -> dict[str, tuple[int, float]]:
+    """Every point estimate, by its definition in words, one sample at a time."""
+    hits: dict[str, int] = defaultdict(int)
+    values: dict[str, list[float]] = defaultdict(list)
+    for one in samples:
         for name in ("strict", "lenient", "repaired"):
-            hits[f"parse_validity.{name}"] += TIERS.index(tier) <= TIERS.index(name)
-        for code, name in enumerate(CODES):
-            hits[f"failure_rate.{name}"] += int(table.code[i]) == code
-        hits["truncation_rate"] += int(table.truncated[i])
-        if table.no_relevant[task] or table.all_tied[task]:
+            hits[f"parse_validity.{name}"] += TIERS.index(one.parse.tier) <= TIERS.index(name)
+        for code in FAILURE_CODES:
+            hits[f"failure_rate.{code}"] += one.parse.code == code
+        hits["truncation_rate"] += one.finish_reason == "length"
+        if len(set(labels[one.task_id])) == 1:
             continue
-        for name, values in (("ndcg_at_1", table.ndcg_at_1), ("ndcg_at_k", table.ndcg_at_k)):
-            if tier == "strict":
-                parsed[name].append(float(values[i]))
-            everything[name].append(float(values[i]) if tier == "strict" else 0.0)
-    points = {name: (n, count / n) for name, count in hits.items()}
-    for name in ("ndcg_at_1", "ndcg_at_k"):
-        points[f"{name}.parsed"] = (len(parsed[name]), math.fsum(parsed[name]) / len(parsed[name]))
-        points[f"{name}.all"] = (len(everything[name]), math.fsum(everything[name]) / len(everything[name]))
-    chance = [float(table.chance_ndcg_at_1[t]) for t in tasks if not (table.no_relevant | table.all_tied)[t]]
-    points["ndcg_at_1.chance"] = (len(chance), math.fsum(chance) / len(chance))
-    points["task_rate.no_relevant"] = (
-        len(tasks),
-        sum(bool(table.no_relevant[t]) for t in tasks) / len(tasks),
-    )
-    points["task_rate.all_tied"] = (len(tasks), sum(bool(table.all_tied[t]) for t in tasks) / len(tasks))
-    return points
+        for name in ("ndcg_at_1", "ndcg_at_k"):
+            if one.parse.tier == "strict":
+                values[f"{name}.parsed"].append(one.scores[name])
+            values[f"{name}.all"].append(one.scores[name] if one.parse.tier == "strict" else 0.0)
+    seen = {one.task_id: labels[one.task_id] for one in samples}
+    # Of labels 3, 1, 0 a random first choice gains 7, 1 or 0 where the best gains 7.
+    values["ndcg_at_1.chance"] = [8 / 3 / 7 for relevance in seen.values() if len(set(relevance)) > 1]
+    values["task_rate.no_relevant"] = [float(max(relevance) == 0) for relevance in seen.values()]
+    values["task_rate.all_tied"] = [float(len(set(relevance)) == 1) for relevance in seen.values()]
+    points = {name: (len(samples), count / len(samples)) for name, count in hits.items()}
+    return points | {name: (len(found), math.fsum(found) / len(found)) for name, found in values.items()}
 
 
 @pytest.mark.parametrize(("samples", "tasks"), [(60, 60), (240, 60), (50, 80), (1000, 30)])
-def test_points_agree_with_the_slow_definition(samples, tasks):
-    table = random_table(samples, samples, tasks)
-    metrics = summarise(table, CODES, seed=0)
-    slow = slow_points(table)
-    assert metrics.keys() == slow.keys()
+def test_points_agree_with_the_slow_definition(samples: int, tasks: int) -> None:
+    run = random_run(samples, samples, tasks)
+    metrics = summarise(columns(*run), seed=0)
+    slow = slow_points(*run)
+    assert metrics.keys() == slow.keys() == METRICS.keys()
     for name, (n, value) in slow.items():
         assert metrics[name].n == n, name
         assert metrics[name].estimate == pytest.approx(value, abs=1e-12), name
-        assert metrics[name].low <= metrics[name].estimate <= metrics[name].high, name
+        assert metrics[name].low <= metrics[name].estimate <= metrics[name].high, name  # type: ignore[operator]
 
 
-def test_strict_and_failures_account_for_every_sample():
-    metrics = summarise(random_table(1, 500, 100), CODES, seed=0)
-    failures = sum(metrics[f"failure_rate.{code}"].estimate for code in CODES)
-    assert metrics["parse_validity.strict"].estimate + failures == pytest.approx(1.0)
+def test_strict_and_failures_account_for_every_sample() -> None:
+    metrics = summarise(columns(*random_run(1, 500, 100)), seed=0)
+    failures = sum(metrics[f"failure_rate.{code}"].estimate or 0.0 for code in FAILURE_CODES)
+    assert (metrics["parse_validity.strict"].estimate or 0.0) + failures == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("samples", "tasks"), [(80, 80), (400, 80)])
-def test_neither_the_order_of_samples_nor_the_numbering_of_tasks_matters(samples, tasks):
-    table = random_table(2, samples, tasks)
+def test_neither_the_order_of_samples_nor_the_numbering_of_tasks_matters(samples: int, tasks: int) -> None:
+    answers, labels = random_run(2, samples, tasks)
     rng = np.random.default_rng(3)
-    order, number = rng.permutation(samples), rng.permutation(tasks)
-    per_sample = ("tier", "code", "truncated", "ndcg_at_1", "ndcg_at_k")
-    per_task = ("no_relevant", "all_tied", "chance_ndcg_at_1")
-    shuffled = replace(
-        table,
-        task_index=number[table.task_index][order],
-        **{name: getattr(table, name)[order] for name in per_sample},
-        **{name: getattr(table, name)[np.argsort(number)] for name in per_task},
-    )
-    assert summarise(shuffled, CODES, seed=5) == summarise(table, CODES, seed=5)
+    shuffled = [answers[place] for place in rng.permutation(samples)]
+    renumbered = {task_id: labels[task_id] for task_id in rng.permutation(list(labels)).tolist()}
+    once, again = columns(answers, labels), columns(shuffled, renumbered)
+    assert summarise(again, seed=5) == summarise(once, seed=5)
 
 
-def test_one_sample_a_task_gives_plain_wilson():
-    table = random_table(4, 90, 90)
-    strict = int((table.tier == 0).sum())
-    assert summarise(table, CODES, seed=0)["parse_validity.strict"] == wilson(strict, 90)
+def test_one_sample_a_task_gives_plain_wilson() -> None:
+    answers, labels = random_run(4, 90, 90)
+    successes = sum(one.parse.tier == "strict" for one in answers)
+    metrics = summarise(columns(answers, labels), seed=0)
+    assert metrics["parse_validity.strict"] == wilson(successes, 90)
 
 
-def test_repeating_every_sample_adds_no_certainty():
+def test_repeating_every_sample_adds_no_certainty() -> None:
     """Greedy samples of one task are the same text: eight copies must not look like eight times the data."""
-    once = random_table(6, 100, 100)
-    copies = {
-        name: np.tile(getattr(once, name), 8)
-        for name in ("task_index", "tier", "code", "truncated", "ndcg_at_1", "ndcg_at_k")
-    }
-    one, eight = (summarise(t, CODES, seed=0) for t in (once, replace(once, **copies)))
+    answers, labels = random_run(6, 100, 100)
+    one, eight = (summarise(columns(answers * copies, labels), seed=0) for copies in (1, 8))
     for name in ("parse_validity.strict", "ndcg_at_1.parsed", "ndcg_at_k.all"):
-        width = one[name].high - one[name].low
-        assert eight[name].high - eight[name].low == pytest.approx(width, rel=0.02), name
+        widths = [
+            found[name].high - found[name].low  # type: ignore[operator]
+            for found in (one, eight)
+        ]
+        assert widths[1] == pytest.approx(widths[0], rel=0.02), name
 
 
-def test_nothing_parsed_is_missing_not_zero():
-    table = random_table(7, 40, 40)
-    failed = replace(table, tier=np.full(40, 3), code=np.zeros(40, dtype=int))
-    metrics = summarise(failed, CODES, seed=0)
+def test_nothing_parsed_is_missing_not_zero() -> None:
+    answers, labels = random_run(7, 40, 40)
+    failed = [replace(one, parse=ParseResult("none", "empty", None, None, None)) for one in answers]
+    metrics = summarise(columns(failed, labels), seed=0)
     parsed = metrics["ndcg_at_1.parsed"]
     assert (parsed.n, parsed.estimate, parsed.low, parsed.high) == (0, None, None, None)
     assert metrics["ndcg_at_1.all"].estimate == 0.0
-    assert metrics["ndcg_at_1.all"].high > 0.0
+    assert metrics["ndcg_at_1.all"].high > 0.0  # type: ignore[operator]
     assert metrics["parse_validity.strict"].estimate == 0.0
 
 
-def test_no_samples_at_all():
-    empty = SampleTable(
-        *(np.empty(0, dtype=t) for t in (int, int, int, bool, float, float, bool, bool, float))
-    )
-    metrics = summarise(empty, CODES, seed=0)
+@pytest.mark.parametrize("labels", [{}, {"t0": (1.0, 0.0)}])
+def test_no_samples_at_all(labels: dict[str, Sequence[float]]) -> None:
+    metrics = summarise(columns([], labels), seed=0)
     assert all(value.n == 0 and value.estimate is None for value in metrics.values())
 
 
-def test_a_perfect_run_is_not_certain():
+def test_a_perfect_run_is_not_certain() -> None:
     n = 64
-    table = SampleTable(
-        task_index=np.arange(n),
-        tier=np.zeros(n, dtype=int),
-        code=np.full(n, NO_CODE),
-        truncated=np.zeros(n, dtype=bool),
-        ndcg_at_1=np.ones(n),
-        ndcg_at_k=np.ones(n),
-        no_relevant=np.zeros(n, dtype=bool),
-        all_tied=np.zeros(n, dtype=bool),
-        chance_ndcg_at_1=np.full(n, 0.25),
-    )
-    metrics = summarise(table, CODES, seed=0)
+    labels: dict[str, Sequence[float]] = {f"t{number}": (1, 0, 0) for number in range(n)}
+    metrics = summarise(columns([strict(task_id, PERFECT) for task_id in labels], labels), seed=0)
     assert metrics["ndcg_at_1.parsed"].high == 1.0
     assert metrics["ndcg_at_1.parsed"].low == pytest.approx(0.025 ** (1 / n))
-    assert metrics["failure_rate.empty"].high > 0.0
+    assert metrics["failure_rate.empty"].high > 0.0  # type: ignore[operator]
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "message"),
+    ("spoil", "message"),
     [
-        ("task_index", 10_000, "task_index"),
-        ("task_index", -1, "task_index"),
-        ("tier", 4, "tier"),
-        ("code", 12, "code"),
-        ("ndcg_at_1", 1.5, "ndcg_at_1"),
-        ("ndcg_at_k", math.nan, "ndcg_at_k"),
+        (lambda good: {"task": good.task + 10_000}, "task must lie"),
+        (lambda good: {"task": good.task - 1}, "task must lie"),
+        (lambda good: {"index": good.index[:-1]}, "length"),
+        (lambda good: {"can_rank": good.can_rank[:-1]}, "length"),
+        (lambda good: {"values": {"truncation_rate": good.values["truncation_rate"][:-1]}}, "length"),
     ],
 )
-def test_contradictory_columns_are_refused(column, value, message):
-    table = random_table(8, 50, 50)
-    row = int(np.flatnonzero(np.isfinite(table.ndcg_at_1))[0])
-    changed = getattr(table, column).copy()
-    changed[row] = value
+def test_columns_that_cannot_stand_side_by_side_are_refused(
+    spoil: Callable[[Columns], dict[str, object]], message: str
+) -> None:
+    good = columns(*random_run(8, 50, 40))
     with pytest.raises(ValueError, match=message):
-        summarise(replace(table, **{column: changed}), CODES, seed=0)
-
-
-def test_a_failure_code_on_a_strict_sample_is_refused():
-    table = random_table(9, 50, 50)
-    with pytest.raises(ValueError, match="exactly when"):
-        summarise(replace(table, code=np.zeros(50, dtype=int)), CODES, seed=0)
-
-
-def test_columns_of_different_length_are_refused():
-    table = random_table(10, 50, 50)
-    with pytest.raises(ValueError, match="length"):
-        summarise(replace(table, tier=table.tier[:-1]), CODES, seed=0)
+        replace(good, **spoil(good))  # type: ignore[arg-type]

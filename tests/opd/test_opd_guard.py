@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from harness.cliff import (
-    ClassMass,
     MassBounds,
     PositionRecords,
     estimate_calibration,
@@ -18,6 +17,7 @@ from harness.cliff import (
 
 pytest.importorskip("torch")
 from harness.opd.loop.guard import LambdaGuard, binding_role, read_roles
+from tests.cliff.position_records import exact
 
 ROLES = ("open", "key", "end")
 CLIP = 2.0
@@ -32,7 +32,7 @@ def records(
 
     def masses(means: Any) -> MassBounds:
         tail = (1 - np.array(means))[role] * rng.uniform(0.5, 1.5, role.size)
-        return MassBounds.exact(ClassMass.from_log_tail(np.log(tail)))
+        return exact(tail)
 
     return PositionRecords(
         roles=ROLES,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.cliff import ClassMass, MassBounds, PositionRecords, assess, estimate_cliff, known_clip
+from harness.cliff import MassBounds, PositionRecords, assess, estimate_cliff, known_clip
 from harness.data.fashion_mini import generate_tasks
 from harness.data.tasks import RankingTask
 from harness.engines.config import EngineConfig
@@ -19,6 +19,7 @@ from harness.gate.record import write_record
 from harness.judge import load_rubric, rubric_metrics
 from harness.judge.records import JudgeLog, Judgement, RubricUse
 from harness.runs import Run, RunDirectory, load
+from tests.cliff.position_records import exact
 
 Answer = Callable[[RankingTask, random.Random], str]
 POLICY = Policy(rules=("parse_validity.strict >= 0.5",))
@@ -103,7 +104,7 @@ def with_cliff(run: Run, lam: float, *, seed: int = 0) -> Run:
 
     def mass(tails: tuple[float, float]) -> MassBounds:
         log_tail = np.log(np.asarray(tails))[role] + 0.5 * rng.standard_normal(role.size)
-        return MassBounds.exact(ClassMass.from_log_tail(np.minimum(log_tail, np.log(0.99))))
+        return exact(np.exp(np.minimum(log_tail, np.log(0.99))))
 
     records = PositionRecords(
         roles=("open", "separator"),

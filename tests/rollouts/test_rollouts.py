@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.cliff import ClassMass, MassBounds
 from harness.contract import DEFAULT
 from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.errors import DataError
 from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
+from tests.cliff.position_records import exact
 
 WORDS = [b"{", b'"ranking"', b":", b"[", b"1", b"2", b",", b"]", b"}", b"x", None]
 END = len(WORDS) - 1
@@ -45,6 +45,7 @@ def test_positions_go_as_far_as_the_contract_does() -> None:
     assert found.draw.tolist() == [0] * 10 + [1] * 7 + [0] * 4
     ids_at = [place for place, role in enumerate(found.role) if ROLES[role] == "unused_id"]
     assert found.index[ids_at].tolist() == [0, 1, 0, 1]
+    assert np.flatnonzero(found.among(slice(10, 21))).tolist() == [*range(10, 18)]
     # Which id comes next is the ranking; behind the break nothing is structural.
     free = {*found.tokens[ids_at], 17, 18, 19}
     assert set(np.flatnonzero(~found.structural)) == free
@@ -57,7 +58,7 @@ def test_requests_and_records_are_of_the_walked_tokens() -> None:
     assert [one.key for one in requests] == ["a", "b", "c"]
     assert requests[1].completion_ids == rollouts[1].token_ids[:7]
     assert [len(one.classes) for one in requests] == [10, 7, 4]
-    masses = MassBounds.exact(ClassMass.from_log_tail(np.log(np.full(21, 0.1))))
+    masses = exact(np.full(21, 0.1))
     records = found.records(masses, masses)
     assert records.roles == ROLES
     assert records.student is None

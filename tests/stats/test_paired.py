@@ -24,22 +24,13 @@ def test_mcnemar_agrees_with_statsmodels_and_scipy(gain, loss):
     theirs = statsmodels_mcnemar([[5, gain], [loss, 5]], exact=True).pvalue if gain + loss else 1.0
     assert mcnemar(gain, loss) == pytest.approx(float(theirs), abs=1e-9)
     if gain + loss:
-        for alternative in ("two-sided", "greater", "less"):
-            oracle = scipy.stats.binomtest(gain, gain + loss, alternative=alternative).pvalue
-            assert mcnemar(gain, loss, alternative=alternative) == pytest.approx(oracle, abs=1e-9)
-
-
-@given(st.integers(0, 300), st.integers(0, 300))
-def test_mid_p_counts_the_observed_table_half(gain, loss):
-    point = float(scipy.stats.binom.pmf(min(gain, loss), gain + loss, 0.5))
-    tail = float(scipy.stats.binom.cdf(min(gain, loss), gain + loss, 0.5))
-    assert mcnemar(gain, loss, mid_p=True) == pytest.approx(min(1.0, 2 * tail - point), abs=1e-9)
+        oracle = scipy.stats.binomtest(gain, gain + loss).pvalue
+        assert mcnemar(gain, loss) == pytest.approx(oracle, abs=1e-9)
 
 
 def test_mcnemar_published():
-    """Bentur et al. 2009 as worked through by Fagerland et al. 2013: exact 0.0703, mid-p 0.0391."""
+    """Bentur et al. 2009 as worked through by Fagerland et al. 2013: 0.0703."""
     assert mcnemar(1, 7) == pytest.approx(0.0703, abs=5e-5)
-    assert mcnemar(1, 7, mid_p=True) == pytest.approx(0.0391, abs=5e-5)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +58,6 @@ def test_newcombe_turns_round_with_the_runs(counts):
 def test_identical_runs_are_not_known_to_be_equal():
     result = compare_outcomes(PairedCounts(both=190, candidate_only=0, baseline_only=0, neither=10))
     assert result.p_value == 1.0
-    assert result.effect_size is None
     assert result.difference.low < 0.0 < result.difference.high
 
 
@@ -78,7 +68,6 @@ def test_outcomes_are_counted_from_the_candidates_side():
     assert counts == PairedCounts(both=1, candidate_only=2, baseline_only=1, neither=1)
     result = compare_outcomes(counts)
     assert result.difference.estimate == pytest.approx(0.2)
-    assert result.effect_size == pytest.approx(2 / 3 - 0.5)
 
 
 def test_no_pairs():
@@ -104,7 +93,6 @@ def test_means_are_compared_on_common_tasks_only():
     result = compare_means(baseline, candidate, seed=0)
     assert result.difference.n == 3
     assert result.difference.estimate == pytest.approx(0.5 / 3)
-    assert result.effect_size == pytest.approx(differences.mean() / differences.std(ddof=1))
     assert result.p_value == pytest.approx(0.5)  # 2 nonzero differences: 2 of the 4 sign patterns reach it
 
 

@@ -22,7 +22,8 @@ unit = st.floats(0, 1)
 
 def run(values, bar, **settings):
     test = SequentialTest(bar, **settings)
-    test.update_all(values)
+    for value in values:
+        test.update(value)
     return test
 
 
@@ -151,7 +152,7 @@ def test_interval_and_verdict_agree(values, bar, finite):
     """Betting refutes the bar exactly when the running interval leaves it out."""
     population = 2 * len(values) + 20 if finite else None
     test = run(values, bar, alpha=0.1, population=population)
-    interval = test.interval()
+    interval = confidence_sequence(values, 0.8, population=population)
     assert interval.n == len(values)
     resolution = 2.0**-20
     if test.verdict == "pass":
@@ -218,7 +219,8 @@ def test_the_first_verdict_stands():
     test = run([0.0] * 30, 0.95)
     assert test.verdict == "fail"
     decided = test.decided_at
-    test.update_all([1.0] * 5000)
+    for _ in range(5000):
+        test.update(1.0)
     assert (test.verdict, test.decided_at, test.n) == ("fail", decided, 5030)
 
 
@@ -234,7 +236,7 @@ def test_bars_at_the_ends():
 def test_nothing_observed():
     test = SequentialTest(0.95)
     assert (test.n, test.verdict, test.decided_at) == (0, "undecided", None)
-    interval = test.interval()
+    interval = confidence_sequence([])
     assert (interval.n, interval.estimate, interval.low, interval.high) == (0, None, None, None)
 
 

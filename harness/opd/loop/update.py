@@ -92,11 +92,9 @@ class StudentUpdates:
             structural = drawn.positions.structural[drawn.layout.tokens(part)]
             _collect(columns, terms, weights, logprobs, reading, structural)
             if masses is not None:
-                walks = drawn.positions.walks[part]
+                where = (drawn.layout, drawn.positions, part)
                 with self._policies.whole_student() as student:
-                    masses.append(
-                        class_masses(student, reading.hidden, packed.tokens, walks, np.array(lengths))
-                    )
+                    masses.append(class_masses(student, reading.hidden, packed.tokens, *where))
         norm = self._move(step, columns)
         roles = None
         if masses is not None:

@@ -164,8 +164,8 @@ class Rounds:
     def records(self, first: int, last: int) -> PositionRecords:
         """Structural positions of some of this process's rollouts."""
         assert self._current is not None
-        starts, tokens = self._current.layout.starts, self._current.positions.tokens
-        return self._current.records[(tokens >= starts[first]) & (tokens < starts[last])]
+        own = self._current.layout.tokens(slice(first, last))
+        return self._current.records[self._current.positions.among(own)]
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from harness.cliff import ClassMass
 from harness.engines import hf_classes
 from harness.opd.models.policy import BLOCK_LOGITS, Policy
 from harness.opd.rounds.packing import Packed, pack
-from harness.rollouts import Positions, Rollout, Walk
+from harness.rollouts import Positions, Rollout
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +78,7 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
             reading = policy(packed)
         logprobs.append(reading.logprobs.float().cpu())
         if positions is not None:
-            lengths = np.diff(layout.starts[part.start : part.stop + 1])
-            masses.append(class_masses(policy, reading.hidden, packed.tokens, positions.walks[part], lengths))
+            masses.append(class_masses(policy, reading.hidden, packed.tokens, layout, positions, part))
     return Scores(torch.cat(logprobs), ClassMass.concat(masses))
 
 
@@ -88,22 +86,23 @@ def class_masses(
     policy: Policy,
     hidden: torch.Tensor,
     tokens: torch.Tensor,
-    walks: Sequence[Walk],
-    lengths: npt.NDArray[np.int64],
+    layout: Layout,
+    positions: Positions,
+    part: slice,
 ) -> ClassMass:
-    """Masses at the structural positions of some rollouts.
+    """Masses at the structural positions of one forward pass.
 
     Args:
         policy: whose hidden states they are.
-        hidden: [N, width] at all completion tokens of these rollouts.
+        hidden: [N, width] at all completion tokens of the pass.
         tokens: [N] those tokens.
-        walks: of each rollout; each goes over the first of its rollout's tokens.
-        lengths: completion tokens of each rollout.
+        layout: of all rollouts.
+        positions: of all rollouts.
+        part: the rollouts of the pass.
     """
-    begins = np.cumsum([0, *lengths])[:-1]
-    reached = [np.arange(begin, begin + len(walk.roles)) for begin, walk in zip(begins, walks, strict=True)]
-    at = torch.from_numpy(np.concatenate(reached)).to(hidden.device)
-    classes = [ids for walk in walks for ids in walk.classes]
+    own = layout.tokens(part)
+    at = torch.from_numpy(positions.tokens[positions.among(own)] - own.start).to(hidden.device)
+    classes = [ids for walk in positions.walks[part] for ids in walk.classes]
     block = max(1, BLOCK_LOGITS // policy.output.vocabulary)
     with torch.no_grad():
         return hf_classes.class_masses(policy.output, hidden[at], tokens[at], classes, block)[1]

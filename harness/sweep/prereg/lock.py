@@ -18,7 +18,7 @@ from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.settings import Natural, Settings, Share
 from harness.sweep.folder import SweepFolder, checkpoint_hashes
-from harness.sweep.plan import SweepArm, SweepPlan, evaluation_config
+from harness.sweep.plan import FACTORS, SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
     ClipPrediction,
     PreregLock,
@@ -32,8 +32,6 @@ from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings
 Measure = Callable[[EvalConfig, float], tuple[CliffResult, int]]
 """λ* of the plan's teacher and base at one clip strength, and the number of rollouts, which are made as the
 configuration says. It is the same for every clip: the second finds them drawn."""
-
-_FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 
 
 class LockSettings(Settings):
@@ -192,7 +190,7 @@ def _asked_of(
     arm: SweepArm, first: SweepArm, at: Mapping[float | None, ClipPrediction], ratio_factor: float
 ) -> list[PreregTest]:
     band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
-    changed = {name for name in _FACTORS if getattr(arm, name) != getattr(first, name)}
+    changed = {name for name in FACTORS if getattr(arm, name) != getattr(first, name)}
     if arm is first:
         in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
         binding = at[arm.clip].binding

@@ -11,9 +11,11 @@ from pydantic import Field
 
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
-from harness.gate.tables import TaskTable, read_task_rows
-from harness.gate.text import plain
-from harness.runs import Manifest, Run
+from harness.metrics.columns import TaskTable
+from harness.runs.columns import read_task_rows
+from harness.runs.loading import Run
+from harness.runs.manifest import Manifest
+from harness.runs.text import plain
 
 Common = Annotated[bool, Field(description="Compare unlike runs on the tasks they share.")]
 
@@ -94,7 +96,7 @@ def pair_runs(
     if not common:
         raise RunMismatchError(
             f"the run and its baseline {baseline.path} aren't comparable: {listed} (baseline → run); "
-            "evaluate both alike, or compare the common tasks with --common"
+            "evaluate both alike, or compare the common tasks with `common=True`"
         )
     theirs = {task["task_id"]: _content(task) for task in read_task_rows(baseline.path)}
     rows = (task if isinstance(task, dict) else json.loads(task.model_dump_json()) for task in tasks)

@@ -1,17 +1,15 @@
-"""What a gate decides: one result a rule, one for all of them."""
+"""`gate.json`: what a gate decided of a run, one result a rule and one for all of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from pydantic import TypeAdapter
 
 from harness.stats import Estimate
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-OnInconclusive = Literal["fail", "pass", "inconclusive"]
-
-_EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,11 @@ class RuleResult:
     p_pass: float | None = None
     p_fail: float | None = None
     more: int | None = None
+
+    @property
+    def is_difference(self) -> bool:
+        """Whether it compares with a baseline, so that its estimate is a difference."""
+        return "baseline" in self.rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +115,28 @@ class GateResult:
         return asdict(self)
 
 
-def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
-    """All pass → pass, any fails → fail, else inconclusive."""
-    if "fail" in rules:
-        return "fail"
-    return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
+@dataclass(frozen=True, slots=True)
+class GateRecord:
+    """The last verdict on a run.
+
+    Attributes:
+        result: the verdict.
+        decided: when.
+        policy: what it was judged by.
+    """
+
+    result: GateResult
+    decided: str
+    policy: dict[str, Any]
+
+    @classmethod
+    def from_dict(cls, data: Any) -> GateRecord:
+        """Read the content of `gate.json`.
+
+        Raises:
+            ValueError: it holds something else.
+        """
+        return cls(_RESULT.validate_python(data), str(data["decided"]), dict(data["policy"]))
 
 
-def exit_code(verdict: Verdict, on_inconclusive: OnInconclusive) -> int:
-    """The exit code of a verdict under the policy."""
-    return _EXIT_CODES[on_inconclusive if verdict == "inconclusive" else verdict]
+_RESULT: TypeAdapter[GateResult] = TypeAdapter(GateResult)

@@ -1,0 +1,139 @@
+"""A run's metrics by column, and one metric by task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from harness.metrics.table import SampleMetric
+from harness.stats.decision import Decision, Sense
+from harness.stats.threshold import clustered_rate_against_bar, mean_against_bar
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """N samples of T tasks, by column, in the order in which the samples finished.
+
+    Attributes:
+        task_ids: [T] in the order of the dataset.
+        can_rank: [T] whether a task's labels can tell one full ranking from another.
+        missing: [T] planned samples that aren't there.
+        task: [N] place of a sample's task among the T.
+        index: [N] of a sample among those of its task.
+        values: name → [N] values of a measure of samples, or [T] of a metric of tasks; NaN where one doesn't
+            count.
+    """
+
+    task_ids: tuple[str, ...]
+    can_rank: BoolArray
+    missing: IntArray
+    task: IntArray
+    index: IntArray
+    values: dict[str, npt.NDArray[np.floating]]
+
+    def __post_init__(self) -> None:
+        """Refuse columns that can't stand side by side."""
+        samples, tasks = len(self.task), len(self.task_ids)
+        values = {len(column) for column in self.values.values()}
+        if (len(self.index), len(self.can_rank), len(self.missing)) != (samples, tasks, tasks) or not (
+            values <= {samples, tasks}
+        ):
+            raise ValueError(f"columns differ in length; there are {samples} samples of {tasks} tasks")
+        if samples and not (self.task.min() >= 0 and self.task.max() < tasks):
+            raise ValueError(f"task must lie in 0 … {tasks - 1}")
+
+    @property
+    def n(self) -> int:
+        """Number of samples."""
+        return len(self.task)
+
+    def by_task(self, metric: SampleMetric) -> TaskTable:
+        """A metric of samples, added up by task."""
+        values = self.values[metric.name]
+        known = ~np.isnan(values)
+        tasks = len(self.task_ids)
+        total = np.bincount(self.task[known], weights=values[known], minlength=tasks)
+        count = np.bincount(self.task[known], minlength=tasks)
+        used = self.can_rank if metric.rankable_only else np.ones(tasks, dtype=np.bool_)
+        return TaskTable(
+            tuple(task_id for task_id, use in zip(self.task_ids, used, strict=True) if use),
+            total.astype(np.float64)[used],
+            count.astype(np.int64)[used],
+            self.missing[used],
+            metric.is_rate,
+            metric.always,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """One metric of a run, added up by task: what tests need where the estimate alone isn't enough.
+
+    Attributes:
+        task_ids: T tasks.
+        total: [T] sum of the values of a task's samples.
+        count: [T] number of samples that count.
+        missing: [T] planned samples that aren't there.
+        is_rate: whether a sample's value is 0 or 1.
+        counts_always: whether every sample counts, whatever it says.
+    """
+
+    task_ids: tuple[str, ...]
+    total: FloatArray
+    count: IntArray
+    missing: IntArray
+    is_rate: bool
+    counts_always: bool
+
+    @property
+    def estimate(self) -> float | None:
+        """Mean over the samples that count."""
+        count = int(self.count.sum())
+        return float(self.total.sum()) / count if count else None
+
+    @property
+    def means(self) -> FloatArray:
+        """[T] mean of each task over its samples that count, NaN where none does."""
+        means: FloatArray = np.full(len(self.total), np.nan)
+        np.divide(self.total, self.count, out=means, where=self.count > 0)
+        return means
+
+    def mean_of(self) -> dict[str, float]:
+        """The mean of each task of which a sample counts."""
+        rows = zip(self.task_ids, self.means.tolist(), self.count.tolist(), strict=True)
+        return {task_id: mean for task_id, mean, count in rows if count}
+
+    def filled(self, value: float) -> TaskTable:
+        """With every missing sample there, at this value."""
+        return replace(
+            self,
+            total=self.total + value * self.missing,
+            count=self.count + self.missing,
+            missing=np.zeros_like(self.missing),
+        )
+
+    def of_tasks(self, task_ids: Collection[str]) -> TaskTable:
+        """Only these tasks, in the order given; all of them must be there."""
+        place = {task_id: index for index, task_id in enumerate(self.task_ids)}
+        rows = np.array([place[task_id] for task_id in task_ids], dtype=np.int64)
+        return replace(
+            self,
+            task_ids=tuple(task_ids),
+            total=self.total[rows],
+            count=self.count[rows],
+            missing=self.missing[rows],
+        )
+
+    def against_bar(self, bar: float, sense: Sense, alpha: float) -> Decision:
+        """The test of the metric against a number, over the samples that are there."""
+        if self.is_rate:
+            successes = np.rint(self.total).astype(np.int64)
+            return clustered_rate_against_bar(successes, self.count, bar, sense=sense, alpha=alpha)
+        return mean_against_bar(self.total, self.count, bar, sense=sense, alpha=alpha)

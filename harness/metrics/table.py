@@ -1,0 +1,241 @@
+"""Every metric of a run, once: what it says of a sample or of a task, and how that is averaged.
+
+An entry of `METRICS` is all that a metric needs: `harness eval` and `rescore` write it into `metrics.json`,
+a gate's rules may be about it, a live gate follows it, and summaries and reports show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Protocol
+
+from harness.contract import FAILURE_CODES, TIERS, ParseResult, Tier
+from harness.errors import DataError
+from harness.metrics.ranking import chance_ndcg, has_relevant, is_all_tied, ndcg_at
+
+Labels = Sequence[float]
+Ranking = Sequence[int]
+
+FORMAT, FAILURES, RANKING = "Format", "Failures", "Ranking"
+"""Groups of metrics: each answers one question, and failures are listed by code."""
+
+CONTRACT = "parse_validity.strict"
+"""Whether the raw answer keeps the contract, which everything else comes after."""
+QUALITY = "ndcg_at_1.parsed"
+"""How well the answers that keep it rank."""
+CONTRACT_BAR = 0.95
+"""Share of answers that must keep the contract where nobody asks for another."""
+
+CLIFF_PREFIX = "cliff."
+"""Metrics of the measurement of λ*, which rest on token probabilities and not on samples alone."""
+RUBRIC_PREFIX = "rubric."
+JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", "pairwise.")
+"""Metrics that judging adds."""
+
+SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {
+    "ndcg_at_1": lambda relevance, ranking: ndcg_at(relevance, ranking, 1),
+    "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(relevance)),
+}
+"""Scores of a ranking that are stored with its sample, for tasks whose labels can rank."""
+
+
+class StoredSample(Protocol):
+    """What a metric may look at: one line of `samples.jsonl`."""
+
+    @property
+    def key(self) -> str:
+        """Unique in its run."""
+
+    @property
+    def task_id(self) -> str:
+        """The task it answers."""
+
+    @property
+    def finish_reason(self) -> str:
+        """`stop` or `length`."""
+
+    @property
+    def parse(self) -> ParseResult:
+        """Tier, code and ranking."""
+
+    @property
+    def scores(self) -> Mapping[str, float | None]:
+        """Values of `SCORES`, None where undefined."""
+
+
+OfSample = Callable[[StoredSample], float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """How a metric is averaged and shown; its values always lie in [0, 1].
+
+    Attributes:
+        name: in `metrics.json` and in rules.
+        group: heading it stands under.
+        label: what it is called there.
+        hint: what a reader may need to know about it.
+        is_rate: whether each value is 0 or 1. A rate has Wilson's interval, with the design effect of several
+            samples a task; a mean has the percentile bootstrap by task.
+        rankable_only: whether tasks whose labels can't rank are left out.
+        lower_is_better: whether less of it is better.
+        brief: whether it is one of the few in a short summary.
+    """
+
+    name: str
+    group: str
+    label: str
+    hint: str
+    _: KW_ONLY
+    is_rate: bool = False
+    rankable_only: bool = False
+    lower_is_better: bool = False
+    brief: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SampleMetric(Metric):
+    """A metric of samples.
+
+    Attributes:
+        value: of a sample, None when it doesn't count.
+        always: whether every sample counts, whatever it says.
+    """
+
+    value: OfSample
+    _: KW_ONLY
+    always: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMetric(Metric):
+    """A metric of the tasks that were asked, each counted once however many samples it has.
+
+    Attributes:
+        value: of a task's labels, None when it doesn't count.
+        rare: whether it is worth a line only where it isn't 0.
+    """
+
+    value: Callable[[Labels], float | None]
+    _: KW_ONLY
+    rare: bool = False
+
+
+def can_rank(relevance: Labels) -> bool:
+    """Whether labels can tell one full ranking from another."""
+    return has_relevant(relevance) and not is_all_tied(relevance)
+
+
+def contradiction(sample: StoredSample, rankable: bool) -> str | None:
+    """What no sample that was parsed and scored can say, None where all is well.
+
+    Args:
+        sample: as it is stored.
+        rankable: whether the labels of its task can rank.
+    """
+    tier, code = sample.parse.tier, sample.parse.code
+    if tier not in TIERS or not (code is None or code in FAILURE_CODES):
+        return f"tier {tier!r} and code {code!r}, which don't exist"
+    if (code is None) != (tier == "strict"):
+        return f"tier {tier!r} and code {code!r}, which exclude each other"
+    if tier == "strict" and rankable:
+        for name in SCORES:
+            if sample.scores.get(name) is None:
+                return f"no {name}, although it parsed strictly"
+    return None
+
+
+def _validity(worst: Tier, hint: str, *, brief: bool = False) -> SampleMetric:
+    """Share of samples usable by whoever accepts this tier, and so the ones before it."""
+    accepted = frozenset(TIERS[: TIERS.index(worst) + 1])
+
+    def value(sample: StoredSample) -> float:
+        return float(sample.parse.tier in accepted)
+
+    return SampleMetric(f"parse_validity.{worst}", FORMAT, worst, hint, value, is_rate=True, brief=brief)
+
+
+def _failure(code: str) -> SampleMetric:
+    """Share of samples whose strict parse failed for this reason."""
+
+    def value(sample: StoredSample) -> float:
+        return float(sample.parse.code == code)
+
+    return SampleMetric(f"failure_rate.{code}", FAILURES, code, "", value, is_rate=True, lower_is_better=True)
+
+
+def _scored(name: str, otherwise: float | None) -> OfSample:
+    """A score of a strictly parsed sample, `otherwise` of any other."""
+
+    def score(sample: StoredSample) -> float | None:
+        value = sample.scores.get(name) if sample.parse.tier == "strict" else None
+        if value is None:
+            return otherwise
+        if not 0.0 <= value <= 1.0 + 1e-9:
+            # NaN ends here too: it compares as false.
+            raise DataError(
+                f"sample {sample.key!r} of task {sample.task_id!r} has {name} = {value}, which is no score; "
+                "`harness rescore` computes it anew"
+            )
+        return min(value, 1.0)
+
+    return score
+
+
+def _parsed(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
+    """Mean over strictly parsed samples."""
+    name, label = f"{score}.parsed", f"{label}, parsed"
+    value = _scored(score, None)
+    return SampleMetric(name, RANKING, label, hint, value, rankable_only=True, brief=brief, always=False)
+
+
+def _all(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
+    """Mean over all samples, every one that isn't strict counting 0."""
+    name, label = f"{score}.all", f"{label}, failures as 0"
+    return SampleMetric(name, RANKING, label, hint, _scored(score, 0.0), rankable_only=True, brief=brief)
+
+
+def _odd(name: str, label: str, value: Callable[[Labels], bool]) -> TaskMetric:
+    """Share of tasks whose labels say nothing about ranking, so that the NDCG means leave them out."""
+    return TaskMetric(f"task_rate.{name}", RANKING, label, "left out", value, is_rate=True, rare=True)
+
+
+_ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
+    _validity("strict", "parse validity: the raw text is valid on its own", brief=True),
+    _validity("lenient", "or one valid object can be cut out"),
+    _validity("repaired", "or a repair library makes one"),
+    *map(_failure, FAILURE_CODES),
+    SampleMetric(
+        "truncation_rate",
+        FORMAT,
+        "truncated",
+        "cut off at the token budget",
+        lambda sample: float(sample.finish_reason == "length"),
+        is_rate=True,
+        lower_is_better=True,
+        brief=True,
+    ),
+    _parsed("ndcg_at_1", "NDCG@1", "strictly parsed samples only", brief=True),
+    _all("ndcg_at_1", "NDCG@1", "all samples", brief=True),
+    _parsed("ndcg_at_k", "NDCG@K"),
+    _all("ndcg_at_k", "NDCG@K"),
+    TaskMetric(
+        "ndcg_at_1.chance",
+        RANKING,
+        "NDCG@1 by chance",
+        "random rankings of the same tasks",
+        lambda relevance: chance_ndcg(relevance, 1),
+        rankable_only=True,
+    ),
+    _odd("no_relevant", "tasks with no relevant candidate", lambda relevance: not has_relevant(relevance)),
+    _odd("all_tied", "tasks with all labels tied", is_all_tied),
+)
+
+METRICS: dict[str, SampleMetric | TaskMetric] = {metric.name: metric for metric in _ENTRIES}
+"""All of them, in the order of `metrics.json`."""
+
+
+def sample_metrics() -> dict[str, SampleMetric]:
+    """Metrics that samples alone decide, and that a live gate can follow."""
+    return {name: metric for name, metric in METRICS.items() if isinstance(metric, SampleMetric)}
