@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.eval_options import eval_config, eval_options
-from harness.cli.options import Command, options_of, settings_from
+from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _options() -> list[click.Option]:
     epilog="\b\nExample: harness cliff --teacher zoo:teacher --base zoo:base --student zoo:listopd \\\n"
     "    --lambda 1.1 --clip 5",
 )
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def cliff(as_machine: bool, **options: Any) -> None:
     """Estimate λ* from teacher and base, and say on which side of it the run's λ lies.
 

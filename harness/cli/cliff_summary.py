@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.measure import CliffReport, StripToken
 
@@ -18,6 +19,8 @@ _NO_STAR = {
     "too_few_tasks": "too few tasks",
     "not_reached": "not reached",
 }
+# A role's row must fit a terminal of 80 columns.
+_NARROW = (0, 1, 0, 0)
 _SIDE_STYLE = {"left": "green", "right": "red", "on_cliff": "yellow", "out_of_scope": "yellow"}
 
 
@@ -56,7 +59,9 @@ def _clip(result: CliffResult) -> str:
 
 def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
     confidence = f"{result.estimate.confidence:.0%}"
-    table = _table(f"λ* by {measured.calibration} at c = {_clip(result)}, {confidence} intervals")
+    table = titled(
+        f"λ* by {measured.calibration} at c = {_clip(result)}, {confidence} intervals", padding=_NARROW
+    )
     table.add_column("", no_wrap=True)
     for heading in ("n", "p", "b", "λ* at b", "λ* at ½", "tail", "1−q"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -92,7 +97,7 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
 
 
 def _calibration_table(result: CliffResult) -> Table:
-    table = _table("Calibrations")
+    table = titled("Calibrations", padding=_NARROW)
     for heading in ("", "binding", "λ* at b", "λ* at ½"):
         table.add_column(heading, justify="right" if heading.startswith("λ") else "left")
     for name in get_args(Calibration):
@@ -108,7 +113,7 @@ def _calibration_table(result: CliffResult) -> Table:
 
 
 def _precondition_table(result: CliffResult) -> Table:
-    table = _table("Preconditions")
+    table = titled("Preconditions", padding=_NARROW)
     table.add_column("", no_wrap=True)
     table.add_column("met", no_wrap=True)
     table.add_column("", ratio=1)
@@ -193,14 +198,6 @@ def _cost(report: CliffReport) -> Text:
         for model in report.models
     ]
     return Text("\n".join([*costs, f"run: {report.path}"]))
-
-
-def _table(title: str) -> Table:
-    # Narrow gaps: a role's row must fit a terminal of 80 columns.
-    padding = (0, 1, 0, 0)
-    return Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=padding
-    )
 
 
 def _place(role: RoleEstimate) -> str:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import Command, options_of, settings_from
+from harness.cli.options import Command, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
     from harness.data.amazon_report import PreparationReport
     from harness.data.amazon_rows import Progress
 
 _SPLITS = ("train", "validation", "test", "variable-k")
-_as_machine = click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
 _file = click.Path(path_type=Path)
 
 
@@ -28,7 +27,7 @@ def data() -> None:
 
 
 @data.command("list", epilog="Example: harness data list --json")
-@_as_machine
+@json_option
 def list_datasets(as_machine: bool) -> None:
     """List the bundled datasets with their splits."""
     from harness.data.locate import known_datasets
@@ -46,7 +45,7 @@ def list_datasets(as_machine: bool) -> None:
 @data.command(epilog="Example: harness data check fashion-mini --split test")
 @click.argument("path")
 @click.option("--split", help="Split of a dataset or folder; test where there is one.")
-@_as_machine
+@json_option
 def check(path: str, split: str | None, as_machine: bool) -> None:
     """Check every row of PATH, a .jsonl file, a folder of splits or a bundled dataset.
 
@@ -90,7 +89,7 @@ def _amazon_options() -> list[click.Option]:
 @click.option("--meta", type=_file, required=True, help="Metadata of the same release, may be .gz.")
 @click.option("--out", type=_file, required=True, help="Folder for the splits and the data card.")
 @click.option("--overwrite", is_flag=True, help="Replace splits that are in the folder already.")
-@_as_machine
+@json_option
 def amazon_fashion(
     reviews: Path, meta: Path, out: Path, overwrite: bool, as_machine: bool, **settings: Any
 ) -> None:
@@ -132,7 +131,7 @@ def generate() -> None:
     "--seed", type=click.IntRange(min=0), help="Of the tasks; that of the bundled files by default."
 )
 @click.option("--out", type=_file, required=True, help="Folder; files of the same names are replaced.")
-@_as_machine
+@json_option
 def fashion_mini(split: Any, n: int | None, seed: int | None, out: Path, as_machine: bool) -> None:
     """Make fashion-mini tasks; without --split, --n and --seed exactly the bundled files."""
     from harness.data.fashion_mini import DEFAULT_SEED
@@ -175,9 +174,10 @@ def _print_report(report: PreparationReport, as_machine: bool) -> None:
 
 
 def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from harness.cli.tables import unwrapped_console
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
@@ -185,10 +185,7 @@ def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> 
     for row in rows:
         # Text: a path may hold square brackets, which rich would take for markup.
         table.add_row(*map(Text, row))
-    console = Console()
-    # A pipe has no width, and a path broken in two is of no use to the next program.
-    (console if console.is_terminal else Console(width=_LOG_WIDTH)).print(table)
+    unwrapped_console().print(table)
 
 
-_LOG_WIDTH = 10_000
 _NUMBERS = ("count", "tasks", "bytes")

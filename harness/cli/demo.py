@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.options import json_option
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -29,7 +31,7 @@ _GATE_STYLE = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
     show_default=True,
     help="Folder for the runs and the report.",
 )
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def demo(out: Path, as_machine: bool) -> None:
     """Evaluate three bundled checkpoints, estimate λ* of their teacher and base, gate, and write a report.
 
@@ -51,16 +53,13 @@ def demo(out: Path, as_machine: bool) -> None:
 
 
 def _print(made: Demo, console: Console) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from harness.cli.tables import titled
+
     first = made.shown[0].run.manifest
-    table = Table(
-        title=f"{first.dataset.name} ({first.dataset.split}), {first.tasks} tasks, greedy, 95 % intervals",
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
+    table = titled(
+        f"{first.dataset.name} ({first.dataset.split}), {first.tasks} tasks, greedy, 95 % intervals"
     )
     table.add_column("checkpoint", no_wrap=True)
     for heading in ("strict validity", "NDCG@1 parsed", "NDCG@1 all", "gate"):

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import json_option
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -26,7 +28,7 @@ class Finding:
 
 
 @click.command(epilog="Example: harness doctor --json")
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 def doctor(as_machine: bool) -> int:
     """Say which engines this machine can run, which data it finds, and how to get what is missing.
 

@@ -10,7 +10,7 @@ import click
 
 from harness.cli.cliff import cliff_config, cliff_options
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
-from harness.cli.options import Command, GroupedOption, flags_of, options_of, settings_from
+from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _options() -> list[click.Option]:
     settings=_options,
     epilog="\b\nExample: harness eval --ckpt zoo:base --data fashion-mini --split test --limit 64",
 )
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def eval_command(as_machine: bool, **options: Any) -> None:
     """Generate listwise JSON from a checkpoint; measure parse validity and NDCG@1 apart from each other.
 

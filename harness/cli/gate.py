@@ -16,9 +16,9 @@ from rich.text import Text
 from harness import files
 from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
-from harness.cli.listening import error_console, listening
-from harness.cli.options import Command, flags_of, options_of, settings_from
+from harness.cli.options import Command, flags_of, json_option, options_of, settings_from
 from harness.cli.problems import in_flags
+from harness.cli.tables import unwrapped_console
 from harness.errors import HarnessError
 from harness.gate import GateResult, Policy, decide, load_policy, open_run
 from harness.gate.junit import junit, junit_of_error
@@ -36,7 +36,6 @@ _LIVE = ("ckpt", "replay", "base_urls")
 _STYLES = {"pass": "green", "fail": "red", "inconclusive": "yellow"}
 _WIDE = 150
 """Columns from which the reasons stand in the table; on a narrower terminal they follow it."""
-_LOG_WIDTH = 10_000
 
 
 class GateOptions(Settings, title="Gate"):
@@ -99,7 +98,7 @@ def _last(arguments: list[str], option: str) -> Path | None:
 )
 @click.argument("run", type=click.Path(path_type=Path), required=False)
 @click.option("--init", is_flag=True, help="Write a commented policy to gate.yaml (or --policy) and end.")
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of a table.")
+@json_option
 @click.pass_context
 def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bool, **options: Any) -> int:
     """Judge RUN by a policy; without a policy, parse_validity.strict >= 0.95.
@@ -182,7 +181,7 @@ def _show(result: GateResult, as_machine: bool) -> None:
         if as_machine:
             click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
         else:
-            print_gate(result, gate_console())
+            print_gate(result, unwrapped_console())
     except (BrokenPipeError, SystemExit) as error:
         if not broken_pipe(error):
             raise
@@ -207,6 +206,7 @@ def _stored(path: Path, policy: Policy, baseline: Run | None, own: GateOptions) 
 
 
 def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: GateOptions) -> GateResult:
+    from harness.cli.listening import error_console, listening
     from harness.gate.live import LiveOptions, decide_live
 
     if own.allow_incomplete:
@@ -224,12 +224,6 @@ def _refuse_live_options(context: click.Context, options: dict[str, Any]) -> Non
     for name in options.keys() - GateOptions.model_fields.keys():
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise HarnessError(f"{flags_of(name)[0]} is for a live gate; leave it out or leave RUN out")
-
-
-def gate_console() -> Console:
-    """Standard output; a log, which has no width, is not wrapped."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def print_gate(result: GateResult, console: Console) -> None:

@@ -12,12 +12,11 @@ from urllib.parse import urlsplit
 
 import click
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from harness.cli.listening import error_console, listening
-from harness.cli.options import Command, options_of, settings_from
-from harness.cli.summary import estimate_cells, estimate_table
+from harness.cli.options import Command, json_option, options_of, settings_from
+from harness.cli.tables import metric_table
 from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
 from harness.judge import (
     Forecast,
@@ -67,7 +66,7 @@ def _options() -> list[click.Option]:
 )
 @click.option("--dry-run", is_flag=True, help="Estimate tokens and cost, judge nothing.")
 @click.option("--model", help="Another judge than the rubric's.")
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def judge_command(
     run: Path | None, lint: Path | None, dry_run: bool, as_machine: bool, **options: Any
 ) -> None:
@@ -205,7 +204,7 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         return
     for title, rows in sections.items():
         if rows:
-            console.print(_table(title, rows))
+            console.print(metric_table(title, rows, _is_share))
     against = findings(run.metrics, rubric)
     if against:
         console.print(Text("Against relying on this judge:", style="bold"))
@@ -255,12 +254,8 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _table(title: str, rows: dict[str, Estimate]) -> Table:
-    table = estimate_table(title)
-    for name, estimate in rows.items():
-        percent = any(word in name for word in _PERCENT)
-        table.add_row(Text(name), *estimate_cells(estimate, percent=percent, no_interval=""))
-    return table
+def _is_share(metric: str) -> bool:
+    return any(word in metric for word in _PERCENT)
 
 
 def _spent(result: JudgeResult) -> str:

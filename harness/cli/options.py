@@ -33,6 +33,10 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
 _DEFAULT_GROUP = "Options"
 
 
+json_option = click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of text.")
+"""What every command has."""
+
+
 class GroupedOption(click.Option):
     """An option under a heading of the help page."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import Command, options_of, settings_from
+from harness.cli.options import Command, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
     from harness.cliff import CliffResult
@@ -33,7 +33,7 @@ def _lock_options() -> list[click.Option]:
 )
 @click.argument("plan_file", metavar="PLAN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the sweep to come.")
-@click.option("--json", "as_machine", is_flag=True, help="Print the lock as JSON.")
+@json_option
 def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -> None:
     """Measure teacher and base, and write the windows into OUT/prereg.json before the first run.
 
@@ -74,7 +74,7 @@ def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -
     is_flag=True,
     help="Where code isn't the locked one, say what and go on.",
 )
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def check_command(sweep: Path, allow_code_change: bool, as_machine: bool) -> int:
     """Say for each locked test whether the sweep hit its window; a miss is a result.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from harness.cli.options import Command, options_of, settings_from
+from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _options() -> list[click.Option]:
     show_default=True,
     help="A page, or a short summary for a pull request.",
 )
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of text.")
+@json_option
 def report(
     runs: tuple[Path, ...],
     out: Path | None,

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from harness.cli.options import json_option
+
 
 @click.command(epilog="\b\nExample: harness rescore demo/listopd\n(a run that harness demo makes)")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def rescore(run: Path, as_machine: bool) -> None:
     """Parse and score every stored text of RUN with today's code; no engine is needed."""
     from rich.console import Console

@@ -12,9 +12,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from harness.metrics.table import FAILURES, METRICS, Metric
+from harness.cli.tables import metric_table, titled
+from harness.metrics.table import FAILURES, METRICS
 from harness.runs import Run
-from harness.stats import Estimate
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -68,39 +68,13 @@ def _headline(run: Run) -> Text:
     )
 
 
-def estimate_table(title: str) -> Table:
-    """A table of metrics, each a row with its estimate, interval and n; without rows."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    table.add_column("metric", min_width=24)
-    for heading in ("estimate", "95 % interval", "n"):
-        table.add_column(heading, justify="right")
-    return table
-
-
 def _metric_table(run: Run, title: str) -> Table:
-    of_stem: dict[str, list[Metric]] = {}
+    of_stem: dict[str, list[str]] = {}
     for metric in METRICS.values():
-        if metric.group == title and metric.name not in _CANT_RANK:
-            of_stem.setdefault(metric.name.partition(".")[0], []).append(metric)
-    table = estimate_table(title)
-    for one in chain.from_iterable(of_stem.values()):
-        estimate = run.metrics.get(one.name)
-        if estimate is not None:
-            table.add_row(one.name, *estimate_cells(estimate, percent=one.is_rate))
-    return table
-
-
-def estimate_cells(estimate: Estimate, *, percent: bool, no_interval: str = "–") -> tuple[str, str, str]:
-    """Estimate, interval and n as they stand in such a table."""
-
-    def show(value: float) -> str:
-        return f"{100 * value:.1f} %" if percent else f"{value:.3f}"
-
-    if estimate.estimate is None:
-        return "–", no_interval, str(estimate.n)
-    if estimate.low is None or estimate.high is None:
-        return show(estimate.estimate), "", str(estimate.n)
-    return show(estimate.estimate), f"{show(estimate.low)} … {show(estimate.high)}", str(estimate.n)
+        if metric.group == title and metric.name in run.metrics and metric.name not in _CANT_RANK:
+            of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
+    rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
+    return metric_table(title, rows, lambda name: METRICS[name].is_rate)
 
 
 def _failure_table(run: Run) -> Table | None:
@@ -113,9 +87,7 @@ def _failure_table(run: Run) -> Table | None:
             examples.setdefault(code, (sample.task_id, sample.text))
     if not counts:
         return None
-    table = Table(
-        title="Failures", title_justify="left", title_style="bold", box=None, pad_edge=False, expand=True
-    )
+    table = titled("Failures", expand=True)
     table.add_column("code", min_width=24, no_wrap=True)
     table.add_column("samples", justify="right", no_wrap=True)
     table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from harness.cli.options import json_option
+
 _EPILOG = """\b
 Example: harness sweep plan.yaml --out runs/sweep --jobs 4
          harness sweep --teacher zoo:teacher --base zoo:base --lambda 1 --lambda 1.2 --lambda 1.5 \\
@@ -45,7 +47,7 @@ A plan is YAML; every field but the first four has a default:
 @click.option("--seeds", type=click.IntRange(min=1), help="Without PLAN: seeds 0 … N−1.")
 @click.option("--steps", type=click.IntRange(min=1), help="Without PLAN: optimizer steps.")
 @click.option("--staleness", type=click.Choice(["fixed", "fresh"]), help="Without PLAN: of the rollouts.")
-@click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of tables.")
+@json_option
 def sweep(
     plan_file: Path | None,
     out: Path,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.tables import titled
 from harness.stats.estimate import Estimate
 from harness.stats.onset import OnsetEstimate
 from harness.sweep.analysis import ArmAnalysis, LambdaRow, SweepAnalysis
@@ -40,7 +41,7 @@ def print_lock(lock: PreregLock, console: Console) -> None:
     )
     for prediction in lock.predictions:
         console.print(_prediction_table(prediction))
-    table = _table("Tests")
+    table = titled("Tests")
     for heading in ("test", "arm", "window", "question"):
         table.add_column(heading, no_wrap=heading in ("test", "window"))
     for test in lock.tests:
@@ -51,7 +52,7 @@ def print_lock(lock: PreregLock, console: Console) -> None:
 def print_report(report: PreregReport, console: Console) -> None:
     """Results, then hit or miss per test; a miss is a result like any other."""
     print_analysis(report.analysis, console)
-    table = _table(f"Locked {report.lock.locked}, first run {report.first_run or 'none yet'}")
+    table = titled(f"Locked {report.lock.locked}, first run {report.first_run or 'none yet'}")
     # Questions stand below the table: beside five columns a terminal of 80 has no room for words.
     for heading in ("test", "arm", "window", "measured", "outcome"):
         table.add_column(heading, no_wrap=True)
@@ -84,7 +85,7 @@ def onset_text(onset: OnsetEstimate) -> str:
 
 def _arm_table(arm: ArmAnalysis) -> Table:
     clip = "none" if arm.clip is None else f"{arm.clip:g}"
-    table = _table(
+    table = titled(
         f"{arm.arm}: c = {clip}, learning rate {arm.learning_rate:g}, {arm.steps} steps, "
         f"{arm.staleness} rollouts"
     )
@@ -119,7 +120,7 @@ def _cells(row: LambdaRow) -> tuple[str, ...]:
 
 
 def _prediction_table(prediction: ClipPrediction) -> Table:
-    table = _table(
+    table = titled(
         f"c = {prediction.clip:g}: binding {prediction.binding} {_window(prediction.binding_window)}, "
         f"band {_window(prediction.band)}"
     )
@@ -153,7 +154,3 @@ def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return f"{estimate.estimate:.2f}"
     return f"{estimate.estimate:.2f} {estimate.low:.2f}–{estimate.high:.2f}"
-
-
-def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)

@@ -10,10 +10,9 @@ from typing import Any
 
 import click
 
-from harness.cli.options import Command, options_of, settings_from
+from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.errors import EngineUnavailableError, HarnessError
 
-_as_machine = click.option("--json", "as_machine", is_flag=True, help="Print JSON instead of text.")
 # Settings of the library without a flag.
 _NO_FLAG = ("beta2", "max_gradient_norm", "lora_targets", "guard_confidence")
 
@@ -42,7 +41,7 @@ def train() -> None:
     # \b keeps click from wrapping it: a wrapped line can't be copied into a shell.
     epilog="\b\nExample: harness train sft --ckpt zoo:base --out ./warm --steps 20 --lr 1e-4 --batch-size 16",
 )
-@_as_machine
+@json_option
 def sft(as_machine: bool, **options: Any) -> None:
     """Fine-tune a checkpoint to answer tasks with their ideal rankings; the loss is on the answer alone."""
     from harness.cli.listening import error_console, listening
@@ -63,7 +62,7 @@ def sft(as_machine: bool, **options: Any) -> None:
     epilog="\b\nExample: harness train opd --teacher zoo:teacher --base zoo:base --lambda 1.1 --clip 5 \\\n"
     "    --staleness fixed --samples 4 --steps 20 --lr 5e-4 --out ./run",
 )
-@_as_machine
+@json_option
 def opd(as_machine: bool, **options: Any) -> None:
     """Distil a teacher on the student's own rollouts, with reward extrapolation λ and clip c.
 

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from harness.data.amazon_index import Review, UserReviews
 from harness.data.tasks import MAX_CANDIDATES, MIN_CANDIDATES, Item, RankingTask
 from harness.errors import DataError
-from harness.settings import Count, Settings
+from harness.settings import Count, Natural, Settings
 
 RELEVANCE_OF_RATING = {5: 3, 4: 2, 3: 1}
 """Rating of the held-out item (its whole part) → its label; 1 and 2 give no task. Negatives have 0."""
@@ -29,7 +29,7 @@ class AmazonSettings(Settings, title="Tasks"):
 
     k: Annotated[int, Field(ge=MIN_CANDIDATES, le=MAX_CANDIDATES)] = 8
     """Candidates a task: the held-out item and k − 1 negatives."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Of the negatives and of the order of candidates."""
     min_history: Count = 3
     """Fewest items before the held-out one."""

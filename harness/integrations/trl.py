@@ -22,7 +22,7 @@ from harness.data.choice import DataName, Split
 from harness.engines.limits import MaxTokens
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.files import append
-from harness.settings import Count, Level, Positive, Settings
+from harness.settings import Count, Level, Natural, Positive, Settings
 
 if TYPE_CHECKING:
     from harness.opd.loop.guard import LambdaGuard, RoleReading
@@ -56,7 +56,7 @@ class CliffSettings(Settings):
     """How many of its tasks, at least 8: λ*'s interval is bootstrapped by task."""
     contract: Contract = DEFAULT
     max_tokens: MaxTokens = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Of the rollouts."""
 
     @field_validator("limit")

@@ -16,81 +16,18 @@ from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Limit, Split
 from harness.engines.limits import MaxTokens
 from harness.opd.optimisation import Optimisation, Placement
-from harness.settings import Count, Group, Level, Positive, Settings
+from harness.settings import Count, Group, Level, Natural, Positive, Settings
 
 _LOSS, _ROLLOUTS, _GUARD = Group("Loss"), Group("Rollouts"), Group("Guard")
 
-Lambda = Annotated[float, Field(gt=0, allow_inf_nan=False, description="λ; 1 is plain distillation.")]
-Clip = Annotated[
-    float | None,
-    Field(
-        gt=1,
-        allow_inf_nan=False,
-        description="Clip strength c; without it the importance ratio isn't clipped.",
-    ),
-]
-Ratio = Annotated[
-    Literal["student/behaviour", "student/base", "student/teacher"],
-    Field(description="The two policies of the importance ratio r; `behaviour` drew the rollouts."),
-    _LOSS,
-]
-ClipSides = Annotated[
-    Literal["two", "upper"], Field(description="`two` clips r to [1/c, c], `upper` to [0, c]."), _LOSS
-]
-RatioGradient = Annotated[
-    Literal["detached", "differentiated", "truncated"],
-    Field(
-        description="`detached`: weight r·A, no gradient from tokens whose r lies outside the clip region. "
-        "`differentiated`: PPO's and GRPO's min(r·A, clip(r)·A). `truncated`: weight clip(r)·A, gradient "
-        "from every token (CISPO)."
-    ),
-    _LOSS,
-]
-Aggregation = Annotated[
-    Literal["token", "sequence"],
-    Field(
-        description="`token` averages over all tokens of a step; `sequence` over each rollout's tokens "
-        "first, then over rollouts."
-    ),
-    _LOSS,
-]
-Staleness = Annotated[
-    Literal["fresh", "fixed"],
-    Field(
-        description="`fresh` draws new rollouts from the student after every round of "
-        "`updates_per_rollout` · `rollout_batch` / `batch_size` steps; `fixed` draws once, before the first."
-    ),
-    _ROLLOUTS,
-]
-UpdatesPerRollout = Annotated[
-    int, Field(ge=1, description="Optimizer steps each fresh rollout takes part in."), _ROLLOUTS
-]
-RolloutBatch = Annotated[
-    int | None,
-    Field(
-        ge=1,
-        description="Rollouts of a round, a multiple of `batch_size` and by default the same; all there are "
-        "where they are fixed.",
-    ),
-    _ROLLOUTS,
-]
-Samples = Annotated[
-    int, Field(ge=1, description="Rollouts per prompt, a divisor of those of a round."), _ROLLOUTS
-]
-RolloutTokens = Annotated[MaxTokens, _ROLLOUTS]
-CheckpointEvery = Annotated[
-    int, Field(ge=0, description="Steps between saved states; 0 saves none before the end.")
-]
-LogEvery = Annotated[
-    int,
-    Field(
-        ge=1,
-        description="Steps between the costly readings (the student's class masses, from the first step on); "
-        "everything else is logged each step.",
-    ),
-]
-BehaviourEngine = Literal["hf", "vllm"]
-Guard = Literal["off", "warn", "enforce"]
+Clip = Annotated[float | None, Field(gt=1, allow_inf_nan=False)]
+Ratio = Annotated[Literal["student/behaviour", "student/base", "student/teacher"], _LOSS]
+ClipSides = Annotated[Literal["two", "upper"], _LOSS]
+RatioGradient = Annotated[Literal["detached", "differentiated", "truncated"], _LOSS]
+Aggregation = Annotated[Literal["token", "sequence"], _LOSS]
+Staleness = Annotated[Literal["fresh", "fixed"], _ROLLOUTS]
+BehaviourEngine = Annotated[Literal["hf", "vllm"], _ROLLOUTS]
+Guard = Annotated[Literal["off", "warn", "enforce"], _GUARD]
 
 
 def opd_optimisation(**changes: Any) -> Optimisation:
@@ -143,8 +80,10 @@ class OPDConfig(Settings, title="Distillation"):
     """Checkpoint of π_B, the warm start."""
     out: Path
     """Run directory: `manifest.json` (every setting), `train.jsonl` (a line a step), `checkpoint/`."""
-    lam: Lambda
+    lam: Positive
+    """λ; 1 is plain distillation."""
     clip: Clip = None
+    """Clip strength c; without it the importance ratio isn't clipped."""
     student: str | None = None
     """Checkpoint that π_S starts from; the base by default."""
     data: DataName = "fashion-mini"
@@ -154,31 +93,46 @@ class OPDConfig(Settings, title="Distillation"):
     optimisation: Optimisation = Field(default_factory=opd_optimisation)
     placement: Placement = Placement()
     ratio: Ratio = "student/behaviour"
+    """The two policies of the importance ratio r; `behaviour` drew the rollouts."""
     clip_sides: ClipSides = "two"
+    """`two` clips r to [1/c, c], `upper` to [0, c]."""
     ratio_gradient: RatioGradient = "detached"
+    """`detached`: weight r·A, no gradient from tokens whose r lies outside the clip region. `differentiated`:
+    PPO's and GRPO's min(r·A, clip(r)·A). `truncated`: weight clip(r)·A, gradient from every token (CISPO)."""
     aggregation: Aggregation = "token"
+    """`token` averages over all tokens of a step; `sequence` over each rollout's tokens first, then over
+    rollouts."""
     staleness: Staleness = "fresh"
-    updates_per_rollout: UpdatesPerRollout = 1
-    rollout_batch: RolloutBatch = None
-    samples: Samples = 1
+    """`fresh` draws new rollouts from the student after every round of `updates_per_rollout` ·
+    `rollout_batch` / `batch_size` steps; `fixed` draws once, before the first."""
+    updates_per_rollout: Annotated[Count, _ROLLOUTS] = 1
+    """Optimizer steps each fresh rollout takes part in."""
+    rollout_batch: Annotated[Count | None, _ROLLOUTS] = None
+    """Rollouts of a round, a multiple of `batch_size` and by default the same; all there are where they are
+    fixed."""
+    samples: Annotated[Count, _ROLLOUTS] = 1
+    """Rollouts per prompt, a divisor of those of a round."""
     rollouts: Annotated[Path | None, _ROLLOUTS] = None
-    """Stored rollouts of another run (`RUN/rollouts`), where they are fixed, instead of drawing. Their scores
+    """Stored rollouts of another run (RUN/rollouts), where they are fixed, instead of drawing. Their scores
     under teacher and base are used if those are the same."""
-    behaviour_engine: Annotated[BehaviourEngine, _ROLLOUTS] = "hf"
+    behaviour_engine: BehaviourEngine = "hf"
     """What draws rollouts, always at T = 1, top_p = 1: `hf` uses the student in memory; `vllm` is started
     anew on its saved weights each round, tens of seconds every time."""
-    max_tokens: RolloutTokens = None
+    max_tokens: Annotated[MaxTokens, _ROLLOUTS] = None
     lora: LoRA | None = None
-    guard: Annotated[Guard, _GUARD] = "off"
+    guard: Guard = "off"
     """Estimate λ* from the rollouts and, where λ is above (1 − `guard_epsilon`) times its lower bound, do
     nothing (`off`), say so (`warn`), or train at that bound (`enforce`)."""
     guard_epsilon: Annotated[float, Field(ge=0, lt=1), _GUARD] = 0.05
     """The guard's safety margin."""
     guard_confidence: Annotated[Level, _GUARD] = 0.95
     """Two-sided level of the interval that the guard's lower bound belongs to."""
-    checkpoint_every: CheckpointEvery = 50
-    log_every: LogEvery = 10
-    seed: Annotated[int, Field(ge=0)] = 0
+    checkpoint_every: Natural = 50
+    """Steps between saved states; 0 saves none before the end."""
+    log_every: Count = 10
+    """Steps between the costly readings (the student's class masses, from the first step on); everything else
+    is logged each step."""
+    seed: Natural = 0
     """Of the choice of tasks, of the rollouts and of the order of minibatches."""
     resume: bool = False
     """Go on with the run in `out`, which must be of the same configuration, to the same weights."""

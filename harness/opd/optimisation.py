@@ -8,43 +8,33 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from harness.settings import Count, Settings
+from harness.settings import Count, Level, Natural, Positive, Settings, Share
 
 Precision = Literal["auto", "float32", "mixed", "bfloat16"]
-Steps = Annotated[int, Field(ge=1, description="Optimizer steps.")]
-BatchSize = Annotated[int, Field(ge=1, description="Sequences a step.")]
-LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False, description="Peak learning rate.")]
-WarmupSteps = Annotated[int, Field(ge=0, description="Steps from 0 to the peak rate.")]
-FinalFraction = Annotated[
-    float, Field(ge=0, le=1, description="Of the peak rate, where the cosine ends; 1 is a constant rate.")
-]
-Device = Annotated[str, Field(description="`auto`, or a torch device such as `cpu` or `cuda:1`.")]
-TrainingPrecision = Annotated[
-    Precision,
-    Field(
-        description="`mixed` computes in bfloat16 on float32 weights; `bfloat16` keeps weights and optimizer "
-        "state in it too; `auto` is float32 on a CPU, else mixed."
-    ),
-]
 
 
 class Optimisation(Settings, title="Optimisation"):
     """AdamW under a linear warm-up and a cosine."""
 
-    steps: Steps
-    batch_size: BatchSize = 64
-    learning_rate: LearningRate
+    steps: Count
+    """Optimizer steps."""
+    batch_size: Count = 64
+    """Sequences a step."""
+    learning_rate: Positive
+    """Peak learning rate."""
     micro_batch_size: Count | None = None
     """Sequences a forward pass, all of a step by default; saves memory, changes rounding only."""
-    warmup_steps: WarmupSteps = 0
-    final_fraction: FinalFraction = 0.0
+    warmup_steps: Natural = 0
+    """Steps from 0 to the peak rate."""
+    final_fraction: Share = 0.0
+    """Of the peak rate, where the cosine ends; 1 is a constant rate."""
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     """On matrices, not on norms and biases."""
-    beta2: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    beta2: Level = 0.98
     """Decay of AdamW's second moment; the first moment's is 0.9."""
     max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
     """Gradients longer than this are scaled down to it."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Natural = 0
     """Of the data order, and of dropout where a model has it."""
 
     def rate(self, step: int) -> float:
@@ -57,8 +47,11 @@ class Optimisation(Settings, title="Optimisation"):
 class Placement(Settings, title="Placement"):
     """Where and in which precision a model is trained."""
 
-    device: Device = "auto"
-    precision: TrainingPrecision = "auto"
+    device: str = "auto"
+    """`auto`, or a torch device such as `cpu` or `cuda:1`."""
+    precision: Precision = "auto"
+    """`mixed` computes in bfloat16 on float32 weights; `bfloat16` keeps weights and optimizer state in it
+    too; `auto` is float32 on a CPU, else mixed."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them."""
     trust_remote_code: bool = False

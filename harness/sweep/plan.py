@@ -12,33 +12,12 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.data.choice import DataName, Limit, Split
+from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError
 from harness.evaluate.config import EvalConfig, Temperature
-from harness.opd.config import (
-    Aggregation,
-    CheckpointEvery,
-    Clip,
-    ClipSides,
-    LogEvery,
-    OPDConfig,
-    Ratio,
-    RatioGradient,
-    RolloutBatch,
-    RolloutTokens,
-    Samples,
-    Staleness,
-    UpdatesPerRollout,
-)
-from harness.opd.optimisation import (
-    BatchSize,
-    Device,
-    FinalFraction,
-    LearningRate,
-    Steps,
-    TrainingPrecision,
-    WarmupSteps,
-)
-from harness.settings import Count, Level, Positive, Seed, Settings
+from harness.opd.config import Aggregation, Clip, ClipSides, OPDConfig, Ratio, RatioGradient, Staleness
+from harness.opd.optimisation import Precision
+from harness.settings import Count, Level, Natural, Positive, Seed, Settings, Share
 
 FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 """What arms may differ in, beside their grids of λ."""
@@ -52,12 +31,12 @@ class SweepArm(Settings):
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=2)]
     """The grid of λ, ascending."""
     clip: Clip
-    learning_rate: LearningRate = 5e-4
-    steps: Steps = 120
+    learning_rate: Positive = 5e-4
+    steps: Count = 120
     staleness: Staleness = "fixed"
     """`fixed` draws rollouts once per seed, and all runs of that seed share them; `fresh` draws them from the
     student as it goes."""
-    updates_per_rollout: UpdatesPerRollout = 1
+    updates_per_rollout: Count = 1
     stage: int = 0
     """Arms of a lower stage run first, for all seeds."""
 
@@ -75,20 +54,20 @@ class SweepTraining(Settings):
     data: DataName = "fashion-mini"
     split: Split = "train"
     limit: Limit = None
-    batch_size: BatchSize = 64
-    rollout_batch: RolloutBatch = None
-    samples: Samples = 1
-    warmup_steps: WarmupSteps = 0
-    final_fraction: FinalFraction = 1.0
+    batch_size: Count = 64
+    rollout_batch: Count | None = None
+    samples: Count = 1
+    warmup_steps: Natural = 0
+    final_fraction: Share = 1.0
     ratio: Ratio = "student/behaviour"
     clip_sides: ClipSides = "two"
     ratio_gradient: RatioGradient = "detached"
     aggregation: Aggregation = "token"
-    max_tokens: RolloutTokens = None
-    checkpoint_every: CheckpointEvery = 0
-    log_every: LogEvery = 10
-    device: Device = "auto"
-    precision: TrainingPrecision = "auto"
+    max_tokens: MaxTokens = None
+    checkpoint_every: Natural = 0
+    log_every: Count = 10
+    device: str = "auto"
+    precision: Precision = "auto"
 
 
 class SweepEvaluation(Settings):

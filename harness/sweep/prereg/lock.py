@@ -16,7 +16,7 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
-from harness.settings import Settings
+from harness.settings import Natural, Settings, Share
 from harness.sweep.folder import SweepFolder, checkpoint_hashes
 from harness.sweep.plan import FACTORS, SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
@@ -39,9 +39,9 @@ class LockSettings(Settings):
 
     prompts: Annotated[int, Field(ge=8)] = 256
     """Training prompts whose base rollouts p and b are measured on."""
-    seed: Annotated[int, Field(ge=0)] = 20_260_501
+    seed: Natural = 20_260_501
     """Of those rollouts."""
-    band_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    band_share: Share = 0.05
     """Share of the teacher's tail mass that a role needs to widen the band."""
     ratio_factor: Annotated[float, Field(gt=1)] = 2.0
     """Windows of ratios reach from prediction / factor to prediction × factor."""
