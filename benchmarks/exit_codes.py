@@ -285,7 +285,9 @@ def outcome(seam: Seam, fault: str, world: World, folder: Path) -> Outcome:
     with seam.broken(FAULTS[fault]()) as replaced:
         found = call(COMMANDS[seam.command], world.copy(folder))
     if not replaced.called:
-        raise RuntimeError(f"{seam} isn't a seam of the command: it was never reached ({found.error.strip()})")
+        raise RuntimeError(
+            f"{seam} isn't a seam of the command: it was never reached ({found.error.strip()})"
+        )
     return found
 
 

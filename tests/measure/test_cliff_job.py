@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,17 @@ def run_cliff(given: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def measured(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured_once(planted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
     more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
     run_cliff(arguments(planted, out, *more))
     return out
+
+
+@pytest.fixture
+def measured(measured_once: Path, tmp_path: Path) -> Path:
+    """A copy: some tests measure again with another λ or c."""
+    return shutil.copytree(measured_once, tmp_path / "measured")
 
 
 def planted_means(out: Path, folder: Path) -> dict[str, tuple[float, float, int]]:
