@@ -135,7 +135,9 @@ class RunFolder:
             raise HarnessError(f"{self.path} exists; name another `out=`, or go on with it by `resume=True`")
         if not file.is_file():
             # Killed before its first line, or made by someone else: the first is an empty folder.
-            if not self.path.is_dir() or any(one.name != LOCK for one in self.path.iterdir()):
+            if not self.path.is_dir() or any(
+                one.name != LOCK and not files.is_draft(one) for one in self.path.iterdir()
+            ):
                 raise HarnessError(f"{self.path} holds no training run; name another `out=`")
             return {}
         known = self._stored()
