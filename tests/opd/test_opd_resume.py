@@ -183,5 +183,6 @@ def test_a_run_killed_before_its_first_state_begins_anew(family: dict[str, Path]
     early = config(family, tmp_path / "early", "fixed")
     early.out.mkdir()
     (early.out / ".lock").touch()
+    (early.out / ".draft-0123456789abcdef").write_text("{")  # of the manifest: killed while it was written
     train_opd(early.changed(resume=True))
     assert same(calm.out, early.out)
