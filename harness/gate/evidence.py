@@ -42,6 +42,7 @@ class Evidence:
             test of tasks, or `exact`, where nothing is left to chance.
         detail: numbers for the sentence that explains the verdict.
         log_capital: of a sequential test, log of the capital staked on the side that the estimate is on.
+        missing: planned samples that aren't there, which were taken at their worst and at their best.
     """
 
     p_pass: float
@@ -51,6 +52,7 @@ class Evidence:
     kind: Kind
     detail: str = ""
     log_capital: float = 0.0
+    missing: int = 0
 
 
 def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evidence:
@@ -58,7 +60,8 @@ def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evi
     decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha))
     single = table.is_rate and bool((table.count + table.missing <= 1).all())
     tasks = int((table.count > 0).sum())
-    return _evidence(decision, tasks, "rate" if single else _kind(table))
+    evidence = _evidence(decision, tasks, "rate" if single else _kind(table))
+    return replace(evidence, missing=int(table.missing.sum()))
 
 
 def rate_from_counts(estimate: Estimate, bar: float, sense: Sense, alpha: float) -> Evidence:
@@ -99,7 +102,8 @@ def against_baseline(
     seen = float(differences.mean()) if len(differences) else None
     decision = replace(decision, estimate=replace(decision.estimate, estimate=seen))
     constant = len(differences) > 0 and bool((differences == differences[0]).all())
-    return _evidence(decision, len(differences), "constant" if constant else "mean")
+    evidence = _evidence(decision, len(differences), "constant" if constant else "mean")
+    return replace(evidence, missing=int(candidate.missing.sum() + baseline.missing.sum()))
 
 
 def from_stored_interval(estimate: Estimate, bar: float, sense: Sense) -> Evidence:

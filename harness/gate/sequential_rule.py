@@ -7,10 +7,10 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
+from harness.gate.advice import BarRule, bar_of
 from harness.gate.evidence import Evidence
 from harness.gate.expression import BaselineRule
-from harness.gate.settle import BarRule, bar_of
-from harness.metrics.table import SampleMetric
+from harness.gate.looks import Levels
 from harness.stats import Estimate, SequentialTest, confidence_sequence
 
 SampleValues = Sequence[float | None]
@@ -27,36 +27,36 @@ class SequentialRule:
 
     Args:
         rule: what is to be shown.
-        metric: the metric of samples that it is about.
-        alpha: level of the interval that is reported.
-        strictest: smallest level at which a verdict may be asked for.
+        levels: error rates; the interval that is reported has that of passing.
+        rules: how many the policy has.
         tasks: ids of the tasks that the rule is about.
         baseline: the baseline's value by task, None without one.
+        counts_always: whether every sample counts for the metric, whatever it says.
         whole_list: whether the rule is about this list of tasks alone.
     """
 
     def __init__(
         self,
         rule: BarRule,
-        metric: SampleMetric,
         *,
-        alpha: float,
-        strictest: float,
+        levels: Levels,
+        rules: int,
         tasks: Collection[str],
         baseline: Mapping[str, float] | None,
+        counts_always: bool,
         whole_list: bool,
     ) -> None:
         self.rule = rule
-        self.metric = metric
         self.p_pass = 1.0
         self.p_fail = 1.0
-        self._alpha = alpha
+        self._alpha = levels.interval
+        strictest = min(levels.interval, (levels.failing or levels.interval) / rules)
         self._tasks = frozenset(tasks)
         self._baseline = baseline
         self._bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
         self._population = len(self._tasks) if whole_list and self._tasks else None
         self._test = SequentialTest(self._bar, alpha=strictest, sense=rule.sense, population=self._population)
-        self._pooled = not metric.always
+        self._pooled = not counts_always
         self._observed = array("d")
         self._neutral = 0
         self._samples = 0

@@ -161,7 +161,8 @@ def test_live_then_eval_then_stored(data: Path, tmp_path: Path, capsys: pytest.C
     stored = json.loads((tmp_path / "run" / "gate.json").read_text())
     assert stored["live"]["samples_saved"] > TASKS - 20
     fails(capsys, 3, "finish it with the same `harness eval`", "gate", tmp_path / "run")
-    assert harness("gate", tmp_path / "run", "--allow-incomplete") == 4
+    # A live gate goes on as one: its verdict stands, whatever a test for a fixed size would say.
+    assert harness("gate", tmp_path / "run", "--allow-incomplete") == 1
     assert harness("eval", *evaluation) == 0
     assert harness("gate", tmp_path / "run") == 1
 
