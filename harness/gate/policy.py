@@ -43,8 +43,8 @@ scope: tasks
 # part of the tasks spends half of what is left of alpha and a look at all of them the rest.
 # looks: 1
 
-# How many checkpoints `harness gate --stream FILE` is going to see, each with an equal share of alpha for passing. Left
-# out, any number: the nth has 1/(n(n+1)) of it.
+# How many checkpoints `harness gate --stream FILE` is going to see, each with an equal share of alpha for
+# passing. Left out, any number: the nth has 1/(n(n+1)) of it.
 # checkpoints: 20
 
 rules:
