@@ -90,11 +90,15 @@ def explain(
 ) -> str:
     """The sentence that says why a rule came out as it did."""
     value = evidence.estimate.estimate
-    if value is None:
-        return f"nothing to measure: none of the samples counts for {rule.metric}"
-    shown, bar = _number(value), _number(bar_of(rule))
     if isinstance(rule, BaselineRule):
-        shown, bar = f"a difference of {value:+.4f}", f"{rule.shift:+g}"
+        if value is None and not evidence.reach:
+            return f"nothing to compare: no task has {rule.metric} in both runs"
+        shown = "a difference" if value is None else f"a difference of {value:+.4f}"
+        shown, bar = f"{shown}{evidence.reach}", f"{rule.shift:+g}"
+    elif value is None:
+        return f"nothing to measure: none of the samples counts for {rule.metric}"
+    else:
+        shown, bar = _number(value), _number(bar_of(rule))
     lead = f"{evidence.detail}: " if evidence.detail else ""
     at = "on this list of tasks, " if evidence.kind == "exact" else ""
     side = "at least" if rule.sense == ">=" else "at most"
@@ -111,8 +115,8 @@ def explain(
 
 
 def _advice(evidence: Evidence, more: int | None) -> str:
-    if evidence.kind == "exact":
-        return "the missing samples decide it"
+    if evidence.deciding:
+        return evidence.deciding
     if more is None:
         return "it lies so close that further samples are unlikely to settle it"
     unit = "samples" if evidence.kind in ("rate", "stored") else "tasks"
@@ -122,15 +126,21 @@ def _advice(evidence: Evidence, more: int | None) -> str:
 def _more(rule: BarRule, evidence: Evidence, levels: Levels, rules: int) -> int | None:
     """Further units with which the rule would likely be settled if the truth is the estimate."""
     value, bar = evidence.estimate.estimate, bar_of(rule)
-    if value is None or evidence.kind == "exact" or value == bar:
+    if evidence.kind == "exact" or evidence.deciding:
         return None
-    passing = (value > bar) == (rule.sense == ">=")
+    if evidence.reach:
+        # Some answers have no value: the estimate is of the others alone.
+        passing = evidence.p_pass < evidence.p_fail
+    elif value is None or value == bar:
+        return None
+    else:
+        passing = (value > bar) == (rule.sense == ">=")
     alpha = levels.alpha if passing else levels.alpha / rules
     p = evidence.p_pass if passing else evidence.p_fail
     units = evidence.units
     if evidence.kind == "sequential":
         needed = _sequential_size(evidence, alpha)
-    elif evidence.kind == "rate":
+    elif evidence.kind == "rate" and value is not None:
         needed = _rate_size(bar, value, units, alpha, levels.power)
     elif not 0.0 < p < 1.0 or units == 0:
         needed = None

@@ -20,6 +20,7 @@ from harness.runs import Run, Sample
 from harness.stats import SequentialTest, confidence_sequence
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
 from tests.gate.live_runs import TASKS, VALIDITY
+from tests.gate.task_values import task_table
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +99,14 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
 def sequential(
     rule: NumberRule | BaselineRule,
     tasks: Sequence[str],
-    baseline: dict[str, float] | None = None,
+    baseline: dict[str, float | None] | None = None,
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
     metric = sample_metrics()[rule.metric]
+    theirs = None if baseline is None else task_table(baseline)
     return SequentialRule(
-        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
+        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=theirs, whole_list=whole_list
     )
 
 
