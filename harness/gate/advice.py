@@ -35,7 +35,7 @@ def further(rule: BarRule, evidence: Evidence, levels: Levels, rules: int, left:
         None where further tasks aren't what is lacking: nothing counts, or samples are missing.
     """
     value, bar = evidence.estimate.estimate, bar_of(rule)
-    if value is None or evidence.kind == "exact" or evidence.missing:
+    if value is None or evidence.kind == "exact" or evidence.missing or evidence.deciding:
         return None
     ends = [end for end in (evidence.estimate.low, evidence.estimate.high) if end is not None]
     side = [end for end in ends if (end - bar) * (value - bar) > 0.0] or ends
@@ -56,7 +56,7 @@ def advice(evidence: Evidence, more: More | None) -> str:
     if more is None:
         if evidence.missing:
             return f"{evidence.missing:,} samples are missing: the same `harness eval` draws them"
-        return "the missing samples decide it"
+        return evidence.deciding or "nothing that could be drawn decides it"
     unit = "samples" if evidence.kind in ("rate", "stored") else "tasks"
     left = _left(more)
     if more.soonest is None:

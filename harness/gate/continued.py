@@ -37,10 +37,10 @@ def follow(
     """
     tests = []
     for rule in rules:
-        theirs = baselines[rule.metric].mean_of() if isinstance(rule, BaselineRule) else None
+        theirs = baselines[rule.metric] if isinstance(rule, BaselineRule) else None
         about = set(tables[rule.metric].task_ids)
         if theirs is not None:
-            about &= set(baselines[rule.metric].task_ids)
+            about &= set(theirs.task_ids)
         tests.append(
             SequentialRule(
                 rule,

@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.common_tasks import asked_of, explained
 from harness.gate.continued import follow, order_of
 from harness.gate.evidence import (
     Evidence,
@@ -174,7 +175,9 @@ class _Session:
         rules = self.policy.parsed_rules
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
         if kind == "fixed":
-            settled = settle([(rule, self._evidence(rule, levels)) for rule in bars], levels, left=left)
+            missing = self.run.manifest.planned - self.subject().samples
+            found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
+            settled = settle(found, levels, left=left)
         else:
             settled = self._followed(bars, levels, kind).results(left)
         numbers = iter(settled)
@@ -243,7 +246,9 @@ class _Session:
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
         for name, table in tables.items():
-            if run.manifest.status == "complete" and name in run.metrics and not table.missing.any():
+            # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
+            whole = name.startswith(RUBRIC_PREFIX) or not table.missing.any()
+            if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
 
@@ -262,7 +267,7 @@ class _Session:
         table = self._tables.get(rule.metric)
         if table is not None:
             evidence = against_bar(table, rule.bar, rule.sense, levels.interval)
-            return self._in_scope(evidence, rule.bar, rule, table, None)
+            return explained(self._in_scope(evidence, rule.bar, rule, table, None), rule, table, None)
         stored = self.run.stored(rule.metric)
         if self._counts_are_stored(rule):
             if stored.n != self.run.manifest.planned:
@@ -284,10 +289,9 @@ class _Session:
                 "baseline's"
             )
         mine, theirs = self.pairing.pair(self._tables[rule.metric], self._theirs[rule.metric])
-        evidence = against_baseline(mine, theirs, rule.shift, rule.sense, levels.interval)
-        return self._in_scope(
-            replace(evidence, detail=both_values(mine, theirs)), rule.shift, rule, mine, theirs
-        )
+        asked = asked_of(rule, mine), asked_of(rule, theirs)
+        evidence = against_baseline(*asked, rule.shift, rule.sense, levels.interval)
+        return explained(self._in_scope(evidence, rule.shift, rule, *asked), rule, mine, theirs)
 
     def _in_scope(
         self, evidence: Evidence, bar: float, rule: BarRule, mine: TaskTable, theirs: TaskTable | None
@@ -295,12 +299,6 @@ class _Session:
         if self.policy.scope == "tasks":
             return evidence
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
-
-
-def both_values(mine: TaskTable, theirs: TaskTable) -> str:
-    """`0.9500 against the baseline's 0.9550`, each over all its samples of the common tasks."""
-    shown = ["–" if one.estimate is None else f"{one.estimate:.4f}" for one in (mine, theirs)]
-    return f"{shown[0]} against the baseline's {shown[1]}"
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:

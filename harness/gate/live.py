@@ -18,6 +18,7 @@ from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import SequentialRule
 from harness.gate.stream import Stream
+from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
@@ -178,16 +179,15 @@ class LiveGate:
             if isinstance(rule, BaselineRule) and self._baseline is None:
                 raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
-    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, dict[str, float]]:
-        """The baseline's value by metric and task, once it is known to be comparable."""
+    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, TaskTable]:
+        """The baseline's metrics by task, once it is known to be comparable."""
         metrics = sorted({rule.metric for rule in self._bars if isinstance(rule, BaselineRule)})
         if self._baseline is None or not metrics:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
-        tables = task_tables(self._baseline, metrics)
-        return {name: table.mean_of() for name, table in tables.items()}
+        return task_tables(self._baseline, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:
         """Those of the tasks that a rule is about."""

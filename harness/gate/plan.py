@@ -291,6 +291,7 @@ def _table(values: FloatArray, is_rate: bool) -> TaskTable:
         total=values,
         count=np.ones(tasks, dtype=np.int64),
         missing=np.zeros(tasks, dtype=np.int64),
+        silent=np.zeros(tasks, dtype=np.int64),
         is_rate=is_rate,
         counts_always=True,
     )

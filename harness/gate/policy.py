@@ -14,6 +14,7 @@ from pydantic import Field, field_validator
 from harness import files
 from harness.errors import nearest
 from harness.gate.cliff_rules import WORD_METRICS, check_words
+from harness.gate.common_tasks import check_common
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs.gate_record import Verdict
@@ -177,7 +178,9 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
     for rule in rules:
         if isinstance(rule, WordRule):
             check_words(rule)
-        elif rule.metric not in metrics:
+            continue
+        check_common(rule)
+        if rule.metric not in metrics:
             raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
         elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
             _check_range(rule)

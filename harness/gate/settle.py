@@ -76,11 +76,15 @@ def explain(
 ) -> str:
     """The sentence that says why a rule came out as it did."""
     value = evidence.estimate.estimate
-    if value is None:
-        return f"nothing to measure: none of the samples counts for {rule.metric}"
-    shown, bar = _number(value), _number(bar_of(rule))
     if isinstance(rule, BaselineRule):
-        shown, bar = f"a difference of {value:+.4f}", f"{rule.shift:+g}"
+        if value is None and not evidence.reach:
+            return f"nothing to compare: no task has {rule.metric} in both runs"
+        shown = "a difference" if value is None else f"a difference of {value:+.4f}"
+        shown, bar = f"{shown}{evidence.reach}", f"{rule.shift:+g}"
+    elif value is None:
+        return f"nothing to measure: none of the samples counts for {rule.metric}"
+    else:
+        shown, bar = _number(value), _number(bar_of(rule))
     lead = f"{evidence.detail}: " if evidence.detail else ""
     at = "on this list of tasks, " if evidence.kind == "exact" else ""
     side = "at least" if rule.sense == ">=" else "at most"

@@ -44,10 +44,10 @@ def test_a_mean_has_the_t_test_over_tasks(one: Run, metric: str) -> None:
 
 
 def test_differences_are_paired_by_task(one: Run, two: Run) -> None:
-    """Over the tasks on which both parsed."""
+    """`common`: over the tasks on which both parsed."""
     values = [column(run, "ndcg_at_1")[: TASKS - 10] for run in (one, two)]
     difference = (values[0] - values[1])[~np.isnan(values[0] + values[1])]
-    rule = only(one, "ndcg_at_1.parsed >= baseline - 0.1", two)
+    rule = only(one, "ndcg_at_1.parsed >= baseline - 0.1 common", two)
     expected = scipy.stats.ttest_1samp(difference, -0.1, alternative="greater").pvalue
     assert rule.p_pass == pytest.approx(expected, abs=1e-9)
     assert rule.estimate is not None

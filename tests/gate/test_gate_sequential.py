@@ -21,6 +21,7 @@ from harness.runs import Run, Sample
 from harness.stats import SequentialTest, confidence_sequence
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
 from tests.gate.live_runs import TASKS, VALIDITY
+from tests.gate.task_values import task_table
 
 
 @pytest.fixture(scope="module")
@@ -100,16 +101,17 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
 def sequential(
     rule: NumberRule | BaselineRule,
     tasks: Sequence[str],
-    baseline: dict[str, float] | None = None,
+    baseline: dict[str, float | None] | None = None,
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
+    theirs = None if baseline is None else task_table(baseline)
     return SequentialRule(
         rule,
         levels=Levels(passing=0.05, interval=0.05, failing=0.05, later=0.05, power=0.8),
         rules=1,
         tasks=tasks,
-        baseline=baseline,
+        baseline=theirs,
         counts_always=sample_metrics()[rule.metric].always,
         whole_list=whole_list,
     )
