@@ -59,7 +59,7 @@ def summarise_run(
     run = Run(path, manifest, {})
     columns, seed = read_columns(run, METRICS), manifest.sampling["seed"]
     if manifest.stopped is None:
-        return {**summarise(columns, seed=seed), **(kept or {}), **rubric_metrics(run)}
+        return {**summarise(columns), **(kept or {}), **rubric_metrics(run)}
     judged = {name: without_interval(value) for name, value in rubric_metrics(run).items()}
     order = drawing_order(seed, columns.task_ids)
     return {**summarise_stopped(columns, order), **(kept or {}), **judged}

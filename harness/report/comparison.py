@@ -18,9 +18,9 @@ from harness.stats import (
     Decision,
     PairedComparison,
     PairedCounts,
+    bounded_equivalence,
     compare_means,
     compare_outcomes,
-    equivalent_means,
     equivalent_rates,
     holm,
     paired_differences,
@@ -187,7 +187,7 @@ def _mean_difference(metric: str, old: FloatArray, new: FloatArray, margin: floa
     if not len(differences):
         nothing = compare_means([], [], seed=SEED)
         return Difference(metric, nothing, None, None, "no pairs", None)
-    equivalence = equivalent_means(differences, margin, alpha=ALPHA)
+    equivalence = bounded_equivalence(differences, margin, alpha=ALPHA)
     return Difference(metric, compare_means(old, new, seed=SEED), equivalence, None, "no pairs", None)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.errors import DataError, IncompleteError
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.ranking import has_one_grade
 from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
 from harness.runs.directory import TASKS
 from harness.runs.loading import Run
@@ -77,10 +78,11 @@ def read_columns(
     }
     of_samples |= {name: (value, array("d")) for name, value in (also or {}).items()}
     place: dict[str, int] = {}
-    rankable = array("b")
+    rankable, one_grade = array("b"), array("b")
     for task_id, relevance in read_labels(run.path) if labels is None else labels:
         place[task_id] = len(place)
         rankable.append(can_rank(relevance))
+        one_grade.append(has_one_grade(relevance))
         for of_task, values in of_tasks.values():
             values.append(_or_nan(of_task(relevance)))
     known = len(place)
@@ -106,6 +108,7 @@ def read_columns(
         task=np.asarray(task, dtype=np.int64),
         index=np.asarray(index, dtype=np.int64),
         values={name: np.asarray(column) for name, (_, column) in (of_samples | of_tasks).items()},
+        one_grade=np.array(one_grade, dtype=np.bool_) if known else None,
     )
     for metric in (one for one in wanted if one.rankable_only):
         counts = can if isinstance(metric, TaskMetric) else can[columns.task]
