@@ -153,7 +153,7 @@ class _Pairs:
         new = self._values[1][name][self._mine].astype(np.float64)
         if self._single and metric.is_rate:
             counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
-            equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
+            equivalence = equivalent_rates(counts, margin, alpha=ALPHA, interval=False)
             return Difference(name, compare_outcomes(counts), equivalence, None, "no pairs", counts)
         return _mean_difference(name, self._by_task(old, new), self._by_task(new, old), margin)
 
