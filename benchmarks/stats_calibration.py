@@ -297,11 +297,12 @@ def graded(grades: tuple[float, ...], shares: tuple[float, ...], mean: float) ->
 def paired_levels() -> None:
     print(f"\n5. Exact false pass / false fail of paired differences at the margin, alpha = {ALPHA}")
     print("   0/1 values; tango is the normal approximation that was used before")
-    sizes = (50, 100, 200, 500)
-    print("   margin  losses test    " + "".join(f"{n:>14d}" for n in sizes))
+    few, many = (20, 50, 100, 200, 500), (20, 50, 100, 200, 500, 2000)
+    print("   margin  losses test    " + "".join(f"{n:>14d}" for n in many))
     for margin in (0.0, 0.01, 0.02, 0.05):
         for beyond in (0.01, 0.03, 0.1):
             loss = margin + beyond
+            sizes = many if margin == 0.02 and beyond <= 0.03 else few
             kinds = Kinds.single([1.0, 0.0, -1.0], [beyond, 1.0 - loss - beyond, loss], (-1.0, 1.0))
             row = [paired_rates(kinds, n, -margin, ALPHA) for n in sizes]
             lead = f"   {margin:<7g} {loss:<6g} "
@@ -317,7 +318,7 @@ def paired_levels() -> None:
         loss = (gain + 0.02) / (4 / 7)
         kinds = Kinds.single([1.0, 0.0, -4 / 7], [gain, 1.0 - gain - loss, loss], (-1.0, 1.0))
         for name, test in paired_tests(kinds, 0.02, graded=True).items():
-            row = [errors(kinds, n, test, ALPHA) for n in sizes]
+            row = [errors(kinds, n, test, ALPHA) for n in few]
             print(f"   0.02    {loss:<6.3f} {name:8s}" + "".join(f"{cell(one):>14s}" for one in row))
             require(name != "betting" or max(map(max, row)) <= ALPHA, f"betting keeps alpha: gains {gain}")
 
@@ -507,7 +508,7 @@ def main() -> int:
     several_samples(rng, 600 // scale)
     exact_levels()
     paired_levels()
-    power(rng, 300 // scale)
+    power(rng, 200 // scale)
     gates(rng, 1000 // scale)
     sample_counts()
     print(f"\nseed {options.seed}, {time.perf_counter() - started:.0f} s")
