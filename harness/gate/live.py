@@ -11,7 +11,8 @@ import numpy as np
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.decide import conclude, describe, made_from, task_tables
+from harness.gate.common_tasks import blind_spot
+from harness.gate.decide import conclude, describe, made_from, tables_of, whole_columns
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.policy import Policy, check_rules
 from harness.gate.sequential_rule import SequentialRule
@@ -170,7 +171,7 @@ class LiveGate:
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
-        return task_tables(self._baseline, metrics)
+        return tables_of(whole_columns(self._baseline, metrics), metrics)
 
     def _observe(self, task_id: str, samples: Sequence[tuple[float | None, ...]]) -> None:
         self._used += 1
@@ -198,7 +199,8 @@ class LiveGate:
         return settle_word(rule, cliff_word(run, rule.metric))
 
     def _notes(self, run: Run, live: LiveFacts) -> list[str]:
-        notes = list(self._pairing.notes) if self._pairing is not None else []
+        notes = blind_spot(self._policy.parsed_rules)
+        notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")
         if live.stopped_early and "inconclusive" in self._verdicts:
