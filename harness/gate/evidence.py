@@ -42,6 +42,7 @@ class Evidence:
             test of tasks, or `exact`, where nothing is left to chance.
         detail: numbers for the sentence that explains the verdict.
         log_capital: of a sequential test, log of the capital staked on the side that the estimate is on.
+        missing: planned samples that aren't there, which were taken at their worst and at their best.
         reach: after the estimate, what it could be once every answer had a value.
         deciding: what decides the rule where further samples can't.
     """
@@ -53,6 +54,7 @@ class Evidence:
     kind: Kind
     detail: str = ""
     log_capital: float = 0.0
+    missing: int = 0
     reach: str = ""
     deciding: str = ""
 

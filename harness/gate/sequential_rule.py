@@ -7,12 +7,12 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from harness.gate.advice import BarRule, bar_of
 from harness.gate.common_tasks import Pairs, Tally, rests_on, with_pairs
 from harness.gate.evidence import Evidence
 from harness.gate.expression import BaselineRule
-from harness.gate.settle import BarRule, bar_of
+from harness.gate.looks import Levels
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import SampleMetric
 from harness.stats import Estimate, SequentialTest, confidence_sequence
 
 SampleValues = Sequence[float | None]
@@ -32,30 +32,30 @@ class SequentialRule:
 
     Args:
         rule: what is to be shown.
-        metric: the metric of samples that it is about.
-        alpha: level of the interval that is reported.
-        strictest: smallest level at which a verdict may be asked for.
+        levels: error rates.
+        rules: how many the policy has.
         tasks: ids of the tasks that the rule is about.
         baseline: the baseline's metric by task, None without one.
+        counts_always: whether every sample counts for the metric, whatever it says.
         whole_list: whether the rule is about this list of tasks alone.
     """
 
     def __init__(
         self,
         rule: BarRule,
-        metric: SampleMetric,
         *,
-        alpha: float,
-        strictest: float,
+        levels: Levels,
+        rules: int,
         tasks: Collection[str],
         baseline: TaskTable | None,
+        counts_always: bool,
         whole_list: bool,
     ) -> None:
         self.rule = rule
-        self.metric = metric
         self.p_pass = 1.0
         self.p_fail = 1.0
-        self._alpha = alpha
+        self._alpha = levels.interval
+        strictest = min(levels.interval, (levels.failing or levels.interval) / rules)
         self._tasks = frozenset(tasks)
         self._theirs = None if baseline is None else _by_task(baseline)
         self._bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
@@ -65,7 +65,7 @@ class SequentialRule:
             SequentialTest(self._bar, alpha=strictest, sense=rule.sense, population=self._population)
             for _ in range(2)
         )
-        self._pooled = not metric.always
+        self._pooled = not counts_always
         # Least and largest that a task's observation could be; the same where every sample has a value.
         self._least, self._most = array("d"), array("d")
         self._neutral = 0

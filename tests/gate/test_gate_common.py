@@ -20,6 +20,7 @@ from harness.gate.common_tasks import asked_of
 from harness.gate.evidence import against_baseline, list_range
 from harness.gate.expression import BaselineRule
 from harness.gate.live import LiveOptions
+from harness.gate.looks import Levels
 from harness.gate.policy import check_rules
 from harness.gate.sequential_rule import SequentialRule
 from harness.metrics.table import sample_metrics
@@ -186,11 +187,11 @@ def test_what_is_hidden_raises_no_error_rate(sense: str, hidden_worse: bool) -> 
         counts["fail"] += evidence.p_fail <= 0.05
         sequential = SequentialRule(
             rule,
-            sample_metrics()[rule.metric],
-            alpha=0.05,
-            strictest=0.05,
+            levels=Levels(passing=0.05, interval=0.05, failing=0.05, later=0.05, power=0.8),
+            rules=1,
             tasks=first,
             baseline=task_table(second),
+            counts_always=sample_metrics()[rule.metric].always,
             whole_list=False,
         )
         for task_id, value in first.items():

@@ -14,6 +14,7 @@ import scipy.stats
 from harness.gate import GateResult, Policy
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions
+from harness.gate.looks import Levels
 from harness.gate.sequential_rule import SequentialRule
 from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
@@ -38,15 +39,16 @@ def stored(folder: Path, data: Path) -> Run:
     return make_run(folder / "stored", texts, data=data)
 
 
+NOWHERE = Path("no/run/is/here")
 RULES = (VALIDITY, "ndcg_at_1.parsed >= 0.7", "ndcg_at_1.all >= 0.72", "ndcg_at_k.parsed >= baseline - 0.05")
 
 
 def fed(gate: LiveGate, run: Run, samples: Sequence[Sample]) -> GateResult:
-    gate.plan(run.manifest, list(run.tasks()))
+    gate.plan(run.manifest, list(run.tasks()), NOWHERE)
     for sample in samples:
         if gate.enough(sample):
             break
-    return gate.result(run)
+    return replace(gate.result(run), looks=())
 
 
 @pytest.mark.parametrize("until", ["verdict", "rules"])
@@ -66,7 +68,7 @@ def test_the_order_of_finishing_changes_nothing(stored: Run, until: str) -> None
 
 def test_the_order_of_drawing_is_random_and_seeded(stored: Run) -> None:
     def order(seed: int) -> list[str]:
-        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks))
+        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks, NOWHERE))
 
     tasks = list(stored.tasks())
     in_file = [task.task_id for task in tasks]
@@ -103,10 +105,15 @@ def sequential(
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
-    metric = sample_metrics()[rule.metric]
     theirs = None if baseline is None else task_table(baseline)
     return SequentialRule(
-        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=theirs, whole_list=whole_list
+        rule,
+        levels=Levels(passing=0.05, interval=0.05, failing=0.05, later=0.05, power=0.8),
+        rules=1,
+        tasks=tasks,
+        baseline=theirs,
+        counts_always=sample_metrics()[rule.metric].always,
+        whole_list=whole_list,
     )
 
 
@@ -166,7 +173,7 @@ def test_the_first_verdict_of_a_rule_stands(stored: Run) -> None:
     policy = Policy(rules=(VALIDITY, "ndcg_at_1.parsed >= 0.99"))
     manifest = stored.manifest.model_copy(update={"samples_per_task": 1})
     gate = LiveGate(policy, 0, None, LiveOptions(until="rules"))
-    order = gate.plan(manifest, list(stored.tasks()))
+    order = gate.plan(manifest, list(stored.tasks()), NOWHERE)
     samples = {sample.task_id: sample for sample in stored.iter_samples() if sample.parse.tier == "strict"}
     broken = next(sample for sample in stored.iter_samples() if sample.parse.tier != "strict")
     for place, task_id in enumerate(order):
