@@ -151,7 +151,9 @@ class LiveGate:
 
     def result(self, run: Run) -> GateResult:
         """What the gate decided, once the evaluation has ended."""
-        settled = iter(self._following.results(looks.tasks_left(run.manifest)))
+        beyond = looks.tasks_left(run.manifest)
+        undrawn = self._tasks - self._following.tasks_used
+        settled = iter(self._following.results(None if beyond is None else beyond + undrawn))
         rules = [
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules

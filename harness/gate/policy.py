@@ -19,6 +19,7 @@ from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule,
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs.gate_record import Verdict
 from harness.settings import Count, Settings
+from harness.yaml_files import UnreadableYamlError, read_yaml
 
 DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
 
@@ -140,16 +141,14 @@ def load_policy(path: str | Path) -> Policy:
     Raises:
         PolicyError: it can't be read, or something in it is wrong; one line that names it.
     """
-    import yaml
-
     try:
-        content = yaml.load(Path(path).read_bytes(), _loader())
+        content = read_yaml(Path(path))
     except OSError as error:
         raise PolicyError(
             f"{path} can't be read: {error.strerror or error}; `harness gate --init` writes an example"
         ) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PolicyError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from error
+    except UnreadableYamlError as error:
+        raise PolicyError(f"{path} is no YAML that is read here: {error}") from error
     if not isinstance(content, dict):
         raise PolicyError(f"{path} must hold settings such as `alpha: 0.05` and a list `rules:`")
     return Policy.read(content, str(path))
@@ -189,21 +188,6 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
             raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
         elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
             _check_range(rule)
-
-
-def _loader() -> Any:
-    """A safe loader that refuses a key given twice, of which YAML libraries silently take the last."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-            keys = [key.value for key, _ in node.value]
-            for key in keys:
-                if keys.count(key) > 1:
-                    raise ValueError(f"{key} is set twice")
-            return super().construct_mapping(node, deep)
-
-    return Loader
 
 
 def _unknown(rule: NumberRule | BaselineRule, metrics: list[str]) -> PolicyError:

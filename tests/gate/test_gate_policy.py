@@ -50,7 +50,7 @@ def test_the_example_is_not_written_over(tmp_path: Path) -> None:
         ("rules:\n  - parse_validity.strict: 0.95", "is no text"),
         ("rules:\n  - parse_validity.strict > 0.95", "write `>=`"),
         ("rules:\n  - truncation_rate <= 0.1\n  - truncation_rate  <=  0.1", "twice"),
-        ("alpha: 0.05\nalpha: 0.01", "alpha is set twice"),
+        ("alpha: 0.05\nalpha: 0.01", "line 2: alpha is given twice"),
         ("- parse_validity.strict >= 0.95", "must hold settings"),
         ("", "must hold settings"),
         ("rules: [a", "no YAML"),
