@@ -9,7 +9,7 @@ from harness.errors import DataError, nearest
 from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
-from harness.runs.gate_record import RuleResult
+from harness.runs.gate_record import More, RuleResult
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
@@ -71,7 +71,8 @@ def settle_word(rule: WordRule, found: CliffWord) -> RuleResult:
     }.get(word, f"`{word}` is no side")
     if found.more_tasks:
         reason += f"; about {found.more_tasks} more tasks would do"
-    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason, more=found.more_tasks)
+    more = None if found.more_tasks is None else More(found.more_tasks, found.more_tasks, None)
+    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason, more=more)
 
 
 def cliff_word(run: Run, metric: str) -> CliffWord:
