@@ -20,10 +20,11 @@ from harness.gate.policy import Policy, check_rules
 from harness.gate.settle import BarRule, Levels, settle
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
-from harness.runs import Run
+from harness.runs import Run, source_of
 from harness.runs.columns import incomplete, read_columns, read_task_rows
 from harness.runs.comparability import Pairing, pair_runs
 from harness.runs.gate_record import GateResult, RuleResult, Subject, Verdict
+from harness.runs.staleness import digest_entries, from_run
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -56,7 +57,8 @@ def decide(
     """
     policy = policy or Policy()
     session = _Session(run, policy, baseline, allow_incomplete, common)
-    return conclude(session.results(), session.notes, session.subject(), policy)
+    result = conclude(session.results(), session.notes, session.subject(), policy)
+    return made_from(result, run, None if session.pairing is None else session.pairing.run)
 
 
 def conclude(
@@ -71,6 +73,17 @@ def conclude(
         notes=tuple(notes),
         subject=subject,
         alpha=policy.alpha,
+    )
+
+
+def made_from(result: GateResult, run: Run, baseline: Run | None) -> GateResult:
+    """The result with the digests of the runs that it was made from."""
+    return replace(
+        result,
+        source=source_of(run.path, run.manifest),
+        read_sha256=digest_entries(run, {rule.metric for rule in result.rules}),
+        baseline_run=None if baseline is None else from_run(run.path, baseline.path),
+        baseline_source=None if baseline is None else source_of(baseline.path, baseline.manifest),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.decide import conclude, describe, task_tables
+from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.policy import Policy, check_rules
 from harness.gate.sequential_rule import SequentialRule
@@ -152,7 +152,8 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._is_settled() and self._used < len(self._order),
         )
-        return replace(result, live=live, notes=tuple(self._notes(run, live)))
+        result = replace(result, live=live, notes=tuple(self._notes(run, live)))
+        return made_from(result, run, baseline)
 
     def _check_rules(self) -> None:
         check_rules(self._policy.parsed_rules, ())

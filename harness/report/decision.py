@@ -11,6 +11,7 @@ from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, RUBRIC_PREFIX
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import percent, signed, threshold
+from harness.runs import stale_reasons
 from harness.runs.gate_record import RuleResult
 
 Kind = Literal["good", "bad", "open", "known", "missing"]
@@ -188,9 +189,6 @@ def _notes(facts: RunFacts) -> list[str]:
     if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
         notes.append("no sample parsed strictly: there is no ranking to score and nothing for a judge")
     gate = facts.gate
-    if gate is not None and gate.result.subject.samples != facts.samples.n:
-        notes.append(
-            f"the gate judged {gate.result.subject.samples} samples, the run has {facts.samples.n} now; "
-            "gate it again"
-        )
+    if gate is not None and (stale := stale_reasons(facts.run, gate)):
+        notes.append(f"the gate's verdict is stale: {'; '.join(stale)}; gate the run again")
     return notes

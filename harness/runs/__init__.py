@@ -4,5 +4,18 @@ from harness.runs.directory import RunDirectory
 from harness.runs.loading import Run, load, open_run
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
+from harness.runs.source import Source, source_of
+from harness.runs.staleness import stale_reasons
 
-__all__ = ["Manifest", "Run", "RunDirectory", "Sample", "load", "open_run", "read_samples"]
+__all__ = [
+    "Manifest",
+    "Run",
+    "RunDirectory",
+    "Sample",
+    "Source",
+    "load",
+    "open_run",
+    "read_samples",
+    "source_of",
+    "stale_reasons",
+]

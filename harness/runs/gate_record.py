@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from harness.runs.source import Source
 from harness.stats import Estimate
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -100,6 +101,10 @@ class GateResult:
         subject: which run was judged.
         alpha: of the policy.
         live: what a live gate saved; None for a stored run.
+        source: digests of the run that was judged, as it was then; None in a record of an older version.
+        read_sha256: of the entries of its `metrics.json` that the rules name.
+        baseline_run: directory of the baseline, from the run's; None without one.
+        baseline_source: digests of the baseline.
     """
 
     verdict: Verdict
@@ -109,6 +114,10 @@ class GateResult:
     subject: Subject
     alpha: float
     live: LiveFacts | None = None
+    source: Source | None = None
+    read_sha256: str | None = None
+    baseline_run: str | None = None
+    baseline_source: Source | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""
