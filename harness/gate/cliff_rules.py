@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from harness.errors import DataError, nearest
 from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
 from harness.runs.gate_record import RuleResult
+from harness.runs.integrity import read_cliff, unreadable_cliff
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
@@ -60,14 +59,13 @@ def cliff_word(run: Run, metric: str) -> str | None:
     """
     field = metric.partition(".")[2]
     try:
-        content = json.loads((run.path / CLIFF).read_bytes())
-        word = content[field]
+        word = read_cliff(run.path)[field]
     except FileNotFoundError:
         raise DataError(
             f"{run.path} has no {CLIFF}, which {metric} needs; evaluate it with a teacher and a base"
         ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run.path / CLIFF} can't be read: {error!r}") from error
+        raise unreadable_cliff(run.path, error) from error
     if word is not None and not isinstance(word, str):
         raise DataError(f"{run.path / CLIFF} holds {field} = {word!r}, which is no word")
     return word

@@ -15,16 +15,19 @@ from harness.gate.evidence import (
     list_range,
     rate_from_counts,
 )
-from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
+from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
 from harness.gate.policy import Policy, check_rules
 from harness.gate.settle import BarRule, Levels, settle
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run, source_of
 from harness.runs.columns import incomplete, read_columns, read_task_rows
 from harness.runs.comparability import Pairing, pair_runs
 from harness.runs.gate_record import GateResult, RuleResult, Subject, Verdict
-from harness.runs.staleness import digest_entries, from_run
+from harness.runs.integrity import cliff_metrics, require_given, require_sound
+from harness.runs.source import from_run
+from harness.runs.staleness import digest_entries
+from harness.stats import Estimate
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -39,8 +42,9 @@ def decide(
 ) -> GateResult:
     """Judge a stored run by a policy.
 
-    Rates are taken from `metrics.json` where each task has one sample; everything else is added up by task
-    from `samples.jsonl`, streaming. Rules against a baseline are paired by task.
+    Everything is counted from the sources: metrics of samples from `samples.jsonl`, streaming, rubrics from
+    `judge.jsonl`, the cliff's from `cliff.json`. A run whose `metrics.json` says something else is refused.
+    Rules against a baseline are paired by task.
 
     Args:
         run: the run to judge.
@@ -121,8 +125,10 @@ class _Session:
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
             _require_complete(one, allow_incomplete)
+            if not allow_incomplete:
+                require_sound(one)
         check_rules(rules, run.metrics)
-        self._tables = self._tabulate(run, [rule for rule in rules if self._needs_samples(rule)])
+        self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
         self._theirs: dict[str, TaskTable] = {}
         if self.pairing is not None:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
@@ -144,9 +150,7 @@ class _Session:
 
     def subject(self) -> Subject:
         """Which run was judged."""
-        manifest = self.run.manifest
-        complete = manifest.status == "complete"
-        samples = manifest.planned if complete else sum(1 for _ in self.run.iter_samples())
+        samples = source_of(self.run.path, self.run.manifest).samples
         return describe(self.run, samples, None if self.pairing is None else self.pairing.run)
 
     def _runs(self) -> list[Run]:
@@ -161,22 +165,7 @@ class _Session:
         if not asking:
             self.notes.append("no rule of the policy compares with the baseline")
             return None
-        return pair_runs(self.run.manifest, read_task_rows(self.run.path), baseline, common=common)
-
-    def _needs_samples(self, rule: Rule) -> bool:
-        if isinstance(rule, WordRule):
-            return False
-        return isinstance(rule, BaselineRule) or not self._counts_are_stored(rule)
-
-    def _counts_are_stored(self, rule: NumberRule) -> bool:
-        manifest, metric = self.run.manifest, sample_metrics().get(rule.metric)
-        return (
-            metric is not None
-            and metric.is_rate
-            and manifest.status == "complete"
-            and manifest.samples_per_task == 1
-            and rule.metric in self.run.metrics
-        )
+        return pair_runs(self.run.manifest, read_task_rows(self.run), baseline, common=common)
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
         names = sorted({rule.metric for rule in rules})
@@ -205,17 +194,24 @@ class _Session:
             evidence = against_bar(table, rule.bar, rule.sense, self.policy.alpha)
             return self._in_scope(evidence, rule.bar, rule, table, None)
         stored = self.run.stored(rule.metric)
-        if self._counts_are_stored(rule):
-            if stored.n != self.run.manifest.planned:
-                raise self.run.stale(rule.metric)
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
-        elif stored.method == "wilson":
+        require_given(self.run, self._derived(rule.metric), (rule.metric,))
+        if stored.method == "wilson":
             evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
         else:
             evidence = from_stored_interval(stored, rule.bar, rule.sense)
         if self.policy.scope == "list":
             return exactly(evidence, stored.estimate, stored.estimate, rule.bar, rule.sense)
         return evidence
+
+    def _derived(self, metric: str) -> dict[str, Estimate]:
+        """What the source of a metric that isn't one of samples gives."""
+        if metric.startswith(CLIFF_PREFIX):
+            return cliff_metrics(self.run.path)
+        if metric.startswith(JUDGE_PREFIXES):
+            from harness.judge import rubric_metrics
+
+            return rubric_metrics(self.run)
+        return {}
 
     def _against_baseline(self, rule: BaselineRule) -> Evidence:
         assert self.pairing is not None
@@ -256,10 +252,10 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
         return {}
     columns = read_columns(run, metrics)
     if columns.missing.any() and not allow_missing:
-        raise incomplete(run, columns.n)
+        raise incomplete(run, columns)
     return {name: columns.by_task(metric) for name, metric in metrics.items()}
 
 
 def _require_complete(run: Run, allowed: bool) -> None:
     if run.manifest.status != "complete" and not allowed:
-        raise incomplete(run, sum(1 for _ in run.iter_samples()))
+        raise incomplete(run, read_columns(run, ()))

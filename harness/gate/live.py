@@ -19,10 +19,11 @@ from harness.gate.settle import Levels, settle, verdict_at
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
-from harness.runs.columns import incomplete
+from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.gate_record import GateResult, LiveFacts, RuleResult, Verdict
+from harness.runs.integrity import require_sound
 from harness.settings import Count, Settings
 from harness.stats import holm
 
@@ -168,7 +169,8 @@ class LiveGate:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
-            raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
+            raise incomplete(self._baseline, read_columns(self._baseline, ()))
+        require_sound(self._baseline)
         tables = task_tables(self._baseline, metrics)
         return {name: table.mean_of() for name, table in tables.items()}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from harness.gate.policy import Policy
 from harness.runs.directory import GATE
 from harness.runs.gate_record import GateResult
 from harness.runs.manifest import now
+from harness.runs.seals import sealed_document
 
 FORMAT_VERSION = 1
 
@@ -33,6 +33,6 @@ def write_record(folder: Path, result: GateResult, policy: Policy) -> None:
     Raises:
         HarnessError: the run directory can't be written to.
     """
-    content = json.dumps(record(result, policy), indent=1, allow_nan=False) + "\n"
+    content = sealed_document(record(result, policy))
     with files.output(folder / GATE, "gate with `no_record=True` to leave the run as it is"):
         files.write_text(folder / GATE, content)

@@ -154,7 +154,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 def _read(path: Path, name: str) -> RunFacts:
     run = open_run(path)
     has_tasks = (path / TASKS).exists()
-    labels = dict(read_labels(path)) if has_tasks else {}
+    labels = dict(read_labels(run)) if has_tasks else {}
     return RunFacts(
         name=name,
         run=run,

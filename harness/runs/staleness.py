@@ -45,14 +45,8 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
         path: of the run.
     """
     names = tuple(metrics)
-    found = []
-    if then.identity_sha256 != now.identity_sha256:
-        found.append(f"{MANIFEST} asks something else now")
-    if then.tasks_sha256 != now.tasks_sha256:
-        found.append(_rows_changed(TASKS, "tasks", then.tasks, now.tasks, path))
-    if then.drawn_sha256 != now.drawn_sha256:
-        found.append(_rows_changed(SAMPLES, "samples", then.samples, now.samples, path))
-    elif then.samples_sha256 != now.samples_sha256:
+    found = list(drawn_changes(then, now, path))
+    if then.drawn_sha256 == now.drawn_sha256 and then.samples_sha256 != now.samples_sha256:
         found.append("the samples were scored anew")
     if any(name.startswith(JUDGE_PREFIXES) for name in names) and then.judge_sha256 != now.judge_sha256:
         found.append(f"{JUDGE_LOG} is gone" if now.judge_sha256 is None else "the run was judged anew")
@@ -61,15 +55,22 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
     return tuple(found)
 
 
+def drawn_changes(then: Source, now: Source, path: Path) -> tuple[str, ...]:
+    """What changed of what a run asked and what the engine said, one clause each; see `changes`."""
+    found = []
+    if then.identity_sha256 != now.identity_sha256:
+        found.append(f"{MANIFEST} asks something else now")
+    if then.tasks_sha256 != now.tasks_sha256:
+        found.append(_rows_changed(TASKS, "tasks", then.tasks, now.tasks, path))
+    if then.drawn_sha256 != now.drawn_sha256:
+        found.append(_rows_changed(SAMPLES, "samples", then.samples, now.samples, path))
+    return tuple(found)
+
+
 def digest_entries(run: Run, names: Iterable[str]) -> str:
     """Digest of those of a run's stored metrics that are named."""
     rows = {name: asdict(run.metrics[name]) for name in sorted(names) if name in run.metrics}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
-
-
-def from_run(run: Path, other: Path) -> str:
-    """Path of another run, from a run's directory: both may be moved together."""
-    return os.path.relpath(other.resolve(), run.resolve())
 
 
 def _rows_changed(name: str, rows: str, then: int, now: int, path: Path) -> str:
