@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from harness.errors import IncompleteError
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.evidence import (
     Evidence,
@@ -125,8 +126,7 @@ class _Session:
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
             _require_complete(one, allow_incomplete)
-            if not allow_incomplete:
-                require_sound(one)
+            self._require_sound(one)
         check_rules(rules, run.metrics)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
         self._theirs: dict[str, TaskTable] = {}
@@ -134,6 +134,14 @@ class _Session:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
+
+    def _require_sound(self, run: Run) -> None:
+        try:
+            require_sound(run)
+        except IncompleteError:
+            if not self.allow_incomplete:
+                raise
+            self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
 
     def results(self) -> list[RuleResult]:
         """One result a rule, in the policy's order."""
