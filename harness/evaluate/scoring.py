@@ -10,13 +10,15 @@ from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
+from harness.judge.judged import read_judged
 from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
 from harness.runs.columns import Held, lacking, metrics_of_samples, read_columns, unknown_task
 from harness.runs.directory import CLIFF, read_manifest
-from harness.runs.integrity import cliff_metrics, has_source
-from harness.runs.staleness import drawn_changes
+from harness.runs.directory import METRICS as METRICS_FILE
+from harness.runs.integrity import StaleCliffError, cliff_metrics, has_source
+from harness.runs.staleness import changes
 from harness.stats import Estimate
 
 Scores = dict[str, float | None]
@@ -85,9 +87,10 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
         run = Run(path, manifest, {})
         for remark in _changed_by_hand(path):
             on_remark(remark)
-        cliff = measured_by_cliff(path)
+        cliff = measured_by_cliff(path, on_remark)
         tasks = list(run.tasks()) if not manifest.sealed else run.tasks()
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in tasks}
+        read_judged(run)  # what can't be read must be known before anything is replaced
         samples = _scored_anew(run, scorers, on_progress)
         with directory.unsettled(cliff) as unsettle:
             directory.replace_samples(samples, unsettle)
@@ -98,14 +101,20 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
     return load(path)
 
 
-def measured_by_cliff(path: Path) -> dict[str, Estimate]:
+def measured_by_cliff(path: Path, on_remark: OnRemark = ignore_remark) -> dict[str, Estimate]:
     """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are.
 
+    Those of other rollouts than there are now are left out.
+
     Raises:
-        DataError: `cliff.json` isn't what was written, or was measured on other rollouts.
+        DataError: `cliff.json` isn't what was written.
     """
     if (path / CLIFF).exists() and has_source(path):
-        return cliff_metrics(path)
+        try:
+            return cliff_metrics(path)
+        except StaleCliffError as error:
+            on_remark(f"{error}; its metrics are left out")
+            return {}
     try:
         run = load(path)
     except DataError:
@@ -122,9 +131,9 @@ def _changed_by_hand(path: Path) -> Iterator[str]:
         yield f"{error}"
         return
     if run.source is not None:
-        found = drawn_changes(run.source, source_of(path, run.manifest), path)
+        found = changes(run.source, source_of(path, run.manifest), run.metrics, path)
         if found:
-            yield f"{path} was changed since its metrics were computed: {'; '.join(found)}"
+            yield f"{path} isn't what its {METRICS_FILE} was made from: {'; '.join(found)}"
 
 
 def _scored_anew(run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress) -> Iterator[Sample]:

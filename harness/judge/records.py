@@ -13,7 +13,7 @@ from harness.errors import DataError
 from harness.files import LineLog, resumable
 from harness.judge.answer import Preference, UnscoredReason
 from harness.judge.rubric import Rubric
-from harness.runs.directory import JUDGE_LOG
+from harness.runs.directory import JUDGE_LOG, REJUDGE
 from harness.runs.seals import sealed_line, sealed_lines
 
 
@@ -137,7 +137,6 @@ _KINDS: dict[str, type[Record]] = {
     "label": HumanLabel,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_REDO = "delete this line and run the same `harness judge` again"
 _TUPLES = ("ranking", "other_ranking")
 
 
@@ -183,11 +182,11 @@ def read_records(folder: Path) -> Iterator[Record]:
     path = folder / JUDGE_LOG
     if not path.exists():
         return
-    for number, line in sealed_lines(path, required=False, remedy=_REDO):
+    for number, line in sealed_lines(path, required=False, remedy=REJUDGE):
         try:
             yield _from_line(line)
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a judge record ({error!r}); {_REDO}") from error
+            raise DataError(f"{path}:{number}: not a judge record ({error!r}); {REJUDGE}") from error
 
 
 def read_rubric(use: RubricUse) -> Rubric:

@@ -58,7 +58,7 @@ class SampleFacts:
 
     Attributes:
         row: place → row.
-        columns: values of the metrics of `METRICS`.
+        columns: values of the metrics of `METRICS`; without tasks, of those of `compared`.
         code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
@@ -162,11 +162,13 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _read(path: Path, name: str) -> RunFacts:
     run = open_run(path)
+    require_sound(run)
     # A run of an older version may have been passed on without its tasks.
     has_tasks = run.manifest.sealed or (path / TASKS).exists()
     labels = dict(read_labels(run)) if has_tasks else {}
     samples = _samples(run, labels)
-    _require_sound(run, samples.columns)
+    if labels:
+        _require_given(run, samples.columns)
     return RunFacts(
         name=name,
         run=run,
@@ -192,7 +194,7 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,
     }
-    columns = read_columns(run, METRICS, labels.items(), counted)
+    columns = read_columns(run, METRICS if labels else compared(), labels.items(), counted)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
         {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},
@@ -213,9 +215,8 @@ def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
 
 
-def _require_sound(run: Run, columns: Columns) -> None:
+def _require_given(run: Run, columns: Columns) -> None:
     """Refuse stored numbers that the files beside them don't give."""
-    require_sound(run)
     if not run.metrics:
         return
     found = metrics_of_samples(run, columns)

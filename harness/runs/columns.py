@@ -15,7 +15,7 @@ from harness.errors import DataError, IncompleteError
 from harness.metrics.columns import Columns, IntArray
 from harness.metrics.summary import summarise
 from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
-from harness.runs.directory import SAMPLES, TASKS, bad_task_row, task_lines
+from harness.runs.directory import REWRITE_TASKS, SAMPLES, TASKS, bad_task_row, task_lines
 from harness.runs.loading import Run
 from harness.runs.samples import Sample
 from harness.stats import Estimate
@@ -79,6 +79,10 @@ def read_columns(
     place: dict[str, int] = {}
     rankable = array("b")
     for task_id, relevance in read_labels(run) if labels is None else labels:
+        if task_id in place:
+            raise DataError(
+                f"{run.path / TASKS} holds task {task_id!r} twice; remove {TASKS} and {REWRITE_TASKS}"
+            )
         place[task_id] = len(place)
         rankable.append(can_rank(relevance))
         for of_task, values in of_tasks.values():

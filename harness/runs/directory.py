@@ -19,6 +19,7 @@ CLIFF = "cliff.json"
 GATE = "gate.json"
 JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
+REJUDGE = "delete this line and run the same `harness judge` again"
 REWRITE_TASKS = "run the same `harness eval` again to have it written anew"
 
 

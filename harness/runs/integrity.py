@@ -10,12 +10,16 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.runs.columns import incomplete, read_columns
-from harness.runs.directory import CLIFF, GATE, METRICS
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, METRICS, REJUDGE
 from harness.runs.loading import Run
-from harness.runs.seals import opened_document
+from harness.runs.seals import opened_document, sealed_lines
 from harness.runs.source import SOURCE, Source, read_source, source_of
 from harness.runs.staleness import changes, drawn_changes
 from harness.stats import Estimate
+
+
+class StaleCliffError(DataError):
+    """A `cliff.json` that was measured on other rollouts than there are. Exit code 2."""
 
 
 def require_sound(run: Run, metrics: Iterable[str] | None = None) -> None:
@@ -40,6 +44,9 @@ def require_sound(run: Run, metrics: Iterable[str] | None = None) -> None:
         return
     for _ in run.tasks():
         pass
+    if (run.path / JUDGE_LOG).exists():
+        for _ in sealed_lines(run.path / JUDGE_LOG, required=False, remedy=REJUDGE):
+            pass
     columns = read_columns(run, ())
     if columns.missing.any() and run.manifest.status == "complete":
         raise incomplete(run, columns)
@@ -77,7 +84,7 @@ def read_cliff(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is none.
         OSError: it can't be read.
         ValueError: it isn't what was written.
-        DataError: it was measured on other rollouts than there are.
+        StaleCliffError: it was measured on other rollouts than there are.
     """
     content, has_seal = opened_document((path / CLIFF).read_bytes())
     if SOURCE not in content:
@@ -86,8 +93,8 @@ def read_cliff(path: Path) -> dict[str, Any]:
         raise ValueError("it has no seal: it was changed by hand, or damaged")
     made_from, rollouts = read_source(content[SOURCE]), path / str(content[SOURCE]["run"])
     if found := _rollouts_changed(made_from, rollouts):
-        raise DataError(
-            f"{CLIFF} of {path} is stale: {'; '.join(found)}; measure it again with the same `harness cliff`"
+        raise StaleCliffError(
+            f"{CLIFF} of {path} is stale: {'; '.join(found)}; measure it again, or remove it"
         )
     return content
 

@@ -49,9 +49,9 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
     if then.drawn_sha256 == now.drawn_sha256 and then.samples_sha256 != now.samples_sha256:
         found.append("the samples were scored anew")
     if any(name.startswith(JUDGE_PREFIXES) for name in names) and then.judge_sha256 != now.judge_sha256:
-        found.append(f"{JUDGE_LOG} is gone" if now.judge_sha256 is None else "the run was judged anew")
+        found.append(_replaced(JUDGE_LOG, "judgements", now.judge_sha256))
     if any(name.startswith(CLIFF_PREFIX) for name in names) and then.cliff_sha256 != now.cliff_sha256:
-        found.append(f"{CLIFF} is gone" if now.cliff_sha256 is None else "the cliff was measured anew")
+        found.append(_replaced(CLIFF, "measurements", now.cliff_sha256))
     return tuple(found)
 
 
@@ -71,6 +71,10 @@ def digest_entries(run: Run, names: Iterable[str]) -> str:
     """Digest of those of a run's stored metrics that are named."""
     rows = {name: asdict(run.metrics[name]) for name in sorted(names) if name in run.metrics}
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
+
+
+def _replaced(name: str, content: str, now: str | None) -> str:
+    return f"{name} is gone" if now is None else f"{name} holds other {content} now"
 
 
 def _rows_changed(name: str, rows: str, then: int, now: int, path: Path) -> str:
