@@ -25,6 +25,7 @@ from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
+from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load, source_of
 from harness.runs.integrity import require_sound
@@ -86,6 +87,8 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
         if pairs:
             task_of = {key: sample.task for key, sample in samples.items()}
             metrics |= pair_metrics(name, pairs, task_of, seed)
+    if run.manifest.stopped is not None:
+        return {name: without_interval(value) for name, value in metrics.items()}
     return metrics
 
 

@@ -32,6 +32,7 @@ _SIDES: dict[str, tuple[str, Kind]] = {
     "left": ("left of λ*", "good"),
     "right": ("right of λ*", "bad"),
     "on_cliff": ("on the cliff", "open"),
+    "undecided": ("side of λ* undecided", "open"),
     "out_of_scope": ("λ* out of scope", "open"),
 }
 

@@ -13,9 +13,11 @@ import numpy as np
 
 from harness.errors import DataError, IncompleteError
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.stopped import summarise_stopped
 from harness.metrics.summary import summarise
 from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
 from harness.runs.directory import REWRITE_TASKS, SAMPLES, TASKS, bad_task_row, task_lines
+from harness.runs.drawing import drawing_order
 from harness.runs.loading import Run
 from harness.runs.samples import Sample
 from harness.stats import Estimate
@@ -123,7 +125,10 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
         run: which run.
         columns: of all of `METRICS`, read from it.
     """
-    return summarise(columns, seed=run.manifest.sampling["seed"])
+    seed = run.manifest.sampling["seed"]
+    if run.manifest.stopped is None:
+        return summarise(columns, seed=seed)
+    return summarise_stopped(columns, drawing_order(seed, columns.task_ids))
 
 
 def incomplete(run: Run, columns: Columns) -> IncompleteError:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from harness.data.tasks import RankingTask
-from harness.errors import DataError
+from harness.errors import DataError, nearest
 from harness.runs.manifest import Manifest
 from harness.runs.seals import opened_document, sealed_lines
 
@@ -35,13 +35,20 @@ def read_manifest(path: Path) -> Manifest:
         if manifest.sealed and not has_seal:
             raise ValueError("it has no seal: it was changed by hand, or damaged")
         return manifest
-    except FileNotFoundError:
-        raise DataError(f"{path} isn't a run: it has no {MANIFEST}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_run(path) from None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path / MANIFEST} can't be read ({reason}); restore it or use another run"
         ) from error
+
+
+def _no_run(path: Path) -> DataError:
+    if path.exists():
+        return DataError(f"{path} isn't a run: it has no {MANIFEST}")
+    runs = [str(path.parent / manifest.parent.name) for manifest in path.parent.glob(f"*/{MANIFEST}")]
+    return DataError(f"{path} isn't a run: there is no such folder{nearest(str(path), sorted(runs))}")
 
 
 def task_lines(path: Path, *, sealed: bool) -> Iterator[tuple[int, bytes]]:
