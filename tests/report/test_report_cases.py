@@ -172,11 +172,11 @@ def test_several_samples_a_task(tmp_path: Path) -> None:
 
 
 def test_a_gate_of_other_samples_is_pointed_out(tmp_path: Path) -> None:
-    run = gated(make_run(tmp_path / "run", tasks(30), answers(0.9)))
-    gate = json.loads((run.path / "gate.json").read_text())
-    gate["subject"]["samples"] = 12
-    (run.path / "gate.json").write_text(json.dumps(gate))
-    assert "The gate judged 12 samples, the run has 30 now" in said(page_of(run))
+    gated(make_run(tmp_path / "run", tasks(30), answers(0.9), limit=12))
+    run = make_run(tmp_path / "run", tasks(30), answers(0.9))
+    text = said(page_of(run))
+    assert "The gate's verdict is stale" in text
+    assert "it was made of 12 samples, the run has 30 now" in text
 
 
 def test_few_rows_hold_every_combination(tmp_path: Path) -> None:
