@@ -31,7 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def file(runs: Path) -> Path:
     path = runs / "report.html"
-    write_document(path, report(ReportConfig(runs=(runs / "sft", runs / "student", runs / "far"))))
+    three = (runs / "sft", runs / "student", runs / "far")
+    write_document(path, report(ReportConfig(runs=three, baseline="sft")))
     return path
 
 

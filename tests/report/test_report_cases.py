@@ -6,18 +6,23 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from harness.data.tasks import RankingTask
-from harness.report import ReportConfig, report
+from harness.gate import Policy, decide
+from harness.gate.record import write_record
+from harness.report import Format, ReportConfig, report
 from harness.runs import Run, RunDirectory
 from tests.report.page_reader import Page, read_page
-from tests.report.report_runs import answers, gated, judged, make_run, never, ranked, tasks, with_cliff
+from tests.report.report_runs import answers, judged, make_run, never, ranked, tasks, with_cliff
 
 
 def page_of(*runs: Run, **options: object) -> Page:
+    """The page of some runs, the first the baseline where nothing else is said."""
     paths = tuple(run.path for run in runs)
+    options.setdefault("baseline", str(paths[0]))
     return read_page(report(ReportConfig(runs=paths, **options)).document)  # type: ignore[arg-type]
 
 
@@ -27,7 +32,9 @@ def said(page: Page) -> str:
 
 def test_one_run(tmp_path: Path) -> None:
     page = page_of(make_run(tmp_path / "alone", tasks(30), answers(0.5)))
-    assert "ranking compared with nothing" in said(page)
+    assert "against" not in said(page).partition("Numbers side by side")[0]
+    stored = json.loads((tmp_path / "alone" / "metrics.json").read_text())["ndcg_at_1.all"]["estimate"]
+    assert f"NDCG@1 {stored:.3f} on all answers, failures as 0" in said(page)
     assert "Difference to" not in said(page)
     assert page.of("difference") == page.of("outcomes") == []
     assert {one.run for one in page.numbers} == {"alone"}
@@ -39,7 +46,7 @@ def test_different_datasets_are_not_compared(tmp_path: Path) -> None:
     second = make_run(tmp_path / "two" / "b", tasks(30, seed=2), answers(0.9))
     page = page_of(first, second)
     assert "different datasets" in said(page)
-    assert "ranking not compared with a" in said(page)
+    assert "not compared (not paired, see below)" in said(page)
     assert page.of("difference") == page.of("outcomes") == []
     # Both runs' numbers and samples are there all the same.
     assert {one.run for one in page.of("metrics")} == {"a", "b"}
@@ -87,7 +94,8 @@ def test_nothing_parsed(tmp_path: Path) -> None:
     )
     text = said(page)
     assert "no sample parsed strictly" in text.lower()
-    assert "ranking can't be compared with base (no task parsed in both)" in text
+    assert "ranking on what both parsed can't be compared (no task parsed in both)" in text
+    assert "ranking on all answers worse by" in text
     assert "breaks its contract" in text
     ndcg = [one for one in page.of("metrics") if one.run == "collapsed" and one.metric == "ndcg_at_1.parsed"]
     assert {(one.field, one.value) for one in ndcg} == {("n", 0)}
@@ -171,12 +179,27 @@ def test_several_samples_a_task(tmp_path: Path) -> None:
     assert {one.field: one.value for one in strict}["n"] == 25
 
 
-def test_a_gate_of_other_samples_is_pointed_out(tmp_path: Path) -> None:
-    run = gated(make_run(tmp_path / "run", tasks(30), answers(0.9)))
-    gate = json.loads((run.path / "gate.json").read_text())
-    gate["subject"]["samples"] = 12
-    (run.path / "gate.json").write_text(json.dumps(gate))
-    assert "The gate judged 12 samples, the run has 30 now" in said(page_of(run))
+def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
+    """What it rested on was measured again: no output shows its verdict, nor judges the contract by it."""
+    run = with_cliff(make_run(tmp_path / "run", tasks(60), answers(0.9)), 1.0)
+    policy = Policy(rules=("parse_validity.strict >= 0.5", "cliff.verdict in [left]"))
+    write_record(run.path, decide(run, policy), policy)
+    assert "gate: pass" in said(page_of(run))
+    assert "gated by parse_validity.strict" in said(page_of(run))
+    with_cliff(run, 1.2, seed=5)
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    [decided] = made["json"].content.decided
+    texts = [said(read_page(made["html"].document)), made["md"].document, decided.line]
+    for text in texts:
+        assert "gate: stale" in text
+        assert "the cliff was measured anew" in text
+        assert "gate: pass" not in text
+        assert "gated by" not in text
+        assert "default rule parse_validity.strict >= 0.95" in text
+    [told] = json.loads(made["json"].document)["runs"]
+    assert told["gate"] == "stale"
+    assert told["gate_stale"] == ["the cliff was measured anew"]
+    assert "gated by" not in told["sentence"]
 
 
 def test_few_rows_hold_every_combination(tmp_path: Path) -> None:

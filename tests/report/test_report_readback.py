@@ -28,9 +28,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def config(folder: Path) -> ReportConfig:
+    return ReportConfig(runs=(folder / "sft", folder / "student", folder / "far"), baseline="sft")
+
+
 @pytest.fixture(scope="module")
 def made(folder: Path) -> Report:
-    return report(ReportConfig(runs=(folder / "sft", folder / "student", folder / "far")))
+    return report(config(folder))
 
 
 @pytest.fixture(scope="module")
@@ -196,12 +200,12 @@ def test_samples_are_those_of_the_runs(page: Page, folder: Path) -> None:
 
 
 def test_same_runs_give_the_same_page(made: Report, folder: Path) -> None:
-    again = report(ReportConfig(runs=(folder / "sft", folder / "student", folder / "far")))
+    again = report(config(folder))
     assert again.document == made.document
 
 
 def test_markdown_has_the_same_numbers(folder: Path) -> None:
-    text = report(ReportConfig(runs=(folder / "sft", folder / "student")), "md").document
+    text = report(ReportConfig(runs=(folder / "student", folder / "sft")), "md").document
     metrics = stored(folder, "student", "metrics.json")
     assert f"{100 * metrics['parse_validity.strict']['estimate']:.1f} %" in text
     assert f"{metrics['ndcg_at_1.parsed']['estimate']:.3f}" in text
