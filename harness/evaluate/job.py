@@ -28,6 +28,7 @@ from harness.runs.manifest import (
     EngineRecord,
     Session,
     Status,
+    Stopped,
     describe_git,
     describe_host,
     installed_packages,
@@ -126,7 +127,8 @@ class _Evaluation:
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 kept = measured_by_cliff(self.directory.path)
-                self.directory.write_metrics(summarise_run(self.directory.path, manifest, kept))
+                whole = manifest.model_copy(update={"stopped": None})
+                self.directory.write_metrics(summarise_run(self.directory.path, whole, kept))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise Interrupted(
@@ -148,7 +150,7 @@ class _Evaluation:
         """What this session is to draw: everything, or what `early_stop` plans and still wants."""
         if self.early_stop is None:
             return requests
-        order = self.early_stop.plan(manifest, self.dataset.tasks)
+        order = self.early_stop.plan(manifest, self.dataset.tasks, self.directory.path)
         earlier = read_samples(self.directory.path / SAMPLES)
         self.stopped = any(self.early_stop.enough(sample) for sample in earlier)
         return in_order(requests, order)
@@ -221,6 +223,7 @@ class _Evaluation:
                 path=str(dataset.path),
                 sha256=dataset.sha256,
                 rows_read=dataset.rows_read,
+                rows=dataset.rows,
                 rows_skipped=dataset.rows_skipped,
             ),
             contract=self.config.contract,
@@ -234,6 +237,7 @@ class _Evaluation:
             packages=installed_packages(),
             host=describe_host(),
             sessions=earlier.sessions if earlier else (),
+            stopped=earlier.stopped if earlier else None,
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
@@ -258,10 +262,19 @@ class _Evaluation:
                 update={
                     "status": status,
                     "finished": finished if status == "complete" else None,
+                    "stopped": self._stopped(manifest, status),
                     "sessions": (*manifest.sessions, session),
                 }
             )
         )
+
+    def _stopped(self, manifest: Manifest, status: Status) -> Stopped | None:
+        """A run that was stopped by its samples stays one until everything is drawn."""
+        if status == "complete":
+            return None
+        if self.early_stop is not None and self.stopped:
+            return self.early_stop.stopped()
+        return manifest.stopped
 
 
 class _SessionClock:

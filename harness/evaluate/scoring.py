@@ -10,12 +10,14 @@ from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
+from harness.metrics.stopped import summarise_stopped, without_interval
 from harness.metrics.summary import summarise
 from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.columns import read_columns, unknown_task
 from harness.runs.directory import SAMPLES, read_manifest, read_tasks
+from harness.runs.drawing import drawing_order
 from harness.stats import Estimate
 
 Scores = dict[str, float | None]
@@ -55,8 +57,12 @@ def summarise_run(
         DataError: a file of the run can't be read, or its files don't belong together.
     """
     run = Run(path, manifest, {})
-    metrics = summarise(read_columns(run, METRICS), seed=manifest.sampling["seed"])
-    return {**metrics, **(kept or {}), **rubric_metrics(run)}
+    columns, seed = read_columns(run, METRICS), manifest.sampling["seed"]
+    if manifest.stopped is None:
+        return {**summarise(columns, seed=seed), **(kept or {}), **rubric_metrics(run)}
+    judged = {name: without_interval(value) for name, value in rubric_metrics(run).items()}
+    order = drawing_order(seed, columns.task_ids)
+    return {**summarise_stopped(columns, order), **(kept or {}), **judged}
 
 
 def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:

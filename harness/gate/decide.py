@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from harness.gate import looks
+from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.common_tasks import asked_of, explained
+from harness.gate.continued import follow, order_of
 from harness.gate.evidence import (
     Evidence,
     against_bar,
@@ -16,14 +21,19 @@ from harness.gate.evidence import (
     rate_from_counts,
 )
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
+from harness.gate.following import Following
+from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
-from harness.gate.settle import BarRule, Levels, settle
+from harness.gate.record import counted, earlier_looks
+from harness.gate.settle import settle
+from harness.gate.stream import Stream
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run, source_of
 from harness.runs.columns import incomplete, read_columns, read_task_rows
 from harness.runs.comparability import Pairing, pair_runs
-from harness.runs.gate_record import GateResult, RuleResult, Subject, Verdict
+from harness.runs.gate_record import GateResult, LookKind, RuleResult, Subject, Verdict
+from harness.runs.source import Source
 from harness.runs.staleness import digest_entries, from_run
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
@@ -36,8 +46,12 @@ def decide(
     *,
     allow_incomplete: bool = False,
     common: bool = False,
+    continued: bool = False,
+    stream: Path | None = None,
 ) -> GateResult:
     """Judge a stored run by a policy.
+
+    Alpha is spent over looks: `gate.json` in the run tells of earlier ones, see `harness.gate.looks`.
 
     Rates are taken from `metrics.json` where each task has one sample; everything else is added up by task
     from `samples.jsonl`, streaming. Rules against a baseline are paired by task.
@@ -48,6 +62,10 @@ def decide(
         baseline: what rules with `baseline` compare with.
         allow_incomplete: count missing samples at their worst and at their best instead of refusing.
         common: compare runs that differ in more than the checkpoint, on the tasks they share.
+        continued: feed the run to tests that may be looked at any time, so that it can grow and be gated
+            again at no cost; a run that was gated like this, or live, always is.
+        stream: file of the checkpoints gated for one release, among which this one takes a place and passes
+            at its share of alpha, see `harness.gate.stream`.
 
     Raises:
         PolicyError: a rule that can't be judged on this run.
@@ -56,15 +74,32 @@ def decide(
         DataError: a file of a run can't be read, or holds what can't be.
     """
     policy = policy or Policy()
+    earlier, source = earlier_looks(run.path), source_of(run.path, run.manifest)
+    left = looks.tasks_left(run.manifest)
+    spending = looks.spend(
+        earlier,
+        source.drawn_sha256,
+        looks.kind_of(earlier, continued=continued),
+        whole=run.manifest.status == "complete" and left == 0,
+        planned=policy.looks,
+    )
     session = _Session(run, policy, baseline, allow_incomplete, common)
-    result = conclude(session.results(), session.notes, session.subject(), policy)
-    return made_from(result, run, None if session.pairing is None else session.pairing.run)
+    place = None if stream is None else Stream(stream, policy).take(run.manifest)
+    levels = looks.levels_of(policy, spending, place)
+    rules = session.results(levels, left, spending.kind)
+    notes = [*session.notes, *looks.notes(spending, place, policy)]
+    result = conclude(rules, notes, session.subject(), policy, levels.interval)
+    result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
+    result = counted(replace(result, stream=place), earlier, spending, policy)
+    if stream is not None and place is not None:
+        Stream(stream, policy).note(place, run.manifest, result.verdict)
+    return result
 
 
 def conclude(
-    rules: Sequence[RuleResult], notes: Sequence[str], subject: Subject, policy: Policy
+    rules: Sequence[RuleResult], notes: Sequence[str], subject: Subject, policy: Policy, alpha: float
 ) -> GateResult:
-    """The gate's verdict from those of its rules."""
+    """The gate's verdict from those of its rules, judged at this alpha."""
     verdict = gate_verdict([rule.verdict for rule in rules])
     return GateResult(
         verdict=verdict,
@@ -72,15 +107,15 @@ def conclude(
         rules=tuple(rules),
         notes=tuple(notes),
         subject=subject,
-        alpha=policy.alpha,
+        alpha=alpha,
     )
 
 
-def made_from(result: GateResult, run: Run, baseline: Run | None) -> GateResult:
+def made_from(result: GateResult, run: Run, baseline: Run | None, source: Source | None = None) -> GateResult:
     """The result with the digests of the runs that it was made from."""
     return replace(
         result,
-        source=source_of(run.path, run.manifest),
+        source=source or source_of(run.path, run.manifest),
         read_sha256=digest_entries(run, {rule.metric for rule in result.rules}),
         baseline_run=None if baseline is None else from_run(run.path, baseline.path),
         baseline_source=None if baseline is None else source_of(baseline.path, baseline.manifest),
@@ -129,18 +164,45 @@ class _Session:
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
 
-    def results(self) -> list[RuleResult]:
-        """One result a rule, in the policy's order."""
+    def results(self, levels: Levels, left: int | None, kind: LookKind) -> list[RuleResult]:
+        """One result a rule, in the policy's order.
+
+        Args:
+            levels: error rates.
+            left: tasks that the dataset has beyond those of the run.
+            kind: of the look.
+        """
         rules = self.policy.parsed_rules
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
-        levels = Levels(self.policy.alpha, self.policy.power)
-        settled = iter(settle([(rule, self._evidence(rule)) for rule in bars], levels))
+        if kind == "fixed":
+            missing = self.run.manifest.planned - self.subject().samples
+            found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
+            settled = settle(found, levels, left=left)
+        else:
+            settled = self._followed(bars, levels, kind).results(left)
+        numbers = iter(settled)
         return [
             settle_word(rule, cliff_word(self.run, rule.metric))
             if isinstance(rule, WordRule)
-            else next(settled)
+            else next(numbers)
             for rule in rules
         ]
+
+    def _followed(self, bars: Sequence[BarRule], levels: Levels, kind: LookKind) -> Following:
+        mine = self._tabulate(self.run, bars)
+        if self.pairing is not None:
+            # Both on the tasks they share: a task that one side lacks is no observation.
+            for name, theirs in self._theirs.items():
+                mine[name], self._theirs[name] = self.pairing.pair(mine[name], theirs)
+        for rule in bars:
+            if rule.metric not in mine:
+                raise PolicyError(
+                    f"rule `{rule.text}`: {rule.metric} isn't known by task, so it can't be followed from "
+                    "look to look; leave it to a policy of its own"
+                )
+        order = order_of(self.run, kind)
+        whole_list = self.policy.scope == "list"
+        return follow(bars, levels, mine, self._theirs, order, whole_list=whole_list)
 
     def subject(self) -> Subject:
         """Which run was judged."""
@@ -184,7 +246,9 @@ class _Session:
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
         for name, table in tables.items():
-            if run.manifest.status == "complete" and name in run.metrics and not table.missing.any():
+            # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
+            whole = name.startswith(RUBRIC_PREFIX) or not table.missing.any()
+            if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
 
@@ -197,27 +261,27 @@ class _Session:
         self.notes += [remark for remark in found if remark not in self.notes]
         return rubric_table(run, name)
 
-    def _evidence(self, rule: BarRule) -> Evidence:
+    def _evidence(self, rule: BarRule, levels: Levels) -> Evidence:
         if isinstance(rule, BaselineRule):
-            return self._against_baseline(rule)
+            return self._against_baseline(rule, levels)
         table = self._tables.get(rule.metric)
         if table is not None:
-            evidence = against_bar(table, rule.bar, rule.sense, self.policy.alpha)
-            return self._in_scope(evidence, rule.bar, rule, table, None)
+            evidence = against_bar(table, rule.bar, rule.sense, levels.interval)
+            return explained(self._in_scope(evidence, rule.bar, rule, table, None), rule, table, None)
         stored = self.run.stored(rule.metric)
         if self._counts_are_stored(rule):
             if stored.n != self.run.manifest.planned:
                 raise self.run.stale(rule.metric)
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
+            evidence = rate_from_counts(stored, rule.bar, rule.sense, levels.interval)
         elif stored.method == "wilson":
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
+            evidence = rate_from_counts(stored, rule.bar, rule.sense, levels.interval)
         else:
             evidence = from_stored_interval(stored, rule.bar, rule.sense)
         if self.policy.scope == "list":
             return exactly(evidence, stored.estimate, stored.estimate, rule.bar, rule.sense)
         return evidence
 
-    def _against_baseline(self, rule: BaselineRule) -> Evidence:
+    def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:
         assert self.pairing is not None
         if rule.metric not in self._theirs:
             raise PolicyError(
@@ -225,10 +289,9 @@ class _Session:
                 "baseline's"
             )
         mine, theirs = self.pairing.pair(self._tables[rule.metric], self._theirs[rule.metric])
-        evidence = against_baseline(mine, theirs, rule.shift, rule.sense, self.policy.alpha)
-        return self._in_scope(
-            replace(evidence, detail=both_values(mine, theirs)), rule.shift, rule, mine, theirs
-        )
+        asked = asked_of(rule, mine), asked_of(rule, theirs)
+        evidence = against_baseline(*asked, rule.shift, rule.sense, levels.interval)
+        return explained(self._in_scope(evidence, rule.shift, rule, *asked), rule, mine, theirs)
 
     def _in_scope(
         self, evidence: Evidence, bar: float, rule: BarRule, mine: TaskTable, theirs: TaskTable | None
@@ -236,12 +299,6 @@ class _Session:
         if self.policy.scope == "tasks":
             return evidence
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
-
-
-def both_values(mine: TaskTable, theirs: TaskTable) -> str:
-    """`0.9500 against the baseline's 0.9550`, each over all its samples of the common tasks."""
-    shown = ["–" if one.estimate is None else f"{one.estimate:.4f}" for one in (mine, theirs)]
-    return f"{shown[0]} against the baseline's {shown[1]}"
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:

@@ -179,7 +179,7 @@ class Plan:
         tasks = {task.task_id: task for task in self.run.tasks()}
         if self.other_run:
             tasks = _shared(tasks, self.other_run)
-        order = sorted(tasks, key=lambda task_id: _digest([self.config.seed, task_id]))
+        order = sorted(tasks, key=lambda task_id: task_key(self.config.seed, task_id))
         return {task_id: tasks[task_id] for task_id in order[: self.config.limit]}
 
     def _units(self) -> list[Unit]:
@@ -214,6 +214,11 @@ class Plan:
         for repeat in range(self.config.repeats):
             yield Unit(sample, task_id, repeat, ranking, other, "first")
             yield Unit(sample, task_id, repeat, ranking, other, "second")
+
+
+def task_key(seed: int, task_id: str) -> str:
+    """By which tasks are ordered for judging: random, and the same in every run."""
+    return _digest([seed, task_id])
 
 
 def sample_keys(samples: Iterable[Sample]) -> dict[tuple[str, int], str]:
