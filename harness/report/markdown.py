@@ -24,7 +24,10 @@ def render_markdown(content: Content) -> str:
     lines = [line for group in groups for line in group.metrics if line.brief and line.name not in alike]
     parts = [f"### {escape(content.title)}", "", *_sentences(content), "", *_table(content, lines)]
     names = [name for one in content.comparisons for name in one.differences]
-    compared = [line for line in compared_lines(groups, names) if line.brief or _against(content, line)]
+    few = len(content.runs) <= _MOST_ACROSS
+    compared = [
+        line for line in compared_lines(groups, names) if line.brief or (few and _against(content, line))
+    ]
     if compared:
         parts += ["", *_differences(content, compared)]
     parts += ["", *_notes(content)]

@@ -17,6 +17,7 @@ from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_of
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.stopped import STOPPED
 from harness.metrics.table import FAILURES, RUBRIC_PREFIX, Labels, SampleMetric, can_rank, sample_metrics
 from harness.report.folders import Found, find_runs
 from harness.runs import Run, Sample, open_run, stale_reasons
@@ -29,8 +30,6 @@ Place = tuple[str, int]
 
 UNKNOWN = -1
 NO_CODE = -1
-STOPPED = "stopped"
-"""What the method of an estimate says where the data decided when sampling ended."""
 _FILES = (MANIFEST, SAMPLES, TASKS, METRICS, GATE, CLIFF, JUDGE_LOG)
 _Stored = TypeVar("_Stored")
 
@@ -105,9 +104,8 @@ class RunFacts:
     @property
     def stopped(self) -> bool:
         """Whether its own data decided when it ended, so that what holds at a fixed size doesn't hold."""
-        return getattr(self.run.manifest, "stopped", None) is not None or any(
-            STOPPED in estimate.method for estimate in self.run.metrics.values()
-        )
+        methods = (estimate.method for estimate in self.run.metrics.values())
+        return self.run.manifest.stopped is not None or any(STOPPED in method for method in methods)
 
     @property
     def dataset(self) -> str:
