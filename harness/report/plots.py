@@ -76,7 +76,9 @@ def over(*values: float | None, within: tuple[float, float] = (-math.inf, math.i
     """
     known = [value for value in values if value is not None] or [0.0, 1.0]
     low, high = min(known), max(known)
-    margin = 0.06 * (high - low) or 0.05 * max(abs(high), 1.0)
+    size = max(abs(low), abs(high), 1.0)
+    # What differs by less than can be told apart in a sum of such numbers is one value.
+    margin = 0.06 * (high - low) if high - low > 1e-9 * size else 0.05 * size
     low, high = low - margin, high + margin
     step = _rounded_up((high - low) / 5)
     first = math.ceil(max(low, within[0]) / step - 1e-9)
