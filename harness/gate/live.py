@@ -11,22 +11,24 @@ from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.common_tasks import blind_spot
 from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
-from harness.runs.columns import incomplete
+from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
 
@@ -140,7 +142,8 @@ class LiveGate:
             task_id = self._order[following.tasks_used]
             if len(self._waiting.get(task_id, ())) < self._samples_per_task:
                 return False
-            following.observe(task_id, list(zip(*self._waiting.pop(task_id), strict=True)))
+            by_rule = zip(*self._waiting.pop(task_id), strict=True)
+            following.observe(task_id, [Said.of(values) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -149,7 +152,9 @@ class LiveGate:
 
     def result(self, run: Run) -> GateResult:
         """What the gate decided, once the evaluation has ended."""
-        settled = iter(self._following.results(looks.tasks_left(run.manifest)))
+        beyond = looks.tasks_left(run.manifest)
+        undrawn = self._tasks - self._following.tasks_used
+        settled = iter(self._following.results(None if beyond is None else beyond + undrawn))
         rules = [
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
@@ -186,7 +191,8 @@ class LiveGate:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
-            raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
+            raise incomplete(self._baseline, read_columns(self._baseline, ()))
+        require_sound(self._baseline)
         return task_tables(self._baseline, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:
@@ -202,7 +208,8 @@ class LiveGate:
         return settle_word(rule, cliff_word(run, rule.metric))
 
     def _notes(self, run: Run, live: LiveFacts) -> list[str]:
-        notes = list(self._pairing.notes) if self._pairing is not None else []
+        notes = blind_spot(self._policy.parsed_rules)
+        notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")
         notes += looks.notes(self._spending, self._place, self._policy)

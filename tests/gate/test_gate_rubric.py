@@ -144,6 +144,10 @@ def test_a_judge_that_refuses_what_is_bad_passes_nothing(tmp_path: Path, data: P
     assert f"10 don't parse, {unscored} are unscored" in rule.why
     assert "what has no value decides it" in rule.why
     assert rule.more is None
+    for continued in (False, True):
+        result = decide(refusing, Policy(rules=(f"rubric.{NAME} >= 0.7",)), continued=continued)
+        assert result.verdict == "inconclusive"
+        assert "what has no value decides it" in result.rules[0].why
     # Whatever the judge would have said of them, a third of the answers can't drag the mean below this.
     assert only(refusing, f"rubric.{NAME} >= 0.4").verdict == "pass"
     poor = judged(tmp_path / "two", data, rubric, lambda task, _: None if task % 3 == 0 else low)
@@ -198,7 +202,7 @@ def test_metrics_older_than_the_judgements_are_refused(run: Run) -> None:
 
 
 def test_what_speaks_against_the_judge_is_noted(run: Run) -> None:
-    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4",))).notes
+    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4", "parse_validity.strict >= 0.5"))).notes
     assert any("judgements have no score" in note for note in notes)
     assert all(note.startswith(f"judge {NAME}: ") for note in notes)
 
