@@ -28,7 +28,7 @@ from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.metrics.columns import Columns, TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import JUDGE_PREFIXES, PAIR_PREFIX, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run, source_of
 from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
@@ -253,9 +253,11 @@ class _Session:
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
+        for name in (name for name in names if name.startswith(PAIR_PREFIX) and run is self.run):
+            tables |= _pairwise_table(run, name)
         for name, table in tables.items():
             # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
-            whole = name.startswith(RUBRIC_PREFIX) or not table.missing.any()
+            whole = name.startswith(JUDGE_PREFIXES) or not table.missing.any()
             if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
@@ -331,6 +333,13 @@ def whole_columns(
 def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
     """Metrics of samples, by task."""
     return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
+
+
+def _pairwise_table(run: Run, name: str) -> dict[str, TaskTable]:
+    from harness.judge import pairwise_table
+
+    table = pairwise_table(run, name)
+    return {} if table is None else {name: table}
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:

@@ -30,7 +30,8 @@ CONTRACT_BAR = 0.95
 CLIFF_PREFIX = "cliff."
 """Metrics of the measurement of λ*, which rest on token probabilities and not on samples alone."""
 RUBRIC_PREFIX = "rubric."
-JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", "pairwise.")
+PAIR_PREFIX = "pairwise."
+JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", PAIR_PREFIX)
 """Metrics that judging adds."""
 
 SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {
