@@ -23,11 +23,12 @@ from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
-from harness.runs.columns import incomplete
+from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
 
@@ -190,7 +191,8 @@ class LiveGate:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
-            raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
+            raise incomplete(self._baseline, read_columns(self._baseline, ()))
+        require_sound(self._baseline)
         return task_tables(self._baseline, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:

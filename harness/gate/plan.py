@@ -126,7 +126,7 @@ def measured(run: Run, policy: Policy, baseline: Run | None) -> dict[str, Assume
     mine = task_tables(run, [rule.metric for rule in rules], allow_missing=True)
     pairing = theirs = None
     if baseline is not None:
-        pairing = pair_runs(run.manifest, read_task_rows(run.path), baseline, common=False)
+        pairing = pair_runs(run.manifest, read_task_rows(run), baseline, common=False)
         theirs = task_tables(baseline, [rule.metric for rule in rules if isinstance(rule, BaselineRule)])
     found = {}
     for rule in (rule for rule in rules if rule.metric in mine):

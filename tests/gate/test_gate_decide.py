@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from harness.errors import DataError
 from harness.gate import decide
 from harness.runs import Run, load
 from tests.gate.gate_runs import BAD, answers, make_run
-from tests.gate.stored_runs import TASKS, column, mixed, only, policy, shifted
+from tests.gate.stored_runs import TASKS, column, copy_of, mixed, only, policy, shifted
 
 
 @pytest.mark.parametrize("bar", [0.6, 0.75, 0.8, 0.9])
@@ -190,8 +191,9 @@ def test_a_list_alone_is_settled_by_its_numbers(one: Run, two: Run) -> None:
         assert only(one, shifted("parse_validity.strict", shift), two, scope="list").verdict == verdict
 
 
-def test_rates_need_no_samples_file(one: Run, tmp_path: Path) -> None:
-    """Counts are in the metrics where each task has one sample."""
-    for name in ("manifest.json", "metrics.json"):
-        (tmp_path / name).write_bytes((one.path / name).read_bytes())
-    assert only(load(tmp_path), "parse_validity.strict >= 0.6").verdict == "pass"
+@pytest.mark.parametrize("name", ["samples.jsonl", "tasks.jsonl"])
+def test_metrics_alone_are_no_run(one: Run, tmp_path: Path, name: str) -> None:
+    path = copy_of(one, tmp_path / "copy")
+    (path / name).unlink()
+    with pytest.raises(DataError, match=rf"has no {name} any more; .*harness eval"):
+        only(load(path), "parse_validity.strict >= 0.6")
