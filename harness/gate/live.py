@@ -17,7 +17,7 @@ from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
@@ -142,7 +142,8 @@ class LiveGate:
             task_id = self._order[following.tasks_used]
             if len(self._waiting.get(task_id, ())) < self._samples_per_task:
                 return False
-            following.observe(task_id, list(zip(*self._waiting.pop(task_id), strict=True)))
+            by_rule = zip(*self._waiting.pop(task_id), strict=True)
+            following.observe(task_id, [Said.of(values) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:

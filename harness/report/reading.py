@@ -16,6 +16,7 @@ from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_metrics, rubric_of
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.stopped import STOPPED
 from harness.metrics.table import (
     FAILURES,
     METRICS,
@@ -25,8 +26,8 @@ from harness.metrics.table import (
     can_rank,
     sample_metrics,
 )
-from harness.report.text import one_line
-from harness.runs import Run, Sample, open_run
+from harness.report.folders import Found, find_runs
+from harness.runs import Run, Sample, open_run, stale_reasons
 from harness.runs.columns import metrics_of_samples, read_columns, read_labels
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
@@ -90,8 +91,11 @@ class RunFacts:
         has_tasks: whether the evaluated rows lie in the run.
         candidates: numbers of candidates that occur, ascending.
         gate: its last verdict, None where it was never gated.
+        stale: why that verdict no longer holds of the run, empty where it does.
         cliff: its verdict on λ*, None where it wasn't measured.
         hashes: file → SHA-256, of the files there are.
+        folder: the folder named in its place, None where it was named itself.
+        lam: λ that its place in that folder says, None where it says none.
     """
 
     name: str
@@ -100,8 +104,17 @@ class RunFacts:
     has_tasks: bool
     candidates: tuple[int, ...]
     gate: GateRecord | None
+    stale: tuple[str, ...]
     cliff: CliffResult | None
     hashes: dict[str, str]
+    folder: Path | None = None
+    lam: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its own data decided when it ended, so that what holds at a fixed size doesn't hold."""
+        methods = (estimate.method for estimate in self.run.metrics.values())
+        return self.run.manifest.stopped is not None or any(STOPPED in method for method in methods)
 
     @property
     def dataset(self) -> str:
@@ -121,28 +134,24 @@ class RunFacts:
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunFacts]:
-    """Read every run.
+    """Read every run; a folder that is none stands for the runs below it.
 
     Raises:
         DataError: one isn't a run, or a file of it can't be read.
         IncompleteError: one is still being written.
         HarnessError: one is named twice.
     """
-    resolved = [path.expanduser().resolve() for path in paths]
-    for path in resolved:
-        if resolved.count(path) > 1:
-            raise HarnessError(f"{path} is named twice; a run can't be compared with itself")
-    return [_read(path, name) for path, name in zip(paths, _names(resolved), strict=True)]
+    return [_read(found) for found in find_runs(paths)]
 
 
 def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | None:
-    """The run that the others are compared with; None for a single run.
+    """The run that the others are compared with: the one named, else the last; None for a single run.
 
     Raises:
         HarnessError: no run of that name.
     """
     if named is None:
-        return runs[0] if len(runs) > 1 else None
+        return runs[-1] if len(runs) > 1 else None
     wanted = Path(named).expanduser().resolve()
     for facts in runs:
         if facts.name == named or facts.run.path.expanduser().resolve() == wanted:
@@ -151,16 +160,8 @@ def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | Non
     raise HarnessError(f"no run is called {named!r}; `baseline=` is one of {known}")
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Folder names, with as many parents as tell them apart."""
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return [one_line(name) for name in names]
-
-
-def _read(path: Path, name: str) -> RunFacts:
+def _read(found: Found) -> RunFacts:
+    path = found.path
     run = open_run(path)
     require_sound(run)
     # A run of an older version may have been passed on without its tasks.
@@ -169,15 +170,19 @@ def _read(path: Path, name: str) -> RunFacts:
     samples = _samples(run, labels)
     if labels:
         _require_given(run, samples.columns)
+    gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     return RunFacts(
-        name=name,
+        name=found.name,
         run=run,
         samples=samples,
         has_tasks=has_tasks,
         candidates=tuple(sorted({len(one) for one in labels.values()})),
-        gate=_stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again"),
+        gate=gate,
+        stale=() if gate is None else stale_reasons(run, gate),
         cliff=_stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again"),
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
+        folder=found.folder,
+        lam=found.lam,
     )
 
 
