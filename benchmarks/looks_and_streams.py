@@ -93,15 +93,12 @@ def streams(require: Require) -> None:
     )
     print("        N  tasks    each at alpha   alpha/(n(n+1))   planned: alpha/N")
     for count, tasks in itertools.product((20, 50), (128, 256, 512)):
+        places = range(1, count + 1)
         row = []
-        for level in (
-            lambda place: ALPHA,
-            lambda place: ALPHA * share_of(place, None),
-            lambda place, count=count: ALPHA * share_of(place, count),
-        ):
+        for shares_of in ([1.0] * count, [share_of(n, None) for n in places], [1.0 / count] * count):
             none = 1.0
-            for place in range(1, count + 1):
-                least = least_successes(tasks, 0.95, level(place))
+            for share in shares_of:
+                least = least_successes(tasks, 0.95, ALPHA * share)
                 none *= 1.0 - float(scipy.stats.binom.sf(least - 1, tasks, 0.9499))
             row.append(1.0 - none)
         require(max(row[1:]) <= ALPHA, f"a stream of {count} on {tasks} tasks keeps alpha")

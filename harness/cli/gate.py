@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,19 @@ class _GateCommand(Command):
         try:
             return super().parse_args(ctx, args)
         except click.ClickException as error:
+            error = _one_run(error)
             _Reports(_last(given, "--junit"), _last(given, "--summary")).write_error(error)
-            raise
+            raise error from None
+
+
+def _one_run(error: click.ClickException) -> click.ClickException:
+    """Whoever gives two runs means the second as a baseline."""
+    found = re.fullmatch(r"Got unexpected extra arguments? \((?P<words>.*)\)", error.message)
+    if found is None:
+        return error
+    return click.UsageError(
+        f"`{found['words']}` is too much: a gate judges one RUN; a baseline is given as --baseline RUN"
+    )
 
 
 def _last(arguments: list[str], option: str) -> Path | None:

@@ -10,6 +10,7 @@ level alpha is one of the all-tasks difference, whatever the missing values are.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from harness.gate.evidence import Evidence, list_range
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, RUBRIC_PREFIX, sample_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,24 @@ def check_common(rule: Rule) -> None:
     metric = sample_metrics().get(rule.metric)
     if isinstance(rule, BaselineRule) and rule.common and metric is not None and metric.always:
         raise PolicyError(f"rule `{rule.text}`: every answer counts for {rule.metric}; leave `common` out")
+
+
+def blind_spot(rules: Sequence[Rule]) -> list[str]:
+    """A note where rules are about what parses alone, and no other asks how much that is."""
+    metrics = sample_metrics()
+    of_every = [rule for rule in rules if rule.metric in metrics and metrics[rule.metric].always]
+    of_some = [
+        rule
+        for rule in rules
+        if (isinstance(rule, NumberRule) or (isinstance(rule, BaselineRule) and rule.common))
+        and (rule.metric.startswith(RUBRIC_PREFIX) or (rule.metric in metrics and rule not in of_every))
+    ]
+    if not of_some or of_every:
+        return []
+    return [
+        f"`{of_some[0].text}` is about the answers with a value alone, and no rule asks how many those are; "
+        f"add one such as `{CONTRACT} >= {CONTRACT_BAR}`"
+    ]
 
 
 def asked_of(rule: BaselineRule, table: TaskTable) -> TaskTable:

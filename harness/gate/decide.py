@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.common_tasks import asked_of, explained
+from harness.gate.common_tasks import asked_of, blind_spot, explained
 from harness.gate.continued import follow, order_of
 from harness.gate.evidence import (
     Evidence,
@@ -27,11 +27,11 @@ from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
-from harness.metrics.columns import TaskTable
+from harness.metrics.columns import Columns, TaskTable
 from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run, source_of
-from harness.runs.columns import incomplete, read_columns, read_task_rows
-from harness.runs.comparability import Pairing, pair_runs
+from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, LookKind, RuleResult, Subject, Verdict
 from harness.runs.source import Source
 from harness.runs.staleness import digest_entries, from_run
@@ -152,17 +152,20 @@ class _Session:
         self.run, self.policy = run, policy
         self.allow_incomplete = allow_incomplete
         self.notes: list[str] = []
+        self._columns: list[Columns] = []
         rules = policy.parsed_rules
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
             _require_complete(one, allow_incomplete)
         check_rules(rules, run.metrics)
+        self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if self._needs_samples(rule)])
         self._theirs: dict[str, TaskTable] = {}
         if self.pairing is not None:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
+            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
 
     def results(self, levels: Levels, left: int | None, kind: LookKind) -> list[RuleResult]:
         """One result a rule, in the policy's order.
@@ -242,7 +245,12 @@ class _Session:
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
         names = sorted({rule.metric for rule in rules})
-        tables = task_tables(run, names, allow_missing=self.allow_incomplete)
+        metrics = {name for name in names if name in sample_metrics()}
+        tables: dict[str, TaskTable] = {}
+        if metrics or self.pairing is not None:
+            columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+            self._columns.append(columns)
+            tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
         for name, table in tables.items():
@@ -301,20 +309,39 @@ class _Session:
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
 
 
-def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
-    """Those of the metrics that are metrics of samples, by task.
+def whole_columns(
+    run: Run,
+    metrics: Iterable[str],
+    also: Mapping[str, Measure] | None = None,
+    *,
+    allow_missing: bool = False,
+) -> Columns:
+    """Metrics of samples and further measures, of all samples of a run.
 
     Raises:
         DataError: a file of the run can't be read, or its files don't belong together.
         IncompleteError: samples are missing, unless that is allowed.
     """
-    metrics = {name: metric for name, metric in sample_metrics().items() if name in names}
-    if not metrics:
-        return {}
-    columns = read_columns(run, metrics)
+    columns = read_columns(run, metrics, also=also)
     if columns.missing.any() and not allow_missing:
         raise incomplete(run, columns.n)
-    return {name: columns.by_task(metric) for name, metric in metrics.items()}
+    return columns
+
+
+def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
+    """Metrics of samples, by task."""
+    return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
+
+
+def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
+    """Those of the metrics that are metrics of samples, by task.
+
+    Raises:
+        DataError: as `whole_columns`.
+        IncompleteError: likewise.
+    """
+    metrics = [name for name in names if name in sample_metrics()]
+    return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}
 
 
 def _require_complete(run: Run, allowed: bool) -> None:

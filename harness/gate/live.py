@@ -11,6 +11,7 @@ from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.common_tasks import blind_spot
 from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
@@ -149,7 +150,9 @@ class LiveGate:
 
     def result(self, run: Run) -> GateResult:
         """What the gate decided, once the evaluation has ended."""
-        settled = iter(self._following.results(looks.tasks_left(run.manifest)))
+        beyond = looks.tasks_left(run.manifest)
+        undrawn = self._tasks - self._following.tasks_used
+        settled = iter(self._following.results(None if beyond is None else beyond + undrawn))
         rules = [
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
@@ -202,7 +205,8 @@ class LiveGate:
         return settle_word(rule, cliff_word(run, rule.metric))
 
     def _notes(self, run: Run, live: LiveFacts) -> list[str]:
-        notes = list(self._pairing.notes) if self._pairing is not None else []
+        notes = blind_spot(self._policy.parsed_rules)
+        notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")
         notes += looks.notes(self._spending, self._place, self._policy)

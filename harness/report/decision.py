@@ -25,6 +25,7 @@ _SIDES: dict[str, tuple[str, Kind]] = {
     "left": ("left of λ*", "known"),
     "right": ("right of λ*", "known"),
     "on_cliff": ("on the cliff", "known"),
+    "undecided": ("side of λ* undecided", "open"),
     "out_of_scope": ("λ* out of scope", "known"),
 }
 """Predictions, none of them a verdict on what the run did."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness import files
 from harness.data.tasks import RankingTask
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, nearest
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.stats import Estimate
@@ -165,13 +165,20 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         return Manifest.model_validate_json((path / MANIFEST).read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} isn't a run: it has no {MANIFEST}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_run(path) from None
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(
             f"{path / MANIFEST} can't be read ({reason}); restore it or use another run"
         ) from error
+
+
+def _no_run(path: Path) -> DataError:
+    if path.exists():
+        return DataError(f"{path} isn't a run: it has no {MANIFEST}")
+    runs = [str(path.parent / manifest.parent.name) for manifest in path.parent.glob(f"*/{MANIFEST}")]
+    return DataError(f"{path} isn't a run: there is no such folder{nearest(str(path), sorted(runs))}")
 
 
 def read_tasks(path: Path) -> Iterator[RankingTask]:

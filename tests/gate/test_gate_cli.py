@@ -148,6 +148,9 @@ def test_usage(good_run: Run, data: Path, tmp_path: Path, capsys: pytest.Capture
     fails(capsys, 2, "--ckpt is for a live gate", "gate", good_run.path, "--ckpt", "x")
     fails(capsys, 2, "--max-tasks is for a live gate", "gate", good_run.path, "--max-tasks", "3")
     fails(capsys, 2, "isn't a run", "gate", good_run.path, "--baseline", tmp_path)
+    typo = good_run.path.with_name("rnu")
+    fails(capsys, 2, f"no such folder; did you mean {good_run.path}?", "gate", typo)
+    fails(capsys, 2, "a baseline is given as --baseline RUN", "gate", good_run.path, tmp_path)
     outputs = write_outputs(tmp_path / "o.jsonl", answers(100)(TASKS, 1))
     live = ["gate", "--replay", outputs, "--data", data, "--out", tmp_path / "run"]
     fails(capsys, 2, "--allow-incomplete", *live, "--allow-incomplete")

@@ -269,3 +269,20 @@ def test_a_number_says_on_how_many_answers_it_rests(tmp_path: Path, bar: float) 
     run = make_run(tmp_path, [[good()]] * 30 + [[BAD]] * 70)
     result = only(run, f"ndcg_at_1.parsed >= {bar}")
     assert result.why.startswith("on the 30 of 100 answers with a value (70 don't parse): 1 ")
+
+
+@pytest.mark.parametrize(
+    ("rules", "noted"),
+    [
+        (("ndcg_at_1.parsed >= 0.5",), True),
+        (("ndcg_at_1.parsed >= 0.5", "parse_validity.strict >= 0.1"), False),
+        (("ndcg_at_1.parsed >= 0.5", "ndcg_at_1.all >= 0.1"), False),
+        (("ndcg_at_1.parsed >= baseline - 0.5",), False),
+        (("ndcg_at_1.parsed >= baseline - 0.5 common",), True),
+    ],
+)
+def test_a_policy_that_never_asks_how_much_parses_is_noted(
+    one: Run, two: Run, rules: tuple[str, ...], noted: bool
+) -> None:
+    result = decide(one, Policy(rules=rules), two)
+    assert any("no rule asks how many" in note for note in result.notes) is noted

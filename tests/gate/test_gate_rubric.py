@@ -198,7 +198,7 @@ def test_metrics_older_than_the_judgements_are_refused(run: Run) -> None:
 
 
 def test_what_speaks_against_the_judge_is_noted(run: Run) -> None:
-    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4",))).notes
+    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4", "parse_validity.strict >= 0.5"))).notes
     assert any("judgements have no score" in note for note in notes)
     assert all(note.startswith(f"judge {NAME}: ") for note in notes)
 

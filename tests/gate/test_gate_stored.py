@@ -53,11 +53,38 @@ def test_a_score_that_is_no_number_is_refused(one: Run, tmp_path: Path) -> None:
         ("left", "right", "fail"),
         ("on_cliff", "left", "inconclusive"),
         ("out_of_scope", "left", "inconclusive"),
+        ("undecided", "left", "inconclusive"),
+        ("undecided", "left, undecided", "pass"),
     ],
 )
 def test_the_side_of_the_cliff(one: Run, tmp_path: Path, word: str, allowed: str, verdict: str) -> None:
     run = with_cliff(one, tmp_path / "copy", json.dumps({"verdict": word, "observed": None}))
     assert only(run, f"cliff.verdict in [{allowed}]").verdict == verdict
+
+
+def test_a_side_that_fails_claims_no_collapse(one: Run, tmp_path: Path) -> None:
+    run = with_cliff(one, tmp_path / "copy", json.dumps({"verdict": "right", "observed": "right"}))
+    assert "no locked test has confirmed" in only(run, "cliff.verdict in [left]").why
+    assert "no locked test" not in only(run, "cliff.observed in [left]").why
+
+
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("undecided", "too few tasks carry the tail"),
+        ("on_cliff", "between the bounds of λ*"),
+        ("out_of_scope", "don't meet"),
+    ],
+)
+@pytest.mark.parametrize("tasks", [140, None])
+def test_an_open_side_says_how_many_tasks_would_do(
+    one: Run, tmp_path: Path, word: str, advice: str, tasks: int | None
+) -> None:
+    content = {"verdict": word, "observed": None, "more": {"tasks": tasks, "rollouts": tasks}}
+    result = only(with_cliff(one, tmp_path / "copy", json.dumps(content)), "cliff.verdict in [left]")
+    assert result.verdict == "inconclusive"
+    assert advice in result.why
+    assert ("about 140 more tasks would do" in result.why) is (tasks is not None)
 
 
 def test_no_student_no_observed_side(one: Run, tmp_path: Path) -> None:
