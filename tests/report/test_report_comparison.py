@@ -111,6 +111,7 @@ PLANTED = (
     (1, -0.05, -0.01, 0.003, 0.003, False, "worse", ""),
     (1, -0.015, -0.001, 0.003, 0.003, True, "slightly worse", ""),
     (1, 0.001, 0.015, 0.003, 0.003, True, "slightly better", ""),
+    (1, -0.05, 0.01, 0.003, 0.003, False, "worse", "by planted; the interval reaches 0"),
     (9, -0.05, -0.01, 0.02, 0.18, False, "not settled", "after the correction for 9 comparisons"),
     (9, -0.05, -0.01, 0.06, 0.54, False, "not settled", "by planted"),
     (9, -0.05, 0.01, 0.3, 1.0, False, "not settled", ""),
