@@ -265,4 +265,6 @@ def _worded(difference: Difference, tests: int) -> Difference:
     if within:
         word = "slightly better" if up else "slightly worse"
     # The interval of a mean assumes nothing but its bounds, so it may be the more cautious of the two.
-    return replace(difference, word=word, note=f"by {compared.test}; the interval reaches 0" if reaches else "")
+    return replace(
+        difference, word=word, note=f"by {compared.test}; the interval reaches 0" if reaches else ""
+    )
