@@ -25,7 +25,7 @@ _SIDES: dict[str, tuple[str, Kind]] = {
     "left": ("left of λ*", "known"),
     "right": ("right of λ*", "known"),
     "on_cliff": ("on the cliff", "known"),
-    "undecided": ("side of λ* undecided", "open"),
+    "undecided": ("side of λ* undecided", "known"),
     "out_of_scope": ("λ* out of scope", "known"),
 }
 """Predictions, none of them a verdict on what the run did."""

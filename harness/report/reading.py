@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +14,32 @@ from pydantic import ValidationError
 from harness.cliff import CliffResult
 from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
-from harness.judge import rubric_of
+from harness.judge import rubric_metrics, rubric_of
 from harness.metrics.columns import Columns, IntArray
 from harness.metrics.stopped import STOPPED
-from harness.metrics.table import FAILURES, RUBRIC_PREFIX, Labels, SampleMetric, can_rank, sample_metrics
+from harness.metrics.table import (
+    FAILURES,
+    METRICS,
+    RUBRIC_PREFIX,
+    Labels,
+    SampleMetric,
+    can_rank,
+    sample_metrics,
+)
 from harness.report.folders import Found, find_runs
 from harness.runs import Run, Sample, open_run, stale_reasons
-from harness.runs.columns import read_columns, read_labels
-from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
+from harness.runs.columns import metrics_of_samples, read_columns, read_labels
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
+from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord
+from harness.runs.integrity import cliff_metrics, read_cliff, read_gate, require_given, require_sound
 
 Place = tuple[str, int]
 """Task id and sample index: the same place in two runs of one dataset is a pair."""
 
 UNKNOWN = -1
 NO_CODE = -1
-_FILES = (MANIFEST, SAMPLES, TASKS, METRICS, GATE, CLIFF, JUDGE_LOG)
+_FILES = (MANIFEST, SAMPLES, TASKS, METRICS_FILE, GATE, CLIFF, JUDGE_LOG)
 _Stored = TypeVar("_Stored")
 
 
@@ -50,7 +59,7 @@ class SampleFacts:
 
     Attributes:
         row: place → row.
-        columns: values of the metrics of `compared`.
+        columns: values of the metrics of `METRICS`; without tasks, of those of `compared`.
         code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
@@ -154,18 +163,24 @@ def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | Non
 def _read(found: Found) -> RunFacts:
     path = found.path
     run = open_run(path)
-    has_tasks = (path / TASKS).exists()
-    labels = dict(read_labels(path)) if has_tasks else {}
-    gate = _stored(path / GATE, GateRecord.from_dict, "gate the run again")
+    require_sound(run)
+    # A run of an older version may have been passed on without its tasks.
+    has_tasks = run.manifest.sealed or (path / TASKS).exists()
+    labels = dict(read_labels(run)) if has_tasks else {}
+    samples = _samples(run, labels)
+    gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
+    cliff = _stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again")
+    if labels:
+        _require_given(run, samples.columns)
     return RunFacts(
         name=found.name,
         run=run,
-        samples=_samples(run, labels),
+        samples=samples,
         has_tasks=has_tasks,
         candidates=tuple(sorted({len(one) for one in labels.values()})),
         gate=gate,
         stale=() if gate is None else stale_reasons(run, gate),
-        cliff=_stored(path / CLIFF, CliffResult.from_dict, "measure it again with `harness cliff`"),
+        cliff=cliff,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
         lam=found.lam,
@@ -185,7 +200,7 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,
     }
-    columns = read_columns(run, compared(), labels.items(), counted)
+    columns = read_columns(run, METRICS if labels else compared(), labels.items(), counted)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
         {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},
@@ -206,9 +221,21 @@ def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
 
 
-def _stored(path: Path, made: Callable[[Any], _Stored], remedy: str) -> _Stored | None:
+def _require_given(run: Run, columns: Columns) -> None:
+    """Refuse stored numbers that the files beside them don't give."""
+    if not run.metrics:
+        return
+    found = metrics_of_samples(run, columns)
+    if run.source is not None:
+        found |= cliff_metrics(run.path) | rubric_metrics(run)
+    require_given(run, found, run.metrics.keys() | found.keys() if run.source is not None else found)
+
+
+def _stored(
+    path: Path, read: Callable[[Path], Any], made: Callable[[Any], _Stored], remedy: str
+) -> _Stored | None:
     try:
-        return made(json.loads(path.read_bytes()))
+        return made(read(path.parent))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, ValidationError, DataError) as error:

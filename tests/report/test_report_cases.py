@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 
 from harness.data.tasks import RankingTask
+from harness.errors import DataError
+from harness.evaluate.scoring import rescore
 from harness.report import ReportConfig, report
 from harness.runs import Run, RunDirectory
+from harness.runs.seals import opened_document
 from tests.report.page_reader import Page, read_page
 from tests.report.report_runs import answers, judged, make_run, never, ranked, tasks, with_cliff
+from tests.resealing import rows_of, write_rows
 
 
 def page_of(*runs: Run, **options: object) -> Page:
@@ -138,9 +142,25 @@ def test_incomplete_run(tmp_path: Path) -> None:
     assert pairs == {11}
 
 
+def as_an_older_version_wrote_it(path: Path) -> None:
+    """Without checksums, and without digests of what the metrics were made from."""
+    lines = [json.dumps(row) + "\n" for row in rows_of(path / "samples.jsonl")]
+    (path / "samples.jsonl").write_text("".join(lines))
+    for name in ("manifest.json", "metrics.json"):
+        content, _ = opened_document((path / name).read_bytes())
+        kept = {key: value for key, value in content.items() if key != "source"}
+        if name == "manifest.json":
+            kept["format_version"] = 1
+        (path / name).write_text(json.dumps(kept))
+
+
 def test_without_tasks_the_prompts_are_missed_and_nothing_else(tmp_path: Path) -> None:
+    """A run of an older version may have been passed on without them; one of today isn't whole then."""
     run = make_run(tmp_path / "old", tasks(20), answers(0.5))
     (run.path / "tasks.jsonl").unlink()
+    with pytest.raises(DataError, match=r"has no tasks\.jsonl any more"):
+        page_of(run)
+    as_an_older_version_wrote_it(run.path)
     page = page_of(run)
     assert "20 not there: no tasks.jsonl" in said(page)
     assert all(cells[0][7] == -1 for _, _, cells in page.rows["rows"])
@@ -149,9 +169,10 @@ def test_without_tasks_the_prompts_are_missed_and_nothing_else(tmp_path: Path) -
 def test_prompts_that_were_not_asked_are_not_shown(tmp_path: Path) -> None:
     """A tasks.jsonl that was changed by hand renders other prompts: their hashes tell."""
     run = make_run(tmp_path / "run", tasks(20), answers(0.5))
-    rows = [json.loads(line) for line in (run.path / "tasks.jsonl").read_text().splitlines()]
+    rows = rows_of(run.path / "tasks.jsonl")
     rows[3]["candidates"][0]["title"] = "Another thing"
-    (run.path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(run.path / "tasks.jsonl", rows)
+    rescore(run.path)
     page = page_of(run)
     assert "19 rendered again from the run's tasks, their hash as recorded; 1 left out" in said(page)
     missing = [task_id for task_id, _, cells in page.rows["rows"] if cells[0][7] == -1]

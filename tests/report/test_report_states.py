@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 
 from harness.data.tasks import RankingTask
+from harness.evaluate.scoring import rescore
 from harness.gate import Policy, decide
 from harness.gate.record import write_record
 from harness.report import Format, ReportConfig, report
@@ -41,13 +42,13 @@ def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
     texts = [said(read_page(made["html"].document)), made["md"].document, decided.line]
     for text in texts:
         assert "gate: stale" in text
-        assert "the cliff was measured anew" in text
+        assert "cliff.json holds other measurements now" in text
         assert "gate: pass" not in text
         assert "gated by" not in text
         assert "default rule parse_validity.strict >= 0.95" in text
     [told] = json.loads(made["json"].document)["runs"]
     assert told["gate"] == "stale"
-    assert told["gate_stale"] == ["the cliff was measured anew"]
+    assert told["gate_stale"] == ["cliff.json holds other measurements now"]
     assert "gated by" not in told["sentence"]
 
 
@@ -57,6 +58,7 @@ def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rows, answers(0.4), seed=2)
     with RunDirectory(run.path) as directory:
         directory.write_manifest(run.manifest.model_copy(update={"stopped": Stopped(tasks_used=60)}))
+    rescore(run.path)
     label = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
     made = {form: report(ReportConfig(runs=(run.path, base.path)), form) for form in get_args(Format)}
     page = read_page(made["html"].document)
