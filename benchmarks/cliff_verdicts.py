@@ -3,10 +3,9 @@
     python benchmarks/cliff_verdicts.py [--seed 0] [--datasets 1000]
 
 λ is set to the true λ*, where `left` and `right` are both wrong, and to places beside it, where one is right.
-Each data set is judged by the bounds and the rule that `harness cliff` uses. The second table follows the advice
-"about N more tasks would do" from 64 tasks on, for at most five looks and 1,024 tasks. Ends with exit code 1
-where a wrong side, given that a verdict was given, exceeds 2.5 % by more than three standard errors. One core, a
-few minutes.
+Each data set is judged by the bounds and the rule that `harness cliff` uses. The second table adds tasks from
+64 on, for at most five looks and 1,024 tasks. Ends with exit code 1 where a wrong side, given that a verdict
+was given, exceeds 2.5 % by more than three standard errors. One core, a few minutes.
 """
 
 from __future__ import annotations
