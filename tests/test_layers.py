@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
-    ("errors", "files", "progress", "retrying"),
+    ("errors", "files", "progress", "retrying", "yaml_files"),
     ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "gate", "report", "opd", "sweep"),

@@ -75,6 +75,7 @@ def sweep(
     from harness.errors import HarnessError
     from harness.sweep.folder import SweepFolder
     from harness.sweep.job import commands, run_sweep
+    from harness.sweep.onsets import LEAST_SEEDS
     from harness.sweep.plan import read_plan
 
     if plan_file is None:
@@ -92,6 +93,8 @@ def sweep(
         )
         return
     console = error_console()
+    if len(plan.seeds) < LEAST_SEEDS:
+        console.print(f"seeds: {len(plan.seeds)}; from fewer than {LEAST_SEEDS} no onset will be given")
     tell = on_code_change(console, allowed=allow_code_change)
     with listening(console) as on_progress:
         analysis = run_sweep(plan, out, jobs=jobs, only=only, on_code_change=tell, on_progress=on_progress)

@@ -12,10 +12,12 @@ from harness.cli.tables import titled
 from harness.stats.estimate import Estimate
 from harness.stats.onset import OnsetEstimate
 from harness.sweep.analysis import ArmAnalysis, LambdaRow, SweepAnalysis
+from harness.sweep.onsets import seeds_note
 from harness.sweep.prereg.check import PreregReport
 from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, Window
+from harness.sweep.prereg.severity import expected_hits, severity
 
-_OUTCOME_STYLE = {"hit": "green", "miss": "red", "open": "yellow", "not_run": "dim"}
+_OUTCOME_STYLE = {"hit": "green", "miss": "red", "open": "yellow", "not_testable": "yellow", "not_run": "dim"}
 
 
 def print_analysis(analysis: SweepAnalysis, console: Console) -> None:
@@ -47,6 +49,7 @@ def print_lock(lock: PreregLock, console: Console) -> None:
     for test in lock.tests:
         table.add_row(test.name, test.arm, _window(test.window), test.question)
     console.print(table)
+    _print_severity(lock, console)
 
 
 def print_report(report: PreregReport, console: Console) -> None:
@@ -63,11 +66,42 @@ def print_report(report: PreregReport, console: Console) -> None:
             test.arm if test.against is None else f"{test.arm} / {test.against}",
             _window(test.window),
             "–" if outcome.measured is None else onset_text(outcome.measured),
-            Text(outcome.outcome.replace("_", " "), style=_OUTCOME_STYLE[outcome.outcome]),
+            Text(_words(outcome.outcome), style=_OUTCOME_STYLE[outcome.outcome]),
         )
     console.print(table)
     for name, question in dict.fromkeys((one.test.name, one.test.question) for one in report.outcomes):
         console.print(Text(f"{name}: {question}"))
+    _print_severity(report.lock, console)
+    # An older lock is held to the rules of its day; what today's would say of it is said beside.
+    for outcome in report.outcomes:
+        if outcome.today != outcome.outcome:
+            console.print(
+                Text(
+                    f"{outcome.test.name}, {outcome.test.arm}: {_words(outcome.outcome)} by the rules of the "
+                    f"lock, {_words(outcome.today)} by today's (docs/prereg.md)"
+                )
+            )
+
+
+def _words(outcome: str) -> str:
+    return outcome.replace("_", " ")
+
+
+def _print_severity(lock: PreregLock, console: Console) -> None:
+    """How easily each window is hit by an onset that knows nothing of λ*, and all of them together."""
+    for test in lock.tests:
+        found = severity(lock.plan, test)
+        line = f"{test.name}, {test.arm}: the window covers {found.share:.0%} of the grid"
+        if found.gaps is not None:
+            line += f"; {found.gaps_inside} of its {found.gaps} gaps lie wholly in it"
+        console.print(Text(line))
+    count = len(lock.tests)
+    console.print(
+        Text(
+            f"{count} test{'s' if count > 1 else ''}, each judged alone: onsets that know nothing of λ*, "
+            f"spread over the grids, hit up to {expected_hits(lock.plan, lock.tests):.1f} of them on average"
+        )
+    )
 
 
 def onset_text(onset: OnsetEstimate) -> str:
@@ -93,15 +127,26 @@ def _arm_table(arm: ArmAnalysis) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in arm.rows:
         table.add_row(*_cells(row))
-    lines = []
+    none = "no onset" if arm.onset is None else "by today's rules no onset"
+    lines = [f"{none}: {doubt.message}" for doubt in arm.doubts]
     if arm.onset is not None and arm.change_point is not None:
-        lines = [
+        lines += [
             f"onset (half collapse): {onset_text(arm.onset)}, {arm.onset.method}",
             f"onset (validity steps down): {onset_text(arm.change_point)}, {arm.change_point.method}",
         ]
-    lines.append(f"NDCG@1 on parsed outputs over λ: {arm.flatness.replace('_', ' ')}")
+    if (note := seeds_note(arm.onset)) is not None:
+        lines.append(note)
+    lines.append(f"NDCG@1 on parsed outputs over λ: {_flatness(arm)}")
     table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
+
+
+def _flatness(arm: ArmAnalysis) -> str:
+    if arm.flatness not in ("flat", "flat_where_tested") or not arm.untested:
+        return arm.flatness.replace("_", " ")
+    above = len(arm.rows) - 1
+    untested = ", ".join(f"{lam:g}" for lam in arm.untested)
+    return f"flat on {above - len(arm.untested)} of {above} λ above the lowest, untested: {untested}"
 
 
 def _cells(row: LambdaRow) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from harness.errors import DataError, nearest
 from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
-from harness.runs.gate_record import RuleResult
+from harness.runs.gate_record import More, RuleResult
+from harness.runs.integrity import read_cliff, unreadable_cliff
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
@@ -71,7 +71,8 @@ def settle_word(rule: WordRule, found: CliffWord) -> RuleResult:
     }.get(word, f"`{word}` is no side")
     if found.more_tasks:
         reason += f"; about {found.more_tasks} more tasks would do"
-    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason, more=found.more_tasks)
+    more = None if found.more_tasks is None else More(found.more_tasks, found.more_tasks, None)
+    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason, more=more)
 
 
 def cliff_word(run: Run, metric: str) -> CliffWord:
@@ -82,7 +83,7 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
     """
     field = metric.partition(".")[2]
     try:
-        content = json.loads((run.path / CLIFF).read_bytes())
+        content = read_cliff(run.path)
         word = content[field]
         more = (content.get("more") or {}).get("tasks") if field == "verdict" else None
     except FileNotFoundError:
@@ -90,7 +91,7 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
             f"{run.path} has no {CLIFF}, which {metric} needs; evaluate it with a teacher and a base"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{run.path / CLIFF} can't be read: {error!r}") from error
+        raise unreadable_cliff(run.path, error) from error
     if word is not None and not isinstance(word, str):
         raise DataError(f"{run.path / CLIFF} holds {field} = {word!r}, which is no word")
     return CliffWord(word, more if isinstance(more, int) else None)

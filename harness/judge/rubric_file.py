@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,7 @@ from pydantic import ValidationError
 from harness.data.locate import bundled
 from harness.errors import DataError
 from harness.judge.rubric import Rubric
-
-_MAX_BYTES = 1_000_000
+from harness.yaml_files import UnreadableYamlError, read_document
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +82,13 @@ def check_rubric(path: Path) -> tuple[Rubric | None, list[Problem]]:
         DataError: the file can't be read.
     """
     try:
-        content = path.read_bytes()
-        if len(content) > _MAX_BYTES:
-            raise DataError(f"{path} has {len(content)} bytes; that isn't a rubric")
-        text = content.decode("utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        repeated = list(_repeated_keys(root, ""))
-        data = yaml.safe_load(text)
+        document = read_document(path)
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror or error}; check `rubric=`") from error
-    except UnicodeDecodeError:
-        return None, [Problem(None, "", "isn't UTF-8 text")]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        message = getattr(error, "problem", None) or "can't be read"
-        return None, [Problem(mark.line + 1 if mark else None, "", f"isn't YAML: {message}")]
+    except UnreadableYamlError as error:
+        return None, [Problem(error.line, "", f"isn't YAML that is read here: {error.problem}")]
+    root, data = document.root, document.data
+    repeated = [Problem(line, where, "is given twice") for line, where in document.repeated_keys()]
     if not isinstance(data, dict):
         return None, [Problem(None, "", "must be a mapping with name, version, model, criteria, template, …")]
     try:
@@ -146,17 +137,3 @@ def _line_of(node: yaml.Node | None, location: Sequence[str | int]) -> int | Non
         else:
             break
     return line
-
-
-def _repeated_keys(node: yaml.Node | None, where: str) -> Iterator[Problem]:
-    """YAML readers keep the last of two equal keys in silence; here both are an author's mistake."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[Hashable] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield Problem(key.start_mark.line + 1, f"{where}.{key.value}".lstrip("."), "is given twice")
-            seen.add(key.value)
-            yield from _repeated_keys(value, f"{where}.{key.value}".lstrip("."))
-    elif isinstance(node, yaml.SequenceNode):
-        for position, value in enumerate(node.value):
-            yield from _repeated_keys(value, f"{where}[{position}]")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from harness.cliff import ClipEstimate, estimate_clip, known_clip
 from harness.errors import DataError, HarnessError
+from harness.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from harness.measure.config import CliffConfig
@@ -28,6 +29,8 @@ BAND_KEYS = (("epsilon", "epsilon_low", "epsilon_high"), ("clip_ratio", "clip_ra
 DELTA, DELTA_NEIGHBOUR = "delta", "epsilon"
 RATIO_COLUMNS = ("ratio", "ratios", "importance_ratio", "log_ratio", "log_ratios")
 SHOWN_COLUMNS = 8
+_LARGEST_CONFIG = 1_000_000
+"""Most bytes, and values with aliases written out, of a training configuration: longer than our files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,14 +176,13 @@ def _beside(name: str, leaf: str) -> str:
 
 
 def _read_config(path: Path) -> Any:
-    import yaml
-
     file = path / MANIFEST if path.is_dir() else path
     try:
         # JSON is YAML, but YAML 1.1 reads its `1e-5` as text.
-        text = file.read_text(encoding="utf-8")
-        return json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+        if file.suffix == ".json":
+            return json.loads(file.read_text(encoding="utf-8"))
+        return read_yaml(file, max_bytes=_LARGEST_CONFIG, max_nodes=_LARGEST_CONFIG)
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"{file} can't be read as YAML or JSON: {' '.join(str(error).split())[:200]}"
         ) from error

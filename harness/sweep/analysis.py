@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from harness.stats.bootstrap import bootstrap_ratio
 from harness.stats.equivalence import equivalent_means
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import wilson
-from harness.stats.onset import (
-    OnsetEstimate,
-    changepoint_onset,
-    estimate_onset,
-    logistic_onset,
-    onset_ratio,
-    resample_seeds,
-)
+from harness.stats.monotone import MonotoneFit
+from harness.stats.onset import OnsetEstimate
+from harness.sweep.onsets import LEAST_SEEDS, NEWEST, Doubt, Rules, arm_onsets
 from harness.sweep.plan import SweepAnalysisSettings, SweepArm, SweepPlan
 from harness.sweep.results import SweepResult
 
-FloatArray = npt.NDArray[np.float64]
-Flatness = Literal["flat", "not_flat", "undecided", "untested"]
-_LEAST_SEEDS = 3
-
-LOGISTIC = "logistic (Firth), seeds resampled"
-CHANGE_POINT = "change point, seeds resampled"
+Flatness = Literal["flat", "flat_where_tested", "not_flat", "undecided", "untested"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +62,11 @@ class ArmAnalysis:
         rows: one a λ, ascending.
         onset: where half of the runs collapse; the one that windows are compared with.
         change_point: where mean strict validity steps below the collapse threshold.
-        flatness: `flat` where every tested λ is, `not_flat` where one is not.
+        monotone: whether collapse falls anywhere with λ; None without a seed that has all its runs.
+        doubts: why no onset is to be taken from these runs; since rules 2 there is none then.
+        flatness: of NDCG@1 over λ. `flat` where every λ is, `flat_where_tested` where some have too few seeds
+            to test, `not_flat` where one is not. Rules 1 say `flat` for both of the first two.
+        untested: those λ.
     """
 
     arm: str
@@ -86,7 +77,10 @@ class ArmAnalysis:
     rows: tuple[LambdaRow, ...]
     onset: OnsetEstimate | None
     change_point: OnsetEstimate | None
+    monotone: MonotoneFit | None
+    doubts: tuple[Doubt, ...]
     flatness: Flatness
+    untested: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +106,19 @@ class SweepAnalysis:
         return asdict(self)
 
 
-def analyse(plan: SweepPlan, results: Sequence[SweepResult], base_strict: float) -> SweepAnalysis:
+def analyse(
+    plan: SweepPlan, results: Sequence[SweepResult], base_strict: float, rules: Rules = NEWEST
+) -> SweepAnalysis:
     """Everything the plan asks of its results; λs and seeds without a result are left out, and counted.
 
     Args:
         plan: says what counts as collapsed, onset and flat.
         results: finished runs, also of arms that the plan doesn't have (ignored).
         base_strict: strict validity of the base on the plan's evaluation set, in [0, 1].
+        rules: those of an old lock, where one is checked.
     """
     threshold = plan.analysis.collapse_fraction * base_strict
-    arms = tuple(_analyse_arm(plan, arm, results, threshold) for arm in plan.arms)
+    arms = tuple(_analyse_arm(plan, arm, results, threshold, rules) for arm in plan.arms)
     return SweepAnalysis(
         threshold=threshold,
         base_strict=base_strict,
@@ -131,42 +128,8 @@ def analyse(plan: SweepPlan, results: Sequence[SweepResult], base_strict: float)
     )
 
 
-def compare_onsets(
-    plan: SweepPlan, results: Sequence[SweepResult], base_strict: float, first: str, second: str
-) -> OnsetEstimate | None:
-    """(onset of the second arm − 1) / (onset of the first − 1), seeds resampled together.
-
-    Args:
-        plan: of the sweep.
-        results: finished runs.
-        base_strict: as in `analyse`.
-        first: name of an arm.
-        second: name of another.
-
-    Returns:
-        None where no seed has all its runs in both.
-    """
-    threshold = plan.analysis.collapse_fraction * base_strict
-    arms = (plan.arm(first), plan.arm(second))
-    seeds = _complete_seeds(plan, arms, results)
-    if not seeds:
-        return None
-    levels = [np.asarray(arm.lambdas) for arm in arms]
-    collapsed = [
-        _grid(arm, seeds, results, lambda result: float(result.collapsed(threshold))) for arm in arms
-    ]
-    return onset_ratio(
-        (levels[0], collapsed[0]),
-        (levels[1], collapsed[1]),
-        logistic_onset,
-        _resamples(plan, seeds),
-        method=f"ratio of distances from λ = 1, {LOGISTIC}",
-        confidence=plan.analysis.confidence,
-    )
-
-
 def _analyse_arm(
-    plan: SweepPlan, arm: SweepArm, results: Sequence[SweepResult], threshold: float
+    plan: SweepPlan, arm: SweepArm, results: Sequence[SweepResult], threshold: float, rules: Rules
 ) -> ArmAnalysis:
     settings = plan.analysis
     own = [result for result in results if result.arm == arm.name and result.seed in plan.seeds]
@@ -175,7 +138,8 @@ def _analyse_arm(
         _analyse_lambda(lam, [result for result in own if result.lam == lam], reference, threshold, settings)
         for lam in arm.lambdas
     )
-    onset, change_point = _onsets(plan, arm, results, threshold)
+    found = arm_onsets(plan, arm, results, threshold, rules)
+    untested = tuple(row.lam for row in rows if row.flatness == "untested")
     return ArmAnalysis(
         arm=arm.name,
         clip=arm.clip,
@@ -183,27 +147,12 @@ def _analyse_arm(
         steps=arm.steps,
         staleness=arm.staleness,
         rows=rows,
-        onset=onset,
-        change_point=change_point,
-        flatness=_overall({row.flatness for row in rows}),
-    )
-
-
-def _onsets(
-    plan: SweepPlan, arm: SweepArm, results: Sequence[SweepResult], threshold: float
-) -> tuple[OnsetEstimate, OnsetEstimate] | tuple[None, None]:
-    """Logistic and change-point onset from the seeds that have all their runs; None without such a seed."""
-    seeds = _complete_seeds(plan, (arm,), results)
-    if not seeds:
-        return None, None
-    levels, confidence = np.asarray(arm.lambdas), plan.analysis.confidence
-    collapsed = _grid(arm, seeds, results, lambda result: float(result.collapsed(threshold)))
-    strict = _grid(arm, seeds, results, lambda result: result.strict or 0.0)
-    draws = _resamples(plan, seeds)
-    step = changepoint_onset(threshold)
-    return (
-        estimate_onset(levels, collapsed, logistic_onset, draws, method=LOGISTIC, confidence=confidence),
-        estimate_onset(levels, strict, step, draws, method=CHANGE_POINT, confidence=confidence),
+        onset=found.onset,
+        change_point=found.change_point,
+        monotone=found.monotone,
+        doubts=found.doubts,
+        flatness=_overall({row.flatness for row in rows}, rules),
+        untested=untested,
     )
 
 
@@ -244,7 +193,7 @@ def _change(
     differences = [
         value - earlier for seed, value in ranked.items() if (earlier := before.get(seed)) is not None
     ]
-    if len(differences) < _LEAST_SEEDS:
+    if len(differences) < LEAST_SEEDS:
         return Estimate(len(differences), None, None, None, "paired t, by seed"), "untested"
     decision = equivalent_means(differences, settings.ndcg_margin, alpha=settings.ndcg_alpha)
     estimate = decision.estimate
@@ -257,12 +206,14 @@ def _usable_ndcg(run: SweepResult, settings: SweepAnalysisSettings) -> float | N
     return run.ndcg_parsed if run.parsed >= settings.least_parsed else None
 
 
-def _overall(tested: set[Flatness | None]) -> Flatness:
-    if "not_flat" in tested:
+def _overall(found: set[Flatness | None], rules: Rules) -> Flatness:
+    if "not_flat" in found:
         return "not_flat"
-    if "undecided" in tested:
+    if "undecided" in found:
         return "undecided"
-    return "flat" if "flat" in tested else "untested"
+    if "flat" in found:
+        return "flat_where_tested" if "untested" in found and rules > 1 else "flat"
+    return "untested"
 
 
 def _mean(values: Sequence[float], settings: SweepAnalysisSettings) -> Estimate:
@@ -275,29 +226,3 @@ def _mean(values: Sequence[float], settings: SweepAnalysisSettings) -> Estimate:
         draws=settings.draws,
         bounds=(0.0, 1.0),
     )
-
-
-def _resamples(plan: SweepPlan, seeds: Sequence[int]) -> npt.NDArray[np.int64]:
-    return resample_seeds(len(seeds), plan.analysis.draws, plan.analysis.bootstrap_seed)
-
-
-def _complete_seeds(
-    plan: SweepPlan, arms: Sequence[SweepArm], results: Sequence[SweepResult]
-) -> tuple[int, ...]:
-    finished = {(result.arm, result.lam, result.seed) for result in results}
-    return tuple(
-        seed
-        for seed in plan.seeds
-        if all((arm.name, lam, seed) in finished for arm in arms for lam in arm.lambdas)
-    )
-
-
-def _grid(
-    arm: SweepArm,
-    seeds: Sequence[int],
-    results: Sequence[SweepResult],
-    value: Callable[[SweepResult], float],
-) -> FloatArray:
-    """[seeds, λs] a value of each run."""
-    found = {(result.seed, result.lam): result for result in results if result.arm == arm.name}
-    return np.array([[value(found[seed, lam]) for lam in arm.lambdas] for seed in seeds])

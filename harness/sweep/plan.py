@@ -18,6 +18,7 @@ from harness.evaluate.config import EvalConfig, Temperature
 from harness.opd.config import Aggregation, Clip, ClipSides, OPDConfig, Ratio, RatioGradient, Staleness
 from harness.opd.optimisation import Precision
 from harness.settings import Count, Level, Natural, Positive, Seed, Settings, Share
+from harness.yaml_files import UnreadableYamlError, read_yaml
 
 FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
 """What arms may differ in, beside their grids of λ."""
@@ -167,11 +168,9 @@ def read_plan(path: Path) -> SweepPlan:
     Raises:
         HarnessError: it can't be read, or says something a sweep doesn't know.
     """
-    import yaml
-
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, UnreadableYamlError) as error:
         raise HarnessError(f"{path} can't be read as a sweep plan: {' '.join(str(error).split())}") from error
     return parse_plan(content, str(path))
 

@@ -18,6 +18,7 @@ OnCodeChange = Callable[[str], None]
 
 ANALYSIS = {
     "analysis": "harness.sweep.analysis",
+    "onsets": "harness.sweep.onsets",
     "results": "harness.sweep.results",
     "outcomes": "harness.sweep.prereg.outcomes",
     "bootstrap": "harness.stats.bootstrap",
@@ -26,6 +27,7 @@ ANALYSIS = {
     "equivalence": "harness.stats.equivalence",
     "firth": "harness.stats.firth",
     "intervals": "harness.stats.intervals",
+    "monotone": "harness.stats.monotone",
     "onset": "harness.stats.onset",
     "threshold": "harness.stats.threshold",
 }

@@ -1,6 +1,8 @@
 """Sweeps whose collapse is planted, without any training."""
 
-from harness.sweep.plan import SweepPlan, parse_plan
+from collections.abc import Callable
+
+from harness.sweep.plan import SweepPlan, SweepRun, parse_plan
 from harness.sweep.results import SweepResult
 
 GRID = [1.0, 1.1, 1.2, 1.4, 1.8, 2.6]
@@ -42,8 +44,10 @@ def result(arm: str, lam: float, seed: int, **changes: object) -> SweepResult:
 
 def collapsing_from(plan: SweepPlan, onsets: dict[str, float]) -> list[SweepResult]:
     """All runs of a plan; an arm's runs collapse from its onset on."""
+    return collapsing_where(plan, lambda run: run.lam >= onsets[run.arm])
+
+
+def collapsing_where(plan: SweepPlan, collapses: Callable[[SweepRun], bool]) -> list[SweepResult]:
+    """All runs of a plan, those collapsed of which that is said."""
     dead = {"strict": 0.0, "parsed": 0, "ndcg_parsed": None, "ndcg_all": 0.0}
-    return [
-        result(run.arm, run.lam, run.seed, **(dead if run.lam >= onsets[run.arm] else {}))
-        for run in plan.runs()
-    ]
+    return [result(run.arm, run.lam, run.seed, **(dead if collapses(run) else {})) for run in plan.runs()]

@@ -1,21 +1,32 @@
 """A lock is compared, not trusted: what changed after it, or began before it, is refused."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from harness.cli import cli
-from harness.errors import DataError, RunMismatchError
+from harness.cliff import LambdaStarEstimate
+from harness.errors import DataError, HarnessError, RunMismatchError
 from harness.sweep.folder import SweepFolder, SweepRecord
 from harness.sweep.prereg.check import check, require_lock
-from harness.sweep.prereg.lock import make_tests
-from harness.sweep.prereg.lock_file import ClipPrediction, PreregLock, RolePrediction, Window, read_lock
+from harness.sweep.prereg.lock import band_of, lock, make_tests
+from harness.sweep.prereg.lock_file import (
+    ClipPrediction,
+    PreregLock,
+    PreregTest,
+    RolePrediction,
+    Window,
+    read_lock,
+)
+from harness.sweep.prereg.severity import severity
 from harness.sweep.provenance import ANALYSIS, TRAINING, code_meanings, digest
-from harness.sweep.results import write_table
-from tests.sweep.sweep_worlds import BASE_STRICT, collapsing_from, plan_of
+from harness.sweep.results import read_results, write_table
+from tests.sweep.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of
 
 STORED = Path(__file__).parents[2] / "benchmarks" / "results" / "cliff-measured"
 PLAN = plan_of(
@@ -54,7 +65,7 @@ PREDICTIONS = (prediction(1.5, 1.05, 1.45), prediction(5.0, 1.5, 2.5))
 
 def make_lock(**changes: object) -> PreregLock:
     fields = {
-        "version": 2,
+        "version": 3,
         "locked": "2026-01-01T12:00:00+00:00",
         "plan": PLAN,
         "checkpoints": {"teacher": "t", "base": "b"},
@@ -134,6 +145,132 @@ def test_hits_where_everything_lies_in_its_window(tmp_path):
 )
 def test_a_miss_is_called_a_miss(tmp_path, arm, onset, test, outcome):
     assert outcomes(make_sweep(tmp_path, ALL_AT | {arm: onset}))[test, arm] == outcome
+
+
+def with_window(arm: str, low: float, high: float | None, **changes: object) -> PreregLock:
+    """A lock with one test, of that window."""
+    test = PreregTest(
+        name="onset", arm=arm, against=None, window=Window(low=low, high=high), question="where?"
+    )
+    return make_lock(tests=(test,), **changes)
+
+
+@pytest.mark.parametrize(
+    ("onset", "low", "high", "outcome"),
+    [
+        (9.0, 1.3, None, "open"),  # no collapse: nothing could have refuted it
+        (9.0, 2.6, None, "open"),
+        (1.8, 1.3, None, "hit"),
+        (1.8, 2.0, None, "miss"),
+        (1.0, 0.0, 2.0, "open"),  # all collapse: likewise
+        (1.0, 0.0, None, "open"),
+        (1.2, 1.0, 2.0, "hit"),
+    ],
+)
+def test_an_onset_that_the_grid_leaves_open_hits_no_window(tmp_path, onset, low, high, outcome):
+    folder = make_sweep(tmp_path, ALL_AT | {"fine": onset}, with_window("fine", low, high))
+    assert outcomes(folder)["onset", "fine"] == outcome
+
+
+def test_a_lock_of_older_rules_is_held_to_them_and_todays_words_stand_beside(tmp_path):
+    folder = make_sweep(tmp_path, ALL_AT | {"fine": 9.0}, with_window("fine", 1.3, None, version=2))
+    (found,) = check(folder).outcomes
+    assert (found.outcome, found.today) == ("hit", "open")
+    printed = CliRunner().invoke(cli, ["prereg", "check", str(tmp_path)]).stdout
+    assert "hit by the rules of the lock, open by today's" in " ".join(printed.split())
+
+
+def test_collapse_that_falls_with_lambda_can_be_tested_by_no_window(tmp_path):
+    folder = make_sweep(tmp_path, ALL_AT)
+    dead = {"strict": 0.0, "parsed": 0, "ndcg_parsed": None}
+    results = [
+        replace(one, **dead) if one.arm == "fine" and one.lam == 1.0 else one
+        for one in read_results(tmp_path)
+    ]
+    write_table(results, tmp_path / "results.csv")
+    found = outcomes(folder)
+    assert found["fine_grid", "fine"] == "not_testable"
+    assert found["rival", "fast"] == "not_testable"  # its ratio is to that onset
+    assert found["budget_extension", "long"] != "not_testable"
+
+
+def star(low, high, value=1.5):
+    return LambdaStarEstimate("finite", value, low, high, value, value)
+
+
+@pytest.mark.parametrize(
+    ("stars", "low", "high"),
+    [
+        ([star(1.2, 1.8), star(1.4, 2.5)], 1.2, 2.5),
+        ([star(1.2, 1.8), star(1.4, None)], 1.2, None),
+        ([star(1.2, None), star(1.4, 2.5)], 1.2, None),
+        ([star(1.2, 1.8), star(None, None)], 1.0, None),
+        ([star(1.2, 1.8), star(1.6, 1.7, value=1.9)], 1.2, 1.9),
+    ],
+)
+def test_an_end_that_a_role_lacks_opens_the_band(stars, low, high):
+    assert band_of(stars) == Window(low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "share", "inside"),
+    [
+        (1.0, 2.6, 1.0, 5),
+        (0.5, None, 1.0, 5),
+        (1.1, 1.4, 2 / 5, 2),
+        (1.01, 1.09, math.log(1.09 / 1.01) / math.log(1.1) / 5, 0),
+        (1.2, 1.8, 2 / 5, 2),
+        (2.6, 9.0, 0.0, 0),
+        (1.8, 9.0, 1 / 5, 1),
+    ],
+)
+def test_severity_is_the_share_of_the_grid_that_a_window_covers(low, high, share, inside):
+    (test,) = with_window("fine", low, high).tests
+    found = severity(PLAN, test)
+    assert (found.gaps, found.gaps_inside) == (5, inside)
+    assert found.share == pytest.approx(share)
+
+
+def test_severity_of_a_ratio_is_the_chance_of_two_onsets_drawn_from_the_grids():
+    test = next(one for one in make_lock().tests if one.name == "small_clip_shift")
+    rng = np.random.default_rng(0)
+
+    def drawn(count=200_000):
+        gap = rng.integers(0, len(GRID) - 1, count)
+        low, high = np.array(GRID)[gap], np.array(GRID)[gap + 1]
+        return low * (high / low) ** rng.random(count) - 1
+
+    ratio = drawn() / drawn()
+    chance = ((ratio >= test.window.low) & (ratio <= test.window.high)).mean()
+    assert severity(PLAN, test).share == pytest.approx(chance, abs=0.01)
+
+
+def test_the_lock_says_how_easily_its_windows_are_hit(tmp_path):
+    make_sweep(tmp_path, ALL_AT, with_window("fine", 1.1, 1.4))
+    done = CliRunner().invoke(cli, ["prereg", "check", str(tmp_path)])
+    text = " ".join(done.stdout.split())
+    assert "onset, fine: the window covers 40% of the grid; 2 of its 5 gaps lie wholly in it" in text
+    assert "1 test, each judged alone" in text
+    assert "hit up to 0.4 of them on average" in text
+    machine = json.loads(CliRunner().invoke(cli, ["prereg", "check", str(tmp_path), "--json"]).stdout)
+    assert machine["tests"][0]["severity"] == {"share": pytest.approx(0.4), "gaps": 5, "gaps_inside": 2}
+    assert machine["expected_by_chance"] == pytest.approx(0.4)
+
+
+def test_two_seeds_are_too_few_for_a_lock(tmp_path):
+    with pytest.raises(HarnessError, match="2 of the 3 seeds that an onset needs"):
+        lock(plan_of([{"name": "fine", "clip": 1.5}], seeds=2), tmp_path, lambda *_: pytest.fail("measured"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("ppo-clip", 0), ("mask", 0), ("mask-fine", 0), ("one-class", 0), ("one-class-long", 3)],
+)
+def test_stored_locks_are_checked_as_ever(name, code):
+    done = CliRunner().invoke(cli, ["prereg", "check", str(STORED / name)], standalone_mode=False)
+    assert done.exception is None, done.output
+    assert done.return_value == code
 
 
 def test_the_shift_with_c_is_that_of_lambda_star():
@@ -234,14 +371,14 @@ def test_a_lock_is_made_of_teacher_and_base_alone_before_the_sweep(tmp_path):
     arm = "{name: fine, clip: 1.5, lambdas: [1, 1.2]}"
     evaluation = "{limit: 8}"
     plan.write_text(
-        f"teacher: zoo:teacher\nbase: zoo:base\nseeds: [0]\narms: [{arm}]\nevaluation: {evaluation}\n"
+        f"teacher: zoo:teacher\nbase: zoo:base\nseeds: [0, 1, 2]\narms: [{arm}]\nevaluation: {evaluation}\n"
     )
     arguments = ["prereg", "lock", str(plan), "--out", str(out), "--prompts", "16", "--json"]
     done = CliRunner().invoke(cli, arguments)
     assert done.exception is None, done.output
     locked = read_lock(out / "prereg.json")
     assert json.loads(done.stdout) == locked.model_dump(mode="json")
-    assert (locked.version, locked.analysis_code, locked.training_code) == (2, code_meanings(ANALYSIS), CODE)
+    assert (locked.version, locked.analysis_code, locked.training_code) == (3, code_meanings(ANALYSIS), CODE)
     assert [one.name for one in locked.tests] == ["fine_grid", "fine_grid_binding"]
     assert locked.rollouts == 16
     assert locked.predictions[0].band.low <= locked.predictions[0].binding_window.low

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from harness.cli.sweep_figure import draw_sweep
 from harness.errors import DataError
 from harness.stats import wilson
-from harness.sweep.analysis import analyse, compare_onsets
+from harness.sweep.analysis import analyse
+from harness.sweep.onsets import compare_onsets
 from harness.sweep.prereg.lock_file import ClipPrediction, Window
 from harness.sweep.results import read_results, read_table, write_table
 from tests.sweep.sweep_worlds import BASE_STRICT, GRID, collapsing_from, plan_of, result

@@ -12,6 +12,7 @@ from harness.sweep.analysis import SweepAnalysis, analyse
 from harness.sweep.folder import SweepFolder, SweepRecord, read_record
 from harness.sweep.prereg.lock_file import PreregLock, read_lock
 from harness.sweep.prereg.outcomes import TestOutcome, judge
+from harness.sweep.prereg.severity import expected_hits, severity
 from harness.sweep.provenance import ANALYSIS, OnCodeChange, code_meanings, digest, refuse, tell_changes
 from harness.sweep.results import SweepResult, read_results
 
@@ -47,10 +48,14 @@ class PreregReport:
             "locked": self.lock.locked,
             "first_run": self.first_run,
             "complete": self.complete,
+            "rules": self.lock.rules,
+            "expected_by_chance": expected_hits(self.lock.plan, self.lock.tests),
             "tests": [
                 {
                     **outcome.test.model_dump(),
                     "outcome": outcome.outcome,
+                    "outcome_today": outcome.today,
+                    "severity": asdict(severity(self.lock.plan, outcome.test)),
                     "measured": None if outcome.measured is None else _finite(asdict(outcome.measured)),
                 }
                 for outcome in self.outcomes
@@ -109,11 +114,11 @@ def check(folder: SweepFolder, on_code_change: OnCodeChange = refuse) -> PreregR
         if moment is not None and moment < locked.locked:
             raise RunMismatchError(f"{what} {moment}, before the lock of {locked.locked}: no prediction")
     _require_locked_code(results, locked, record, keep)
-    analysis = analyse(locked.plan, results, locked.base_strict)
+    analysis = analyse(locked.plan, results, locked.base_strict, locked.rules)
     return PreregReport(
         lock=locked,
         analysis=analysis,
-        outcomes=judge(locked.plan, locked.tests, analysis, results),
+        outcomes=judge(locked.plan, locked.tests, analysis, results, locked.rules),
         first_run=first_run,
         code_changes=tuple(changes),
     )

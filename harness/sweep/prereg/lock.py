@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from harness import files
-from harness.cliff import CliffResult, RoleEstimate
+from harness.cliff import CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.config import EvalConfig
@@ -18,6 +18,7 @@ from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.settings import Natural, Settings, Share
 from harness.sweep.folder import SweepFolder, checkpoint_hashes
+from harness.sweep.onsets import ENOUGH_SEEDS, LEAST_SEEDS
 from harness.sweep.plan import FACTORS, SweepArm, SweepPlan, evaluation_config
 from harness.sweep.prereg.lock_file import (
     ClipPrediction,
@@ -69,9 +70,15 @@ def lock(
 
     Raises:
         RunMismatchError: a sweep or another lock is in the folder already.
-        HarnessError: nothing can be predicted from these checkpoints, or the plan has no clip.
+        HarnessError: nothing can be predicted from these checkpoints, or the plan has no clip or too few
+            seeds.
     """
     settings = settings or LockSettings()
+    if len(plan.seeds) < LEAST_SEEDS:
+        raise HarnessError(
+            f"the plan has {len(plan.seeds)} of the {LEAST_SEEDS} seeds that an onset needs; add some to "
+            f"`seeds` ({ENOUGH_SEEDS} or more give an interval that covers what it says)"
+        )
     folder = SweepFolder(path)
     if folder.record.exists() or folder.lock.exists():
         raise RunMismatchError(f"{path} holds a sweep or a lock already; choose another `out=`")
@@ -88,7 +95,7 @@ def lock(
     if base_strict.estimate is None or teacher_strict.estimate is None:
         raise HarnessError("the evaluation set of the plan is empty")
     locked = PreregLock(
-        version=2,
+        version=3,
         locked=now(),
         plan=plan,
         checkpoints=checkpoints,
@@ -136,19 +143,27 @@ def _prediction(result: CliffResult, clip: float, band_share: float) -> ClipPred
             "teacher keeps the contract better than the base"
         )
     counted = [
-        role.lambda_star
-        for role in reached
-        if role.lambda_star.value is not None and (role == binding or role.teacher_tail_share >= band_share)
+        role.lambda_star for role in reached if role == binding or role.teacher_tail_share >= band_share
     ]
-    ends = [end for one in counted for end in (one.value, one.low, one.high) if end is not None]
     return ClipPrediction(
         clip=clip,
         roles=tuple(_role(role) for role in reached),
         binding=binding.role,
         binding_window=Window(low=star.low, high=star.high),
-        band=Window(low=min([*ends, star.low]), high=max(ends)),
+        band=band_of([star, *counted]),
         unmet=tuple(one.detail for one in result.preconditions if not one.met),
     )
+
+
+def band_of(stars: Sequence[LambdaStarEstimate]) -> Window:
+    """From the lowest to the highest end of these intervals; an end that one of them lacks is open.
+
+    Below, that is 1: no λ* is smaller.
+    """
+    lows = [1.0 if one.low is None else min(one.low, one.value or one.low) for one in stars]
+    highs = [None if one.high is None else max(one.high, one.value or one.high) for one in stars]
+    bounded = [high for high in highs if high is not None]
+    return Window(low=min(lows), high=max(bounded) if len(bounded) == len(highs) else None)
 
 
 def _role(role: RoleEstimate) -> RolePrediction:

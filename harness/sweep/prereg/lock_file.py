@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import DataError
 from harness.settings import first_problem
+from harness.sweep.onsets import Rules
 from harness.sweep.plan import SweepPlan
 from harness.sweep.provenance import from_file_hashes
 
@@ -63,7 +64,7 @@ class ClipPrediction(_Locked):
         binding: the role with the smallest λ*.
         binding_window: interval of its λ*.
         band: from the lowest to the highest end of the intervals of all roles that hold at least `band_share`
-            of the teacher's tail mass.
+            of the teacher's tail mass; without an upper end where one of them has none.
         unmet: preconditions of the theory that these checkpoints don't meet, in words.
     """
 
@@ -99,7 +100,8 @@ class PreregLock(_Locked):
     """The locked prediction.
 
     Attributes:
-        version: of this format; in the first, code was known by the hash of every file, by its path.
+        version: of this format; in the first, code was known by the hash of every file, by its path; since
+            the third, tests are judged by rules 2 (`harness.sweep.onsets.Rules`).
         locked: when, ISO 8601, UTC.
         plan: the sweep: grid, seeds, collapse definition, everything.
         checkpoints: `teacher` and `base`, hash of each.
@@ -122,7 +124,7 @@ class PreregLock(_Locked):
         host: machine.
     """
 
-    version: Literal[1, 2] = 1
+    version: Literal[1, 2, 3] = 1
     locked: str
     plan: SweepPlan
     checkpoints: dict[str, str]
@@ -143,6 +145,11 @@ class PreregLock(_Locked):
     git: dict[str, Any] | None
     packages: dict[str, str]
     host: dict[str, Any]
+
+    @property
+    def rules(self) -> Rules:
+        """Those in force when it was made, by which its tests are judged for good."""
+        return 1 if self.version < 3 else 2
 
     def analysis_meanings(self) -> dict[str, str]:
         """`analysis_code`, also of a lock of the first format."""
