@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.judge.exposure import (
+    FloatArray,
+    IntArray,
     compact,
     counts,
     detectable_difference,
@@ -28,6 +30,7 @@ from harness.judge.rubric import Rubric
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson
+from harness.stats.prediction_powered import prediction_powered_mean
 
 _UNIT = (0.0, 1.0)
 
@@ -61,6 +64,8 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
     - `judge.<name>.length_correlation`: Spearman with the length of the first choice's title (beyond the
       candidates' mean length), NDCG held fixed.
     - `judge.<name>.human_correlation`: Spearman with people's labels, when there are any.
+    - `judge.<name>.human_mean`: mean label of all judged samples, on the labels' scale, from the labels and
+      the scores of the rest (`prediction_powered_mean`); n the labelled samples.
     - `judge.<name>.detectable_difference`: see `exposure.detectable_difference`.
     - `pairwise.<name>.<other>.…`: see `pair_metrics`.
 
@@ -179,9 +184,22 @@ def _exposure_metrics(
         metrics[f"{name}.human_correlation"] = rank_correlation(
             score[labelled], human[labelled], task[labelled], seed=seed
         )
+        metrics |= _human_mean(name, human, score, task)
     by_task = compact(task)
     metrics[f"{name}.detectable_difference"] = detectable_difference(sums(by_task, score), counts(by_task))
     return metrics
+
+
+def _human_mean(name: str, human: FloatArray, score: FloatArray, task: IntArray) -> dict[str, Estimate]:
+    found = prediction_powered_mean(human, score, task)
+    if found is None:
+        return {}
+    worth = "" if found.worth is None else f", worth {found.worth:.0f} labels"
+    method = (
+        f"prediction-powered (PPI++, λ = {found.weight:.2f}), {found.labelled} labelled of {found.predicted} "
+        f"judged{worth}; Student's t, by task"
+    )
+    return {f"{name}.human_mean": Estimate(found.labelled, found.estimate, found.low, found.high, method)}
 
 
 def _agreement(
