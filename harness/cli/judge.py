@@ -23,6 +23,7 @@ from harness.judge import (
     JudgeConfig,
     JudgeProgress,
     JudgeResult,
+    advice,
     check_rubric,
     findings,
     forecast_judging,
@@ -133,6 +134,7 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
             for metric, value in run.metrics.items()
             if metric.startswith(JUDGE_PREFIXES)
         },
+        "advice": advice(run.metrics, name),
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
     click.echo(json.dumps(document, indent=1, allow_nan=False))
@@ -217,6 +219,8 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
             console.print(Text(f"  {finding.code}: {finding.message}"), soft_wrap=True)
     else:
         console.print(Text("These checks found nothing against this judge; at a larger n they may."))
+    if (more := advice(run.metrics, rubric)) is not None:
+        console.print(Text(f"{more[0].upper()}{more[1:]}."), soft_wrap=True)
     if result is not None:
         console.print(Text(_spent(result)), soft_wrap=True)
         for line in _left_open(result):

@@ -27,6 +27,7 @@ from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
+from harness.judge.variance import VARIANCE, variance_parts
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load
 from harness.stats import Estimate, bootstrap_ratio, wilson
@@ -66,6 +67,7 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
     - `judge.<name>.human_correlation`: Spearman with people's labels, when there are any.
     - `judge.<name>.human_mean`: mean label of all judged samples, on the labels' scale, from the labels and
       the scores of the rest (`prediction_powered_mean`); n the labelled samples.
+    - `judge.<name>.variance.<part>`: see `variance.variance_parts`.
     - `judge.<name>.detectable_difference`: see `exposure.detectable_difference`.
     - `pairwise.<name>.<other>.…`: see `pair_metrics`.
 
@@ -187,7 +189,7 @@ def _exposure_metrics(
         metrics |= _human_mean(name, human, score, task)
     by_task = compact(task)
     metrics[f"{name}.detectable_difference"] = detectable_difference(sums(by_task, score), counts(by_task))
-    return metrics
+    return metrics | _variance(name, rubric, scored, samples, seed)
 
 
 def _human_mean(name: str, human: FloatArray, score: FloatArray, task: IntArray) -> dict[str, Estimate]:
@@ -200,6 +202,19 @@ def _human_mean(name: str, human: FloatArray, score: FloatArray, task: IntArray)
         f"judged{worth}; Student's t, by task"
     )
     return {f"{name}.human_mean": Estimate(found.labelled, found.estimate, found.low, found.high, method)}
+
+
+def _variance(
+    name: str, rubric: Rubric, scored: dict[str, list[Judgement]], samples: dict[str, _Sample], seed: int
+) -> dict[str, Estimate]:
+    rows = [
+        (rubric.score(row.scores or {}), samples[key].task, place)
+        for place, (key, repeats) in enumerate(scored.items())
+        for row in repeats
+    ]
+    scores, tasks, answers = (np.array([row[column] for row in rows]) for column in range(3))
+    parts = variance_parts(scores.astype(np.float64), tasks, answers, seed=seed)
+    return {f"{name}.{VARIANCE}{part}": estimate for part, estimate in parts.items()}
 
 
 def _agreement(
