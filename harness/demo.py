@@ -24,8 +24,6 @@ SHOWN = ("base", "large", "listopd")
 STUDENT, REFERENCE = "listopd", "large"
 LAMBDA, CLIP = 1.1, 5.0
 """λ and clip strength that the student was trained with."""
-GRID = 0.2
-"""Spacing of λ the verdict is asked for; 128 rollouts don't locate λ* more finely."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +112,6 @@ def run_demo(out: Path, on_progress: OnProgress = ignore) -> Demo:
             student=f"{PREFIX}{STUDENT}",
             lam=LAMBDA,
             clip=CLIP,
-            grid=GRID,
         ),
         runs[STUDENT],
         _named("λ*", on_progress),

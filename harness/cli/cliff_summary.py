@@ -13,7 +13,7 @@ from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaS
 from harness.measure import CliffReport, StripToken
 
 _NO_STAR = {
-    "unbounded": "∞ (p ≤ b)",
+    "unbounded": "none (p ≤ b)",
     "teacher_deterministic": "p = 1",
     "base_degenerate": "b = 0 or 1",
     "too_few_tasks": "too few tasks",
@@ -21,7 +21,13 @@ _NO_STAR = {
 }
 # A role's row must fit a terminal of 80 columns.
 _NARROW = (0, 1, 0, 0)
-_SIDE_STYLE = {"left": "green", "right": "red", "on_cliff": "yellow", "out_of_scope": "yellow"}
+_SIDE_STYLE = {
+    "left": "green",
+    "right": "red",
+    "on_cliff": "yellow",
+    "undecided": "yellow",
+    "out_of_scope": "yellow",
+}
 
 
 def print_cliff(report: CliffReport, console: Console) -> None:
@@ -47,7 +53,7 @@ def _headline(report: CliffReport) -> Text:
     exact = "exact" if estimate.exact else "bounds from top-k logprobs"
     return Text(
         f"{names}\n{estimate.n_rollouts} rollouts of {estimate.n_tasks} tasks from the "
-        f"{report.rollouts_from} at T = 1 ({report.strict:.1%} strict), {estimate.n_positions} positions, "
+        f"{report.rollouts_from} at T = 1 ({report.strict:.1%} strict), {estimate.n_positions} decisions, "
         f"class masses {exact}\nc = {_clip(report.result)}: {report.clip_source}"
     )
 
@@ -83,13 +89,13 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
             "–" if role.clip_margin is None else f"{_number(role.clip_margin.estimate)}×",
             style="bold" if binding else None,
         )
-    notes = ["tail: share of the teacher's tail mass"]
+    notes = ["n: decisions, however many tokens each is written in", "tail: share of the teacher's tail mass"]
     if any(role.clip_margin is not None for role in measured.roles):
         notes.append(
             "1−q: the student's tail mass in units of (1 − p)/c, below 1× it has left the safe region"
         )
     if measured.binding is not None:
-        notes.insert(0, "▸ binding: the smallest λ* where p > b")
+        notes.insert(0, "▸ binding: holds most of the teacher's tail; preconditions and verdict are about it")
     if unreached:
         notes.append(f"no rollout reaches {', '.join(unreached)}")
     table.caption, table.caption_justify = "\n".join(notes), "left"
@@ -106,7 +112,7 @@ def _calibration_table(result: CliffResult) -> Table:
         table.add_row(
             f"{'▸ ' if name == result.calibration else '  '}{name}",
             "none" if measured.binding is None else _place(measured.binding),
-            _with_interval(measured.lambda_star, result.clip.saturated, "  "),
+            _with_interval(measured.dominant().lambda_star, result.clip.saturated, "  "),
             "–" if half is None else _with_interval(half, result.clip.saturated, "  "),
         )
     return table

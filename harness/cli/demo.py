@@ -85,7 +85,6 @@ def _print(made: Demo, console: Console) -> None:
 
 def _cliff_line(made: Demo) -> str:
     from harness.cli.cliff_summary import mass_text
-    from harness.demo import GRID
 
     result = made.cliff.result
     star, binding = result.lambda_star, result.binding
@@ -98,7 +97,7 @@ def _cliff_line(made: Demo) -> str:
         where += f" at {binding.role} (p = {p}, b = {b})"
     return (
         f"\nThe extrapolation cliff at c = {made.clip:g}: {where}; zoo:listopd was trained with "
-        f"λ = {made.lam:g}: {result.verdict} (on a grid of λ spaced by {GRID:g})"
+        f"λ = {made.lam:g}: {result.verdict}"
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
+from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -29,7 +31,7 @@ from harness.gate.text import count, headline, interval, remarks, value
 from harness.runs import Run
 from harness.runs.comparability import Common
 from harness.runs.text import plain
-from harness.settings import Settings
+from harness.settings import Count, Settings
 
 _DEFAULT_POLICY_FILE = Path("gate.yaml")
 _LIVE = ("ckpt", "replay", "base_urls")
@@ -54,11 +56,23 @@ class GateOptions(Settings, title="Gate"):
     """Write Markdown."""
     no_record: bool = False
     """Don't leave the verdict in the run as gate.json."""
+    continued: bool = False
+    """Use tests that may be looked at any time: the run can grow and be gated again at no cost."""
+    stream: Path | None = None
+    """Count the checkpoints gated for one release in this file; alpha holds for all of them together."""
+    plan: bool = False
+    """Say what the policy can show on so many `tasks`, and end; with a RUN, for what it measured."""
+    tasks: Count | None = None
+    """For `plan`: how many tasks will be evaluated; by default as many as the dataset of RUN has."""
+    assume: tuple[str, ...] = ()
+    """For `plan`: a truth, such as parse_validity.strict=0.97 or ndcg_at_1.all=baseline-0.01."""
+    discordant: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """For `plan`: share of tasks on which candidate and baseline differ, where that is assumed."""
 
 
 def _options() -> list[click.Option]:
     file = {"metavar": "FILE"}
-    return options_of(GateOptions, junit=file, summary=file)
+    return options_of(GateOptions, junit=file, summary=file, stream=file)
 
 
 def _live_options() -> list[click.Option]:
@@ -75,8 +89,19 @@ class _GateCommand(Command):
         try:
             return super().parse_args(ctx, args)
         except click.ClickException as error:
+            error = _one_run(error)
             _Reports(_last(given, "--junit"), _last(given, "--summary")).write_error(error)
-            raise
+            raise error from None
+
+
+def _one_run(error: click.ClickException) -> click.ClickException:
+    """Whoever gives two runs means the second as a baseline."""
+    found = re.fullmatch(r"Got unexpected extra arguments? \((?P<words>.*)\)", error.message)
+    if found is None:
+        return error
+    return click.UsageError(
+        f"`{found['words']}` is too much: a gate judges one RUN; a baseline is given as --baseline RUN"
+    )
 
 
 def _last(arguments: list[str], option: str) -> Path | None:
@@ -113,6 +138,10 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
     own = settings_from(GateOptions, options)
     if init:
         return _init(own.policy or _DEFAULT_POLICY_FILE)
+    if own.plan:
+        from harness.cli.gate_plan import show_plan
+
+        return show_plan(run, *_open(own), own, as_machine=as_machine)
     reports = _Reports(own.junit, own.summary)
     try:
         policy, baseline = _open(own)
@@ -202,7 +231,15 @@ def _open(options: GateOptions) -> tuple[Policy, Run | None]:
 
 def _stored(path: Path, policy: Policy, baseline: Run | None, own: GateOptions) -> GateResult:
     run = open_run(path)
-    return decide(run, policy, baseline, allow_incomplete=own.allow_incomplete, common=own.common)
+    return decide(
+        run,
+        policy,
+        baseline,
+        allow_incomplete=own.allow_incomplete,
+        common=own.common,
+        continued=own.continued,
+        stream=own.stream,
+    )
 
 
 def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: GateOptions) -> GateResult:
@@ -211,11 +248,13 @@ def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: Ga
 
     if own.allow_incomplete:
         raise HarnessError("--allow-incomplete is for a stored RUN; a live gate misses no samples")
+    if own.continued:
+        raise HarnessError("--continue is for a stored RUN; a live gate goes on with the same command anyway")
     console = error_console()
     config = settle_engine(eval_config(options), console)
     live = settings_from(LiveOptions, options)
     with listening(console) as on_progress:
-        result, _ = decide_live(config, policy, baseline, live, on_progress)
+        result, _ = decide_live(config, policy, baseline, live, on_progress, stream=own.stream)
     return result
 
 

@@ -28,6 +28,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "checkpoint": ("--ckpt",),
     "store": ("--cache",),
     "lambdas": ("--lambda",),
+    "continued": ("--continue",),
 }
 """Flags that aren't spelled as their setting is."""
 _DEFAULT_GROUP = "Options"

@@ -6,6 +6,7 @@ Stable API: `lambda_star` and `fixed_point`. Rules only: no torch, no files.
 from harness.cliff.clip import ClipDemand, ClipEstimate, clip_demand, estimate_clip, known_clip
 from harness.cliff.domain import CliffDomainError
 from harness.cliff.estimate import estimate_calibration, estimate_cliff
+from harness.cliff.explain import NOT_CONFIRMED
 from harness.cliff.masses import ClassMass, MassBounds, PositionRecords
 from harness.cliff.preconditions import Limits, MoreData, Precondition
 from harness.cliff.results import (
@@ -26,6 +27,7 @@ from harness.cliff.threshold import (
 from harness.cliff.verdict import SIDES, CliffResult, Side, assess, decide, observed_side
 
 __all__ = [
+    "NOT_CONFIRMED",
     "SIDES",
     "Calibration",
     "CalibrationEstimate",

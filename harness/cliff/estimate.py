@@ -17,7 +17,12 @@ from numpy.typing import NDArray
 from harness.cliff.clip import ClipEstimate
 from harness.cliff.domain import BoolArray, FloatArray, require
 from harness.cliff.events import Events, by_index, by_role, by_rollout
-from harness.cliff.log_odds import clip_headroom, probability, threshold_from_reciprocal_excess
+from harness.cliff.log_odds import (
+    clip_headroom,
+    probability,
+    reciprocal_excess,
+    threshold_from_reciprocal_excess,
+)
 from harness.cliff.masses import MassBounds, PositionRecords
 from harness.cliff.resample import METHOD, MIN_TASKS, Means, Statistic, Studentized, TaskSums, studentize
 from harness.cliff.results import (
@@ -28,6 +33,7 @@ from harness.cliff.results import (
     LambdaStarStatus,
     RoleEstimate,
 )
+from harness.cliff.tail_bounds import TailSums, effective_tasks, threshold_bounds
 from harness.stats.estimate import Estimate
 
 
@@ -146,12 +152,14 @@ def _calibrate(
     margin = None
     if events.student is not None:
         margin = _read(events, events.teacher, events.student, (_clip_margin(log_c),), settings)
+    failures, bounds = events.base_failures(), _Bounds(events, settings)
     rows = []
     for row, name in enumerate(events.rows):
         members = events.row_of == row
         worst = _worst(members, status, kappa.point)
         alone = np.arange(status.size) == worst
         count, tasks = int(sums.count[:, worst].sum()), int(sums.tasks()[worst])
+        below, above = bounds.of(members & ((status == "finite") | (status == "unbounded")))
         rows.append(
             RoleEstimate(
                 role=name,
@@ -168,16 +176,57 @@ def _calibrate(
                 lambda_star_half=_lambda_star(half, alone, status_half, worst),
                 student_tail=None if margin is None else _finite(margin[0].means().tail[1][worst]),
                 clip_margin=None if margin is None else _estimate(margin[1][0], np.exp, worst, count, tasks),
+                effective_tasks=_carrying(sums, worst) if count else None,
+                base_failure=_finite(failures[row]),
+                left_below=below,
+                right_above=above,
             )
         )
     every = np.ones(status.size, dtype=bool)
     smallest = _worst(every, status, kappa.point)
+    dominant = rows[int(np.argmax(events.shares[0]))]
     return CalibrationEstimate(
         calibration=calibration,
         roles=tuple(rows),
-        binding=rows[int(events.row_of[smallest])] if status[smallest] == "finite" else None,
+        binding=None if dominant.lambda_star.value is None else dominant,
         lambda_star=_lambda_star(kappa, every, status, smallest),
+        first=rows[int(events.row_of[smallest])] if status[smallest] == "finite" else None,
     )
+
+
+class _Bounds:
+    """What a verdict rests on: bounds of λ* that hold without regard to the spread that was seen."""
+
+    def __init__(self, events: Events, settings: _Settings) -> None:
+        self._settings = settings
+        # Mass known between bounds: the most of it is the least of the tail.
+        large, small = (
+            TaskSums.collect(events.task, events.group, events.row_of.size, *pair)
+            for pair in ((events.teacher.low, events.base.low), (events.teacher.high, events.base.high))
+        )
+        self._sums = TailSums(
+            count=large.count.T,
+            teacher=(small.tail[0].T, large.tail[0].T),
+            base=(small.tail[1].T, large.tail[1].T),
+        )
+
+    def of(self, members: BoolArray) -> tuple[float | None, float | None]:
+        """Of the smallest λ* among some groups; each shares in the probability of an error."""
+        if not members.any():
+            return None, None
+        alpha = 0.5 * (1.0 - self._settings.confidence) / int(members.sum())
+        own = TailSums(
+            count=self._sums.count[members],
+            teacher=(self._sums.teacher[0][members], self._sums.teacher[1][members]),
+            base=(self._sums.base[0][members], self._sums.base[1][members]),
+        )
+        below, above = threshold_bounds(own, self._settings.log_c, alpha)
+        return _finite(below.min()), _finite(above.min())
+
+
+def _carrying(sums: TaskSums, group: int) -> float:
+    """Tasks that carry the tail of a group, under the model for which they are fewer."""
+    return float(min(effective_tasks(tail[:, group]) for tail in sums.tail))
 
 
 def _read(
@@ -284,7 +333,7 @@ def _kappa_against(log_c: float) -> Statistic:
     def statistic(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
         z_p, z_b = means.log_odds(0), means.log_odds(1)
         headroom = clip_headroom(z_p, log_c)
-        kappa = np.where(np.isneginf(z_p), -np.inf, (z_p - z_b) / headroom)
+        kappa = reciprocal_excess(z_p, z_b, log_c)
         by_z_p = _slope_in_teacher(kappa, headroom, log_c)
         return kappa, (-by_z_p / means.mass[0], 1.0 / (headroom * means.mass[1]))
 
@@ -303,7 +352,7 @@ def _kappa_half(log_c: float) -> Statistic:
     def statistic(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
         z_p = means.log_odds(0)
         headroom = clip_headroom(z_p, log_c)
-        kappa = np.where(np.isneginf(z_p), -np.inf, z_p / headroom)
+        kappa = reciprocal_excess(z_p, 0.0, log_c)
         by_z_p = _slope_in_teacher(kappa, headroom, log_c)
         return kappa, (-by_z_p / means.mass[0], np.zeros_like(kappa))
 

@@ -17,6 +17,7 @@ class Events:
     Attributes:
         rows: [R] names of the rows.
         task: [N] task of each event.
+        answer: [N] rollout of each event, 0 … number of rollouts − 1.
         group: [N] group of each event, 0 … G − 1.
         row_of: [G] row of each group.
         index_of: [G] index within the role, where groups are that fine.
@@ -28,6 +29,7 @@ class Events:
 
     rows: tuple[str, ...]
     task: IntArray
+    answer: IntArray
     group: IntArray
     row_of: IntArray
     index_of: tuple[int | None, ...]
@@ -36,6 +38,16 @@ class Events:
     student: MassBounds | None
     shares: tuple[FloatArray, FloatArray]
 
+    def base_failures(self) -> FloatArray:
+        """[R] share of the answers reaching a row in which the base leaves the class at one of its events."""
+        rows = self.row_of[self.group]
+        cells, cell = np.unique(rows * (self.answer.max() + 1) + self.answer, return_inverse=True)
+        tails = np.exp(self.base.middle().product(cell.reshape(-1), cells.size).log_tail)
+        row, count = cells // (self.answer.max() + 1), len(self.rows)
+        reached = np.bincount(row, minlength=count)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.bincount(row, tails, minlength=count) / reached)
+
 
 def by_role(records: PositionRecords) -> Events:
     """One group per role."""
@@ -43,6 +55,7 @@ def by_role(records: PositionRecords) -> Events:
     return Events(
         rows=records.roles,
         task=records.task,
+        answer=records.rollout_of[0],
         group=records.role,
         row_of=np.arange(groups),
         index_of=(None,) * groups,
@@ -61,6 +74,7 @@ def by_index(records: PositionRecords) -> Events:
     return Events(
         rows=records.roles,
         task=records.task,
+        answer=records.rollout_of[0],
         group=np.searchsorted(cells, records.role * stride + records.index).astype(np.int64),
         row_of=(cells // stride).astype(np.int64),
         index_of=tuple(int(cell % stride) for cell in cells),
@@ -90,6 +104,7 @@ def by_rollout(records: PositionRecords) -> Events:
     return Events(
         rows=("sequence",),
         task=task,
+        answer=np.arange(count),
         group=np.zeros(count, dtype=np.int64),
         row_of=np.zeros(1, dtype=np.int64),
         index_of=(None,),

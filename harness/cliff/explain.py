@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from harness.cliff.clip import ClipEstimate
-from harness.cliff.preconditions import Precondition, place
+from harness.cliff.preconditions import MoreData, Precondition, below_base, place
 from harness.cliff.resample import MIN_TASKS
-from harness.cliff.results import LambdaStarEstimate, RoleEstimate
+from harness.cliff.results import CalibrationEstimate, RoleEstimate
 
 _PREDICTED = {
-    "left": "λ = {lam:g} lies below the interval of λ*: the run is predicted to keep its format.",
-    "right": "λ = {lam:g} lies above the interval of λ*: the run is predicted to lose its format.",
-    "on_cliff": "λ = {lam:g} lies inside the interval of λ*: which side the run is on can't be told.",
-    "out_of_scope": "No verdict is given for λ = {lam:g}, because a precondition is not met.",
+    "left": "λ = {lam:g} lies below the bounds of λ*: the extrapolated fixed point is predicted inside the "
+    "clip edge.",
+    "right": "λ = {lam:g} lies above the bounds of λ*: the extrapolated fixed point is predicted beyond the "
+    "clip edge.",
+    "on_cliff": "λ = {lam:g} lies between the bounds of λ*: on which side of the clip edge the extrapolated "
+    "fixed point is can't be told.",
+    "undecided": "No side is told for λ = {lam:g}: it lies between the bounds of λ*, and there are too few "
+    "rollouts.",
+    "out_of_scope": "No verdict is given for λ = {lam:g}: what λ* asks of the checkpoints is not met.",
 }
+NOT_CONFIRMED = "no locked test has confirmed that a fixed point beyond the clip edge predicts collapse"
+"""docs/cliff-measured.md; what a verdict must not be taken for."""
+_ASSUMED = (
+    "λ* takes the role for a coin (positions alike, the tails of teacher and base of one shape) and belongs "
+    f"to a loop whose ratio is taken to the teacher; {NOT_CONFIRMED}."
+)
 _OBSERVED = {
     "left": "The student itself is still inside the clip-safe region",
     "right": "The student itself has left the clip-safe region already",
@@ -27,15 +38,12 @@ _DISAGREE = {
     ("right", "left"): "a short run shows its onset to the right of λ*, and with one update per rollout "
     "the clip never binds; longer training may still collapse",
 }
-_SIDES = {"below": "left", "above": "right", "inside": "on_cliff"}
 _NO_VALUE = {
     "teacher_deterministic": "At {roles} there is no λ*: the teacher's tail mass is 0 in floating point.",
     "base_degenerate": "At {roles} there is no λ*: the base's class mass is 0 or 1 in floating point.",
     "too_few_tasks": f"At {{roles}} there is no interval of λ*: fewer than {MIN_TASKS} tasks get there.",
     "not_reached": "No rollout reaches {roles}.",
 }
-# With no role where p > b these say the same again.
-_FOLLOW_FROM_NO_BINDING = ("teacher_near_deterministic", "enough_rollouts")
 _LESS_SURE = (
     "That is above the teacher's own tail: being inside the region bounds how sure the student has become, "
     "not how often it keeps the contract; its parse validity says that."
@@ -47,23 +55,25 @@ def explain(
     lam: float,
     verdict: str,
     observed: str | None,
-    star: LambdaStarEstimate,
-    binding: RoleEstimate | None,
+    bounds: tuple[float | None, float | None],
+    measured: CalibrationEstimate,
     clip: ClipEstimate,
     preconditions: Sequence[Precondition],
-    roles: Sequence[RoleEstimate],
+    more: MoreData,
 ) -> str:
     """One paragraph: the prediction, what it rests on, the observation, and whether the two disagree."""
+    binding, roles = measured.binding, measured.roles
     parts = [_PREDICTED[verdict].format(lam=lam)]
-    unmet = [p for p in preconditions if not p.met]
-    if binding is None:
-        unmet = [p for p in unmet if p.name not in _FOLLOW_FROM_NO_BINDING]
-    parts += [f"Not met: {p.detail}." for p in unmet]
+    if verdict in ("undecided", "out_of_scope"):
+        parts += [f"Not met: {p.detail}." for p in preconditions if not p.met]
     if binding is not None:
-        parts.append(_threshold(verdict, star, binding, clip))
-    if verdict == "out_of_scope":
-        parts += _but_for_the_grid(lam, star, preconditions)
+        parts.append(_threshold(binding, clip))
+        parts += _bounds(lam, verdict, bounds, binding.lambda_star.high if clip.saturated else None)
+    parts += _further(verdict, more)
+    if verdict != "out_of_scope":
+        parts += _elsewhere(lam, measured)
     parts += _without_value(roles)
+    parts.append(_ASSUMED)
     if observed is not None and binding is not None and binding.clip_margin is not None:
         margin = binding.clip_margin.estimate
         times = "far more than" if margin is None else f"{margin:.3g} times"
@@ -75,39 +85,77 @@ def explain(
     return " ".join(parts)
 
 
-def _but_for_the_grid(
-    lam: float, star: LambdaStarEstimate, preconditions: Sequence[Precondition]
+def _bounds(
+    lam: float, verdict: str, bounds: tuple[float | None, float | None], end: float | None
 ) -> list[str]:
-    """What a coarser grid would have said, where the width of the interval is all that is in the way."""
-    unmet = [p.name for p in preconditions if not p.met]
-    if unmet != ["enough_rollouts"] or star.low is None or star.width is None:
+    low, high = bounds
+    if low is None:
         return []
-    high = math.inf if star.high is None else star.high
-    side = "below" if lam < star.low else "above" if lam > high else "inside"
-    return [
-        f"All else is met, and λ = {lam:g} lies {side} this interval: with a grid wider than "
-        f"{star.width:.3g} the verdict would be {_SIDES[side]}."
-    ]
-
-
-def _without_value(roles: Sequence[RoleEstimate]) -> list[str]:
-    """One sentence for each reason why roles have no λ*."""
-    sentences = []
-    for status, reason in _NO_VALUE.items():
-        names = [place(role) for role in roles if role.lambda_star.status == status]
-        if names:
-            listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-            sentences.append(reason.format(roles=listed))
+    upper = "no λ is called right" if high is None else f"above {_rounded(high, math.ceil)} right"
+    sentences = [f"λ below {_rounded(low, math.floor)} is called left, {upper}."]
+    if verdict in ("on_cliff", "undecided") and end is not None and lam > end:
+        sentences.append(
+            "λ lies above the interval, but tasks not yet seen may carry so much of the teacher's tail that "
+            "right can't be told."
+        )
     return sentences
 
 
-def _rounded_down(x: float) -> str:
-    """A few digits that are never above the number itself: a λ read off here must be safe too."""
+def _further(verdict: str, more: MoreData) -> list[str]:
+    if verdict not in ("undecided", "on_cliff") or not more.tasks:
+        return []
+    aim = "to a verdict" if verdict == "undecided" else "to tell the side, if λ* is where it is estimated"
+    return [f"About {more.tasks} more tasks ({more.rollouts} rollouts) would do {aim}."]
+
+
+def _elsewhere(lam: float, measured: CalibrationEstimate) -> list[str]:
+    """What goes on at the other roles, where fewer answers are lost."""
+    others = [one for one in measured.roles if one != measured.binding]
+    sentences = []
+    passed = [one for one in others if one.lambda_star.value is not None and one.lambda_star.value < lam]
+    if passed:
+        share = sum(one.teacher_tail_share for one in passed)
+        sentences.append(
+            f"λ* is smaller than λ at {_listed(passed)}, with {_percent(share)} of the teacher's tail: there "
+            "the fixed point is predicted beyond the edge."
+        )
+    away = below_base(tuple(others))
+    if away:
+        share = sum(one.teacher_tail_share for one in away)
+        sentences.append(
+            f"At {_listed(away)}, with {_percent(share)} of the teacher's tail, the teacher keeps the "
+            "contract no more surely than the base: any λ above 1 moves the student out of it there."
+        )
+    return sentences
+
+
+def _percent(share: float) -> str:
+    return "less than 1%" if share < 0.01 else f"{share:.0%}"
+
+
+def _without_value(roles: Sequence[RoleEstimate]) -> list[str]:
+    """One sentence for each reason why roles have no λ*; p ≤ b has its own."""
+    sentences = []
+    for status, reason in _NO_VALUE.items():
+        without = [role for role in roles if role.lambda_star.status == status]
+        if without:
+            sentences.append(reason.format(roles=_listed(without)))
+    return sentences
+
+
+def _listed(roles: Sequence[RoleEstimate]) -> str:
+    names = [place(role) for role in roles]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _rounded(x: float, towards: Callable[[float], int]) -> str:
+    """A few digits, on the side of the number given: a λ read off here must be called so too."""
     step = 10.0 ** (_DIGITS - 1 - math.floor(math.log10(x)))
-    return f"{math.floor(x * step) / step:.{_DIGITS}g}"
+    return f"{towards(x * step) / step:.{_DIGITS}g}"
 
 
-def _threshold(verdict: str, star: LambdaStarEstimate, binding: RoleEstimate, clip: ClipEstimate) -> str:
+def _threshold(binding: RoleEstimate, clip: ClipEstimate) -> str:
+    star = binding.lambda_star
     if star.value is None:
         return f"λ* has no finite value at {place(binding)}."
     strength = f"c = {clip.effective:g}"
@@ -119,6 +167,6 @@ def _threshold(verdict: str, star: LambdaStarEstimate, binding: RoleEstimate, cl
     )
     if star.low is None:
         return f"{text}; there is no interval."
-    end = "has no upper end" if star.high is None else f"ends at {star.high:.4g}"
-    text = f"{text}; its interval starts at {star.low:.4g} and {end}."
-    return text if verdict == "out_of_scope" else f"{text} λ below {_rounded_down(star.low)} is called safe."
+    open_above = star.high is None or not clip.saturated
+    end = "has no upper end" if open_above else f"ends at {star.high:.4g}"
+    return f"{text}; its interval starts at {star.low:.4g} and {end}."

@@ -71,6 +71,13 @@ def clip_headroom(logit_p: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:
     return np.asarray(np.where((lc < 30.0) & (z > -30.0), moderate, extreme))
 
 
+def reciprocal_excess(logit_p: npt.ArrayLike, logit_b: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:
+    """κ = gap/headroom = 1/(λ* − 1); −inf at p = 0, and ≤ 0 where p ≤ b."""
+    z_p, z_b = np.asarray(logit_p, np.float64), np.asarray(logit_b, np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(np.isneginf(z_p), -np.inf, (z_p - z_b) / clip_headroom(z_p, log_c)))
+
+
 def threshold_from_reciprocal_excess(kappa: npt.ArrayLike) -> FloatArray:
     """λ* = 1 + 1/κ; +inf for κ ≤ 0, which is p ≤ b."""
     kappa = np.asarray(kappa, dtype=np.float64)

@@ -69,6 +69,12 @@ class RoleEstimate:
         student_tail: 1 − q of the student, None without a student.
         clip_margin: (1 − q) / ((1 − p)/c) of the student: from 1 up it is in the clip-safe region. None
             without a student.
+        effective_tasks: number of tasks that carry the tail (Kish), the smaller one of teacher and base; None
+            where no task reaches the role, and in results of earlier versions, as in the next three.
+        base_failure: share of the answers that reach the role in which the base leaves the class there.
+        left_below: a λ below it lies below λ*, and `harness.cliff.tail_bounds` says how surely; None without
+            λ* or with too few tasks.
+        right_above: a λ above it lies above λ*; None where nothing bounds λ* above.
     """
 
     role: str
@@ -85,6 +91,10 @@ class RoleEstimate:
     lambda_star_half: LambdaStarEstimate
     student_tail: float | None
     clip_margin: Estimate | None
+    effective_tasks: float | None = None
+    base_failure: float | None = None
+    left_below: float | None = None
+    right_above: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +105,18 @@ class CalibrationEstimate:
         calibration: `role`: mean class mass of a role. `position`: the worst index of a role. `sequence`: the
             whole contract as one Bernoulli event.
         roles: one entry per role that the contract has, in its order; one entry `sequence` likewise.
-        binding: the entry with the smallest λ* among those with p > b, None where there is none.
+        binding: the entry that holds the largest share of the teacher's tail: the class in which answers are
+            lost. None where it has no λ*. (In results of earlier versions the entry with the smallest λ*.)
         lambda_star: the smallest λ*; its interval allows for the choice of the smallest.
+        first: the entry with the smallest λ* among those with p > b: the first to leave the clip-safe region
+            as λ grows, whether or not answers are lost there. None where there is none.
     """
 
     calibration: Calibration
     roles: tuple[RoleEstimate, ...]
     binding: RoleEstimate | None
     lambda_star: LambdaStarEstimate
+    first: RoleEstimate | None = None
 
     def dominant(self) -> RoleEstimate:
         """The role that holds the largest share of the teacher's tail mass."""

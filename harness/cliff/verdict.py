@@ -18,7 +18,7 @@ from harness.errors import DataError
 from harness.settings import first_problem
 from harness.stats.estimate import Estimate
 
-Side = Literal["left", "right", "on_cliff", "out_of_scope"]
+Side = Literal["left", "right", "on_cliff", "undecided", "out_of_scope"]
 
 SIDES: Final[tuple[Side, ...]] = get_args(Side)
 
@@ -29,24 +29,25 @@ class CliffResult:
 
     Attributes:
         lam: the run's λ.
-        verdict: the side predicted from λ and the interval of λ*.
+        verdict: the side predicted from λ and the bounds of λ*.
         observed: the side by the student's own tail mass at the binding role; None without a student or
             where it can't be told.
         agree: whether the two are the same; None unless both are `left` or `right`.
-        largest_safe_lambda: lower end of the interval of λ*: every λ below it is called safe. None without
-            one, or out of scope.
+        largest_safe_lambda: every λ below it is called left. None without a bound, or out of scope.
         calibration: the calibration the verdict uses.
-        lambda_star: λ* under it, at the measured b. Where only a lower bound of c is known, λ* has no upper
-            end.
+        lambda_star: λ* of the binding role under it, at the measured b, with its sampling interval. Where
+            only a lower bound of c is known, λ* has no upper end. (In results of earlier versions the
+            smallest λ* of all roles.)
         lambda_star_half: λ* of the binding role at b = 1/2; None without a binding role.
-        binding: the binding role, None where no role has p > b.
+        binding: the role that holds most of the teacher's tail, None where it has no λ*.
         clip: what is known of c.
         clip_demand: teacher-to-student ratios on off-class tokens, where they were measured.
         preconditions: all of them, met or not.
-        more: how much data is missing to an interval narrower than the grid.
+        more: how much data is missing to a verdict, or to a side.
         limits: what the preconditions were checked against.
         estimate: every role under all three calibrations.
         explanation: one paragraph in plain words.
+        right_above: every λ above it is called right; None where nothing bounds λ* above.
     """
 
     lam: float
@@ -65,6 +66,7 @@ class CliffResult:
     limits: Limits
     estimate: CliffEstimate
     explanation: str
+    right_above: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, without NaN or infinity."""
@@ -104,30 +106,36 @@ _ADAPTER: TypeAdapter[CliffResult] = TypeAdapter(CliffResult)
 
 
 def decide(
-    lam: float, interval: tuple[float | None, float | None], preconditions: Sequence[Precondition]
+    lam: float, bounds: tuple[float | None, float | None], preconditions: Sequence[Precondition]
 ) -> Side:
     """Which side of the cliff λ lies on.
 
+    A side rests on the bounds alone, which hold at any number of tasks: no width is asked of them, since
+    asking for narrow ones would select those that are too narrow. Between them it is `on_cliff` where enough
+    tasks carry the tail to say so.
+
     Args:
         lam: the run's λ, finite, > 0.
-        interval: lower and upper end of the interval of λ*; an upper end of None is no upper end, a lower
-            end of None is no interval.
-        preconditions: any that is unmet puts the run out of scope.
+        bounds: below the first λ is called left, above the second right; None is no such bound.
+        preconditions: `enough_rollouts` tells `undecided` from `on_cliff`; any other that is unmet puts the
+            run out of scope.
 
     Returns:
-        `left` below the interval, `right` above it, `on_cliff` inside it or on its ends.
+        `left` below the bounds, `right` above them, `on_cliff` or `undecided` between them and on them.
 
     Raises:
-        CliffDomainError: λ ≤ 0 or not finite, or ends in the wrong order.
+        CliffDomainError: λ ≤ 0 or not finite, or bounds in the wrong order.
     """
-    low, high = interval
+    low, high = bounds
     require(math.isfinite(lam) and lam > 0, f"λ must be finite and above 0, not {lam}")
-    require(low is None or high is None or low <= high, "the interval of λ* has its ends in the wrong order")
-    if low is None or not all(p.met for p in preconditions):
+    require(low is None or high is None or low <= high, "the bounds of λ* are in the wrong order")
+    if not all(p.met for p in preconditions if p.name != "enough_rollouts"):
         return "out_of_scope"
-    if lam < low:
+    if low is not None and lam < low:
         return "left"
-    return "right" if high is not None and lam > high else "on_cliff"
+    if high is not None and lam > high:
+        return "right"
+    return "on_cliff" if low is not None and all(p.met for p in preconditions) else "undecided"
 
 
 def observed_side(binding: RoleEstimate | None, clip: ClipEstimate) -> Side | None:
@@ -155,7 +163,6 @@ def assess(
     *,
     calibration: Calibration = "role",
     limits: Limits | None = None,
-    base_parse_validity: float | None = None,
     clip_demand: ClipDemand | None = None,
 ) -> CliffResult:
     """Put the estimates, the preconditions and the run's λ together.
@@ -165,42 +172,42 @@ def assess(
         lam: the run's λ, finite, > 0.
         calibration: the one the verdict uses.
         limits: where preconditions count as met; defaults of `Limits` otherwise.
-        base_parse_validity: measured strict parse validity of the base, in [0, 1].
         clip_demand: teacher-to-student ratios on off-class tokens.
 
     Raises:
-        CliffDomainError: λ ≤ 0, or a parse validity outside [0, 1].
+        CliffDomainError: λ ≤ 0 or not finite.
     """
     limits = limits or Limits()
     measured = estimate.under(calibration)
-    preconditions = check_preconditions(estimate, measured, limits, base_parse_validity)
-    star, half = measured.lambda_star, None
-    if measured.binding is not None:
-        half = measured.binding.lambda_star_half
+    preconditions = check_preconditions(estimate, measured, limits)
+    asked, binding = measured.dominant(), measured.binding
+    star, half = asked.lambda_star, None if binding is None else binding.lambda_star_half
+    bounds = (None, None) if binding is None else (binding.left_below, binding.right_above)
     if not estimate.clip.saturated:
         star, half = _without_upper_end(star), None if half is None else _without_upper_end(half)
-    verdict = decide(lam, (star.low, star.high), preconditions)
-    observed = observed_side(measured.binding, estimate.clip)
+        bounds = (bounds[0], None)
+    verdict = decide(lam, bounds, preconditions)
+    observed = observed_side(binding, estimate.clip)
     told = verdict in ("left", "right") and observed in ("left", "right")
+    more = more_data(lam, verdict, estimate, binding, limits)
     return CliffResult(
         lam=float(lam),
         verdict=verdict,
         observed=observed,
         agree=observed == verdict if told else None,
-        largest_safe_lambda=None if verdict == "out_of_scope" else star.low,
+        largest_safe_lambda=None if verdict == "out_of_scope" else bounds[0],
         calibration=calibration,
         lambda_star=star,
         lambda_star_half=half,
-        binding=measured.binding,
+        binding=binding,
         clip=estimate.clip,
         clip_demand=clip_demand,
         preconditions=preconditions,
-        more=more_data(estimate, measured, limits.grid),
+        more=more,
         limits=limits,
         estimate=estimate,
-        explanation=explain(
-            lam, verdict, observed, star, measured.binding, estimate.clip, preconditions, measured.roles
-        ),
+        explanation=explain(lam, verdict, observed, bounds, measured, estimate.clip, preconditions, more),
+        right_above=bounds[1],
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.locate import SPLIT_SUFFIXES, known_datasets, splits_in
-from harness.data.rows import BadRow, read_rows
+from harness.data.rows import BadRow, count_rows, read_rows
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 
@@ -53,6 +53,7 @@ class LoadedDataset:
         path: the file that was read.
         sha256: of the file's bytes as they lie on disk.
         rows_read: rows looked at, bad ones included; with a limit, those after the last task aren't.
+        rows: all rows of the file, those after the limit included; None where there are too many to count.
         rows_skipped: bad rows passed over.
         bad_rows: what was wrong with them.
     """
@@ -63,6 +64,7 @@ class LoadedDataset:
     path: Path
     sha256: str
     rows_read: int
+    rows: int | None
     rows_skipped: int
     bad_rows: tuple[BadRow, ...]
 
@@ -107,13 +109,15 @@ def load_tasks(
         raise DataError(f"{file.path}: no task in it: {why}")
     with file.path.open("rb") as stream:
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    rows_read = len(tasks) + rows_skipped
     return LoadedDataset(
         tasks=tuple(tasks),
         name=file.name,
         split=file.split,
         path=file.path,
         sha256=sha256,
-        rows_read=len(tasks) + rows_skipped,
+        rows_read=rows_read,
+        rows=count_rows(file.path) if len(tasks) == limit else rows_read,
         rows_skipped=rows_skipped,
         bad_rows=tuple(bad_rows),
     )

@@ -18,6 +18,8 @@ from harness.errors import DataError
 PROBLEMS_PER_ROW = 20
 """A row is no better for a longer list, and a hostile one would fill the memory with it."""
 SHOWN_CHARACTERS = 120
+MOST_COUNTED = 1_000_000
+"""Lines after which nobody waits for a count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,21 @@ def read_rows(path: Path) -> Iterator[RankingTask | tuple[BadRow, ...]]:
                 if first != line:
                     row = (BadRow(line, "task_id", f"{_shown(row.task_id)} is also that of line {first}"),)
             yield row
+
+
+def count_rows(path: Path, most: int = MOST_COUNTED) -> int | None:
+    """How many rows of a task file aren't blank, good or bad; None where there are more lines than `most`.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    rows = 0
+    with open_source(path) as source:
+        for line, raw in read_lines(source.stream):
+            if line > most:
+                return None
+            rows += raw is None or bool(raw.strip())
+    return rows
 
 
 def _refuse_wrong_form(source: Source) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 from harness.data.tasks import RankingTask
 from harness.engines import Capabilities, Engine, Generation, GenerationRequest, SamplingParams
 from harness.runs import Manifest, Sample
+from harness.runs.manifest import Stopped
 
 Item = TypeVar("Item")
 
@@ -21,7 +23,7 @@ class EarlyStop(Protocol):
     eval` with the same options goes on to the full evaluation.
     """
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> Sequence[str]:
+    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
         """Ids of the tasks to draw, in this order; others wait for another session.
 
         Called once, before anything is drawn or written; what it raises ends the evaluation.
@@ -29,6 +31,7 @@ class EarlyStop(Protocol):
         Args:
             manifest: of the run that is about to begin or to go on.
             tasks: all of the dataset, in its order.
+            folder: the run directory.
         """
         ...
 
@@ -38,6 +41,10 @@ class EarlyStop(Protocol):
         Samples of earlier sessions come first, then new ones as the engine finishes them, which isn't the
         order in which they were drawn: short answers finish sooner. Not called again after True.
         """
+        ...
+
+    def stopped(self) -> Stopped | None:
+        """What to put on record where the samples ended the drawing; None where the budget did."""
         ...
 
 

@@ -22,12 +22,15 @@ from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_ru
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
-from harness.runs.directory import SAMPLES
+from harness.runs.directory import SAMPLES, TASKS
+from harness.runs.integrity import require_sound
 from harness.runs.manifest import (
+    FORMAT_VERSION,
     DatasetRecord,
     EngineRecord,
     Session,
     Status,
+    Stopped,
     describe_git,
     describe_host,
     installed_packages,
@@ -96,11 +99,12 @@ class _Evaluation:
                 "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
+        if earlier is None or earlier.tasks < manifest.tasks or not (self.directory.path / TASKS).exists():
+            self.directory.write_tasks(self.dataset.tasks)
         if done == planned and earlier is not None and earlier.status == "complete":
+            require_sound(load(self.directory.path))
             self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
             return load(self.directory.path)
-        if earlier is None or earlier.tasks < manifest.tasks:
-            self.directory.write_tasks(self.dataset.tasks)
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
         self.directory.write_manifest(manifest)
@@ -126,7 +130,8 @@ class _Evaluation:
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 kept = measured_by_cliff(self.directory.path)
-                self.directory.write_metrics(summarise_run(self.directory.path, manifest, kept))
+                whole = manifest.model_copy(update={"stopped": None})
+                self.directory.write_metrics(summarise_run(self.directory.path, whole, kept))
         except KeyboardInterrupt:
             self._finish(manifest, session, "incomplete")
             raise Interrupted(
@@ -148,7 +153,7 @@ class _Evaluation:
         """What this session is to draw: everything, or what `early_stop` plans and still wants."""
         if self.early_stop is None:
             return requests
-        order = self.early_stop.plan(manifest, self.dataset.tasks)
+        order = self.early_stop.plan(manifest, self.dataset.tasks, self.directory.path)
         earlier = read_samples(self.directory.path / SAMPLES)
         self.stopped = any(self.early_stop.enough(sample) for sample in earlier)
         return in_order(requests, order)
@@ -212,6 +217,8 @@ class _Evaluation:
     def _manifest(self, info: EngineInfo, earlier: Manifest | None) -> Manifest:
         dataset = self.dataset
         manifest = Manifest(
+            # Lines that an older version wrote have no checksum; they get one when the run is rescored.
+            format_version=earlier.format_version if earlier else FORMAT_VERSION,
             started=earlier.started if earlier else now(),
             command=tuple(sys.argv),
             config=self.config.model_dump(mode="json"),
@@ -221,6 +228,7 @@ class _Evaluation:
                 path=str(dataset.path),
                 sha256=dataset.sha256,
                 rows_read=dataset.rows_read,
+                rows=dataset.rows,
                 rows_skipped=dataset.rows_skipped,
             ),
             contract=self.config.contract,
@@ -234,6 +242,7 @@ class _Evaluation:
             packages=installed_packages(),
             host=describe_host(),
             sessions=earlier.sessions if earlier else (),
+            stopped=earlier.stopped if earlier else None,
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
@@ -258,10 +267,19 @@ class _Evaluation:
                 update={
                     "status": status,
                     "finished": finished if status == "complete" else None,
+                    "stopped": self._stopped(manifest, status),
                     "sessions": (*manifest.sessions, session),
                 }
             )
         )
+
+    def _stopped(self, manifest: Manifest, status: Status) -> Stopped | None:
+        """A run that was stopped by its samples stays one until everything is drawn."""
+        if status == "complete":
+            return None
+        if self.early_stop is not None and self.stopped:
+            return self.early_stop.stopped()
+        return manifest.stopped
 
 
 class _SessionClock:

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 
 from harness.errors import DataError, nearest
 from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
-from harness.runs.gate_record import RuleResult
+from harness.runs.gate_record import More, RuleResult
+from harness.runs.integrity import read_cliff, unreadable_cliff
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
+
+
+@dataclass(frozen=True, slots=True)
+class CliffWord:
+    """What `cliff.json` says on a rule's metric.
+
+    Attributes:
+        word: the side; None where it isn't known.
+        more_tasks: about how many further tasks would do to tell it, None where none can be given.
+    """
+
+    word: str | None
+    more_tasks: int | None
 
 
 def check_words(rule: WordRule) -> None:
@@ -33,41 +47,51 @@ def check_words(rule: WordRule) -> None:
             )
 
 
-def settle_word(rule: WordRule, word: str | None) -> RuleResult:
+def settle_word(rule: WordRule, found: CliffWord) -> RuleResult:
     """Verdict of a rule about the cliff's side.
 
-    `on_cliff` and `out_of_scope` are answers of a diagnostic that can't tell `left` from `right`: unless the
-    rule names them they settle nothing.
+    `on_cliff`, `undecided` and `out_of_scope` are answers of a diagnostic that can't tell `left` from
+    `right`: unless the rule names them they settle nothing.
     """
-    allowed = " or ".join(rule.allowed)
+    allowed, word = " or ".join(rule.allowed), found.word
     if word in rule.allowed:
         return RuleResult(rule.text, rule.metric, None, None, "pass", f"the verdict is {word}")
     if word in _TOLD:
-        return RuleResult(rule.text, rule.metric, None, None, "fail", f"the verdict is {word}, not {allowed}")
+        reason = f"the verdict is {word}, not {allowed}"
+        if rule.metric == "cliff.verdict":
+            from harness.cliff import NOT_CONFIRMED
+
+            reason += f"; {NOT_CONFIRMED}"
+        return RuleResult(rule.text, rule.metric, None, None, "fail", reason)
     reason = {
         None: "there is no student to observe",
-        "on_cliff": "λ lies inside the interval of λ*, so that left and right can't be told apart",
-        "out_of_scope": "a precondition of the diagnostic isn't met, so that it says nothing",
+        "on_cliff": "λ lies between the bounds of λ*, so that left and right can't be told apart",
+        "undecided": "too few tasks carry the tail for the diagnostic to tell left from right",
+        "out_of_scope": "the checkpoints don't meet what λ* asks of them, so that it says nothing",
     }.get(word, f"`{word}` is no side")
-    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason)
+    if found.more_tasks:
+        reason += f"; about {found.more_tasks} more tasks would do"
+    more = None if found.more_tasks is None else More(found.more_tasks, found.more_tasks, None)
+    return RuleResult(rule.text, rule.metric, None, None, "inconclusive", reason, more=more)
 
 
-def cliff_word(run: Run, metric: str) -> str | None:
-    """`cliff.verdict` or `cliff.observed` of a run; None where the latter isn't known.
+def cliff_word(run: Run, metric: str) -> CliffWord:
+    """`cliff.verdict` or `cliff.observed` of a run.
 
     Raises:
         DataError: there is no `cliff.json`, or it can't be read.
     """
     field = metric.partition(".")[2]
     try:
-        content = json.loads((run.path / CLIFF).read_bytes())
+        content = read_cliff(run.path)
         word = content[field]
+        more = (content.get("more") or {}).get("tasks") if field == "verdict" else None
     except FileNotFoundError:
         raise DataError(
             f"{run.path} has no {CLIFF}, which {metric} needs; evaluate it with a teacher and a base"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{run.path / CLIFF} can't be read: {error!r}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise unreadable_cliff(run.path, error) from error
     if word is not None and not isinstance(word, str):
         raise DataError(f"{run.path / CLIFF} holds {field} = {word!r}, which is no word")
-    return word
+    return CliffWord(word, more if isinstance(more, int) else None)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
+from harness.errors import IncompleteError
+from harness.gate import looks
+from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
+from harness.gate.common_tasks import asked_of, blind_spot, explained
+from harness.gate.continued import follow, order_of
 from harness.gate.evidence import (
     Evidence,
     against_bar,
@@ -15,15 +21,23 @@ from harness.gate.evidence import (
     list_range,
     rate_from_counts,
 )
-from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
+from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
+from harness.gate.following import Following
+from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
-from harness.gate.settle import BarRule, Levels, settle
-from harness.metrics.columns import TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
-from harness.runs import Run
-from harness.runs.columns import incomplete, read_columns, read_task_rows
-from harness.runs.comparability import Pairing, pair_runs
-from harness.runs.gate_record import GateResult, RuleResult, Subject, Verdict
+from harness.gate.record import counted, earlier_looks
+from harness.gate.settle import settle
+from harness.gate.stream import Stream
+from harness.metrics.columns import Columns, TaskTable
+from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.runs import Run, source_of
+from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
+from harness.runs.gate_record import GateResult, LookKind, RuleResult, Subject, Verdict
+from harness.runs.integrity import cliff_metrics, require_given, require_sound
+from harness.runs.source import Source, from_run
+from harness.runs.staleness import digest_entries
+from harness.stats import Estimate
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -35,11 +49,16 @@ def decide(
     *,
     allow_incomplete: bool = False,
     common: bool = False,
+    continued: bool = False,
+    stream: Path | None = None,
 ) -> GateResult:
     """Judge a stored run by a policy.
 
-    Rates are taken from `metrics.json` where each task has one sample; everything else is added up by task
-    from `samples.jsonl`, streaming. Rules against a baseline are paired by task.
+    Alpha is spent over looks: `gate.json` in the run tells of earlier ones, see `harness.gate.looks`.
+
+    Everything is counted from the sources: metrics of samples from `samples.jsonl`, streaming, rubrics from
+    `judge.jsonl`, the cliff's from `cliff.json`. A run whose `metrics.json` says something else is refused.
+    Rules against a baseline are paired by task.
 
     Args:
         run: the run to judge.
@@ -47,6 +66,10 @@ def decide(
         baseline: what rules with `baseline` compare with.
         allow_incomplete: count missing samples at their worst and at their best instead of refusing.
         common: compare runs that differ in more than the checkpoint, on the tasks they share.
+        continued: feed the run to tests that may be looked at any time, so that it can grow and be gated
+            again at no cost; a run that was gated like this, or live, always is.
+        stream: file of the checkpoints gated for one release, among which this one takes a place and passes
+            at its share of alpha, see `harness.gate.stream`.
 
     Raises:
         PolicyError: a rule that can't be judged on this run.
@@ -55,14 +78,32 @@ def decide(
         DataError: a file of a run can't be read, or holds what can't be.
     """
     policy = policy or Policy()
-    session = _Session(run, policy, baseline, allow_incomplete, common)
-    return conclude(session.results(), session.notes, session.subject(), policy)
+    earlier, source = earlier_looks(run.path), source_of(run.path, run.manifest)
+    left = looks.tasks_left(run.manifest)
+    spending = looks.spend(
+        earlier,
+        source.drawn_sha256,
+        looks.kind_of(earlier, continued=continued),
+        whole=run.manifest.status == "complete" and left == 0,
+        planned=policy.looks,
+    )
+    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
+    place = None if stream is None else Stream(stream, policy).take(run.manifest)
+    levels = looks.levels_of(policy, spending, place)
+    rules = session.results(levels, left, spending.kind)
+    notes = [*session.notes, *looks.notes(spending, place, policy)]
+    result = conclude(rules, notes, session.subject(), policy, levels.interval)
+    result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
+    result = counted(replace(result, stream=place), earlier, spending, policy)
+    if stream is not None and place is not None:
+        Stream(stream, policy).note(place, run.manifest, result.verdict)
+    return result
 
 
 def conclude(
-    rules: Sequence[RuleResult], notes: Sequence[str], subject: Subject, policy: Policy
+    rules: Sequence[RuleResult], notes: Sequence[str], subject: Subject, policy: Policy, alpha: float
 ) -> GateResult:
-    """The gate's verdict from those of its rules."""
+    """The gate's verdict from those of its rules, judged at this alpha."""
     verdict = gate_verdict([rule.verdict for rule in rules])
     return GateResult(
         verdict=verdict,
@@ -70,7 +111,18 @@ def conclude(
         rules=tuple(rules),
         notes=tuple(notes),
         subject=subject,
-        alpha=policy.alpha,
+        alpha=alpha,
+    )
+
+
+def made_from(result: GateResult, run: Run, baseline: Run | None, source: Source | None = None) -> GateResult:
+    """The result with the digests of the runs that it was made from."""
+    return replace(
+        result,
+        source=source or source_of(run.path, run.manifest),
+        read_sha256=digest_entries(run, {rule.metric for rule in result.rules}),
+        baseline_run=None if baseline is None else from_run(run.path, baseline.path),
+        baseline_source=None if baseline is None else source_of(baseline.path, baseline.manifest),
     )
 
 
@@ -99,42 +151,84 @@ class _Session:
     """One decision: reads each run once, for all the rules that need it."""
 
     def __init__(
-        self, run: Run, policy: Policy, baseline: Run | None, allow_incomplete: bool, common: bool
+        self,
+        run: Run,
+        policy: Policy,
+        baseline: Run | None,
+        allow_incomplete: bool,
+        common: bool,
+        samples: int,
     ) -> None:
-        self.run, self.policy = run, policy
+        self.run, self.policy, self._samples = run, policy, samples
         self.allow_incomplete = allow_incomplete
         self.notes: list[str] = []
+        self._columns: list[Columns] = []
         rules = policy.parsed_rules
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
             _require_complete(one, allow_incomplete)
+            self._require_sound(one)
         check_rules(rules, run.metrics)
-        self._tables = self._tabulate(run, [rule for rule in rules if self._needs_samples(rule)])
+        self.notes += blind_spot(rules)
+        self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
         self._theirs: dict[str, TaskTable] = {}
         if self.pairing is not None:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
+            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
 
-    def results(self) -> list[RuleResult]:
-        """One result a rule, in the policy's order."""
+    def _require_sound(self, run: Run) -> None:
+        try:
+            require_sound(run)
+        except IncompleteError:
+            if not self.allow_incomplete:
+                raise
+            self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
+
+    def results(self, levels: Levels, left: int | None, kind: LookKind) -> list[RuleResult]:
+        """One result a rule, in the policy's order.
+
+        Args:
+            levels: error rates.
+            left: tasks that the dataset has beyond those of the run.
+            kind: of the look.
+        """
         rules = self.policy.parsed_rules
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
-        levels = Levels(self.policy.alpha, self.policy.power)
-        settled = iter(settle([(rule, self._evidence(rule)) for rule in bars], levels))
+        if kind == "fixed":
+            missing = self.run.manifest.planned - self.subject().samples
+            found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
+            settled = settle(found, levels, left=left)
+        else:
+            settled = self._followed(bars, levels, kind).results(left)
+        numbers = iter(settled)
         return [
             settle_word(rule, cliff_word(self.run, rule.metric))
             if isinstance(rule, WordRule)
-            else next(settled)
+            else next(numbers)
             for rule in rules
         ]
 
+    def _followed(self, bars: Sequence[BarRule], levels: Levels, kind: LookKind) -> Following:
+        mine = self._tabulate(self.run, bars)
+        if self.pairing is not None:
+            # Both on the tasks they share: a task that one side lacks is no observation.
+            for name, theirs in self._theirs.items():
+                mine[name], self._theirs[name] = self.pairing.pair(mine[name], theirs)
+        for rule in bars:
+            if rule.metric not in mine:
+                raise PolicyError(
+                    f"rule `{rule.text}`: {rule.metric} isn't known by task, so it can't be followed from "
+                    "look to look; leave it to a policy of its own"
+                )
+        order = order_of(self.run, kind)
+        whole_list = self.policy.scope == "list"
+        return follow(bars, levels, mine, self._theirs, order, whole_list=whole_list)
+
     def subject(self) -> Subject:
         """Which run was judged."""
-        manifest = self.run.manifest
-        complete = manifest.status == "complete"
-        samples = manifest.planned if complete else sum(1 for _ in self.run.iter_samples())
-        return describe(self.run, samples, None if self.pairing is None else self.pairing.run)
+        return describe(self.run, self._samples, None if self.pairing is None else self.pairing.run)
 
     def _runs(self) -> list[Run]:
         return [self.run] if self.pairing is None else [self.run, self.pairing.run]
@@ -148,30 +242,22 @@ class _Session:
         if not asking:
             self.notes.append("no rule of the policy compares with the baseline")
             return None
-        return pair_runs(self.run.manifest, read_task_rows(self.run.path), baseline, common=common)
-
-    def _needs_samples(self, rule: Rule) -> bool:
-        if isinstance(rule, WordRule):
-            return False
-        return isinstance(rule, BaselineRule) or not self._counts_are_stored(rule)
-
-    def _counts_are_stored(self, rule: NumberRule) -> bool:
-        manifest, metric = self.run.manifest, sample_metrics().get(rule.metric)
-        return (
-            metric is not None
-            and metric.is_rate
-            and manifest.status == "complete"
-            and manifest.samples_per_task == 1
-            and rule.metric in self.run.metrics
-        )
+        return pair_runs(self.run.manifest, read_task_rows(self.run), baseline, common=common)
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
         names = sorted({rule.metric for rule in rules})
-        tables = task_tables(run, names, allow_missing=self.allow_incomplete)
+        metrics = {name for name in names if name in sample_metrics()}
+        tables: dict[str, TaskTable] = {}
+        if metrics or self.pairing is not None:
+            columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+            self._columns.append(columns)
+            tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
         for name, table in tables.items():
-            if run.manifest.status == "complete" and name in run.metrics and not table.missing.any():
+            # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
+            whole = name.startswith(RUBRIC_PREFIX) or not table.missing.any()
+            if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
 
@@ -184,27 +270,34 @@ class _Session:
         self.notes += [remark for remark in found if remark not in self.notes]
         return rubric_table(run, name)
 
-    def _evidence(self, rule: BarRule) -> Evidence:
+    def _evidence(self, rule: BarRule, levels: Levels) -> Evidence:
         if isinstance(rule, BaselineRule):
-            return self._against_baseline(rule)
+            return self._against_baseline(rule, levels)
         table = self._tables.get(rule.metric)
         if table is not None:
-            evidence = against_bar(table, rule.bar, rule.sense, self.policy.alpha)
-            return self._in_scope(evidence, rule.bar, rule, table, None)
+            evidence = against_bar(table, rule.bar, rule.sense, levels.interval)
+            return explained(self._in_scope(evidence, rule.bar, rule, table, None), rule, table, None)
         stored = self.run.stored(rule.metric)
-        if self._counts_are_stored(rule):
-            if stored.n != self.run.manifest.planned:
-                raise self.run.stale(rule.metric)
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
-        elif stored.method == "wilson":
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, self.policy.alpha)
+        require_given(self.run, self._derived(rule.metric), (rule.metric,))
+        if stored.method == "wilson":
+            evidence = rate_from_counts(stored, rule.bar, rule.sense, levels.interval)
         else:
             evidence = from_stored_interval(stored, rule.bar, rule.sense)
         if self.policy.scope == "list":
             return exactly(evidence, stored.estimate, stored.estimate, rule.bar, rule.sense)
         return evidence
 
-    def _against_baseline(self, rule: BaselineRule) -> Evidence:
+    def _derived(self, metric: str) -> dict[str, Estimate]:
+        """What the source of a metric that isn't one of samples gives."""
+        if metric.startswith(CLIFF_PREFIX):
+            return cliff_metrics(self.run.path)
+        if metric.startswith(JUDGE_PREFIXES):
+            from harness.judge import rubric_metrics
+
+            return rubric_metrics(self.run)
+        return {}
+
+    def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:
         assert self.pairing is not None
         if rule.metric not in self._theirs:
             raise PolicyError(
@@ -212,10 +305,9 @@ class _Session:
                 "baseline's"
             )
         mine, theirs = self.pairing.pair(self._tables[rule.metric], self._theirs[rule.metric])
-        evidence = against_baseline(mine, theirs, rule.shift, rule.sense, self.policy.alpha)
-        return self._in_scope(
-            replace(evidence, detail=both_values(mine, theirs)), rule.shift, rule, mine, theirs
-        )
+        asked = asked_of(rule, mine), asked_of(rule, theirs)
+        evidence = against_baseline(*asked, rule.shift, rule.sense, levels.interval)
+        return explained(self._in_scope(evidence, rule.shift, rule, *asked), rule, mine, theirs)
 
     def _in_scope(
         self, evidence: Evidence, bar: float, rule: BarRule, mine: TaskTable, theirs: TaskTable | None
@@ -225,28 +317,41 @@ class _Session:
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
 
 
-def both_values(mine: TaskTable, theirs: TaskTable) -> str:
-    """`0.9500 against the baseline's 0.9550`, each over all its samples of the common tasks."""
-    shown = ["–" if one.estimate is None else f"{one.estimate:.4f}" for one in (mine, theirs)]
-    return f"{shown[0]} against the baseline's {shown[1]}"
+def whole_columns(
+    run: Run,
+    metrics: Iterable[str],
+    also: Mapping[str, Measure] | None = None,
+    *,
+    allow_missing: bool = False,
+) -> Columns:
+    """Metrics of samples and further measures, of all samples of a run.
+
+    Raises:
+        DataError: a file of the run can't be read, or its files don't belong together.
+        IncompleteError: samples are missing, unless that is allowed.
+    """
+    columns = read_columns(run, metrics, also=also)
+    if columns.missing.any() and not allow_missing:
+        raise incomplete(run, columns)
+    return columns
+
+
+def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
+    """Metrics of samples, by task."""
+    return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
     """Those of the metrics that are metrics of samples, by task.
 
     Raises:
-        DataError: a file of the run can't be read, or its files don't belong together.
-        IncompleteError: samples are missing, unless that is allowed.
+        DataError: as `whole_columns`.
+        IncompleteError: likewise.
     """
-    metrics = {name: metric for name, metric in sample_metrics().items() if name in names}
-    if not metrics:
-        return {}
-    columns = read_columns(run, metrics)
-    if columns.missing.any() and not allow_missing:
-        raise incomplete(run, columns.n)
-    return {name: columns.by_task(metric) for name, metric in metrics.items()}
+    metrics = [name for name in names if name in sample_metrics()]
+    return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}
 
 
 def _require_complete(run: Run, allowed: bool) -> None:
     if run.manifest.status != "complete" and not allowed:
-        raise incomplete(run, sum(1 for _ in run.iter_samples()))
+        raise incomplete(run, read_columns(run, ()))

@@ -42,6 +42,9 @@ class Evidence:
             test of tasks, or `exact`, where nothing is left to chance.
         detail: numbers for the sentence that explains the verdict.
         log_capital: of a sequential test, log of the capital staked on the side that the estimate is on.
+        missing: planned samples that aren't there, which were taken at their worst and at their best.
+        reach: after the estimate, what it could be once every answer had a value.
+        deciding: what decides the rule where further samples can't.
     """
 
     p_pass: float
@@ -51,10 +54,13 @@ class Evidence:
     kind: Kind
     detail: str = ""
     log_capital: float = 0.0
+    missing: int = 0
+    reach: str = ""
+    deciding: str = ""
 
 
 def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evidence:
-    """A metric against a number; missing samples are taken at their worst and at their best."""
+    """A metric against a number; what isn't known is taken at its worst and at its best."""
     decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha))
     single = table.is_rate and bool((table.count + table.missing <= 1).all())
     tasks = int((table.count > 0).sum())
@@ -90,7 +96,7 @@ def against_baseline(
         )
         return replace(test, estimate=replace(test.estimate, method="paired t, by task"))
 
-    if not candidate.missing.any() and not baseline.missing.any():
+    if not candidate.is_open and not baseline.is_open:
         decision = decided(0.0, 0.0)
     else:
         both = int(((candidate.count > 0) & (baseline.count > 0)).sum())
@@ -146,7 +152,7 @@ def list_range(candidate: TaskTable, baseline: TaskTable | None) -> tuple[float 
 
 
 def _over_missing(table: TaskTable, decided: Callable[[TaskTable], Decision]) -> Decision:
-    if not table.missing.any():
+    if not table.is_open:
         return decided(table)
     return _union(
         decided(table.filled(0.0)), decided(table.filled(1.0)), table.estimate, int(table.count.sum())

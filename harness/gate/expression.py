@@ -1,7 +1,7 @@
 """Rules of a policy, `parse_validity.strict >= 0.95` and the like, read by an exact parser.
 
     rule    := metric (">=" | "<=") bound | metric "in" "[" word ("," word)* "]"
-    bound   := number | "baseline" (("+" | "-") number)?
+    bound   := number | "baseline" (("+" | "-") number)? "common"?
     metric  := name ("." name)*, a name being letters, digits, "_" and "-"
 
 Nothing is evaluated: what isn't one of these is an error that says where.
@@ -49,12 +49,15 @@ class BaselineRule:
         metric: name of the metric.
         sense: which side passes.
         shift: what candidate − baseline is compared with; −0.01 in the example.
+        common: whether it is about the tasks alone on which both sides have a value, knowingly; else an
+            answer without one counts as the worst and as the best that it could have been.
     """
 
     text: str
     metric: str
     sense: Sense
     shift: float
+    common: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,17 +101,28 @@ def parse_rule(text: str) -> Rule:
         raise PolicyError(f"rule `{settled}`: `{metric}` is no metric name; {_FORMS}")
     if operator == "in":
         return WordRule(settled, metric, _words(settled, right))
-    sense = _sense(settled, operator)
+    sense = _sense(settled, operator, right)
     if right == "baseline" or right.startswith(("baseline ", "baseline+", "baseline-")):
-        return BaselineRule(settled, metric, sense, _shift(settled, right))
+        bound, common = _without_common(right)
+        return BaselineRule(settled, metric, sense, _shift(settled, bound), common)
+    if _without_common(right)[1]:
+        raise PolicyError(f"rule `{settled}`: `common` goes with `baseline`; leave it out")
     return NumberRule(settled, metric, sense, _number(settled, right))
 
 
-def _sense(rule: str, operator: str) -> Sense:
+def _without_common(bound: str) -> tuple[str, bool]:
+    """A bound, and whether the word `common` stood behind it."""
+    head, _, last = bound.rpartition(" ")
+    return (head, True) if last == "common" and head else (bound, False)
+
+
+def _sense(rule: str, operator: str, right: str) -> Sense:
     if operator == ">=":
         return ">="
     if operator == "<=":
         return "<="
+    if _WORD.fullmatch(right) and right != "baseline":
+        raise PolicyError(f"rule `{rule}`: `{operator}` compares with no word; write `in [{right}]`")
     meant = "<=" if operator[0] in "<≤" else ">="
     raise PolicyError(f"rule `{rule}`: `{operator}` is no comparison; write `{meant}`")
 
@@ -127,7 +141,9 @@ def _number(rule: str, text: str) -> float:
 def _shift(rule: str, text: str) -> float:
     match = _BASELINE.fullmatch(text)
     if match is None:
-        raise PolicyError(f"rule `{rule}`: after `baseline` comes + or - and a number, or nothing")
+        raise PolicyError(
+            f"rule `{rule}`: after `baseline` comes + or - and a number, then `common` or nothing"
+        )
     if match["sign"] is None:
         return 0.0
     if match["number"][0] in "+-":

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
-
-import numpy as np
+from pathlib import Path
 
 from harness.data.tasks import RankingTask
 from harness.evaluate import EvalConfig, evaluate
+from harness.gate import looks
+from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.decide import conclude, describe, task_tables
+from harness.gate.common_tasks import blind_spot
+from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
+from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
-from harness.gate.sequential_rule import SequentialRule
-from harness.gate.settle import Levels, settle, verdict_at
+from harness.gate.record import counted, earlier_looks
+from harness.gate.sequential_rule import Said, SequentialRule
+from harness.gate.stream import Stream
+from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
-from harness.runs.columns import incomplete
+from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
-from harness.runs.gate_record import GateResult, LiveFacts, RuleResult, Verdict
+from harness.runs.drawing import drawing_order
+from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.integrity import require_sound
+from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
-from harness.stats import holm
-
-Until = Literal["verdict", "rules"]
-
-_ORDER_STREAM = 0x6761_7465
-"""Keeps the order of tasks apart from everything else that is drawn with the run's seed."""
 
 
 class LiveOptions(Settings, title="Live gate"):
@@ -48,6 +49,8 @@ def decide_live(
     baseline: Run | None = None,
     options: LiveOptions | None = None,
     on_progress: OnProgress = ignore,
+    *,
+    stream: Path | None = None,
 ) -> tuple[GateResult, Run]:
     """Evaluate in random order and stop as soon as the evidence is there.
 
@@ -61,13 +64,14 @@ def decide_live(
         baseline: what rules with `baseline` compare with.
         options: budget and when to stop.
         on_progress: told where the job stands.
+        stream: file of the checkpoints gated for one release, see `decide`.
 
     Raises:
         PolicyError: a rule that can't be judged while drawing.
         HarnessError: as `evaluate`.
         IncompleteError: the engine died or was interrupted; the same call goes on.
     """
-    gate = LiveGate(policy or Policy(), config.seed, baseline, options or LiveOptions())
+    gate = LiveGate(policy or Policy(), config.seed, baseline, options or LiveOptions(), stream)
     run = evaluate(config, on_progress, early_stop=gate)
     return gate.result(run), run
 
@@ -80,79 +84,99 @@ class LiveGate:
     drawing have been, which also makes the verdict independent of timing.
     """
 
-    def __init__(self, policy: Policy, seed: int, baseline: Run | None, options: LiveOptions) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        seed: int,
+        baseline: Run | None,
+        options: LiveOptions,
+        stream: Path | None = None,
+    ) -> None:
         self._policy, self._seed, self._baseline, self._options = policy, seed, baseline, options
+        self._stream = None if stream is None else Stream(stream, policy)
+        self._place: StreamPlace | None = None
         self._bars = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
         self._check_rules()
-        self._rules: list[SequentialRule] = []
-        self._verdicts: list[Verdict] = ["inconclusive"] * len(self._bars)
+        self._earlier: tuple[Look, ...] = ()
+        self._spending = looks.spend((), "", "live", whole=False)
+        self._metrics = [sample_metrics()[rule.metric] for rule in self._bars]
+        self._following = Following((), looks.levels_of(policy, self._spending))
         self._order: list[str] = []
         self._tasks = 0
         self._samples_per_task = 1
         self._waiting: dict[str, list[tuple[float | None, ...]]] = {}
-        self._used = 0
         self._pairing: Pairing | None = None
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> Sequence[str]:
+    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
         """See `EarlyStop.plan`."""
         theirs = self._pair(manifest, tasks)
+        self._earlier = earlier_looks(folder)
+        self._spending = looks.spend(self._earlier, "", "live", whole=False)
+        self._place = None if self._stream is None else self._stream.take(manifest)
+        levels = looks.levels_of(self._policy, self._spending, self._place)
         everything = [task.task_id for task in tasks]
         rankable = [task.task_id for task in tasks if can_rank(task.relevance)]
-        common = None if self._pairing is None else self._pairing.tasks
-        for rule in self._bars:
-            metric = sample_metrics()[rule.metric]
-            about: Iterable[str] = rankable if metric.rankable_only else everything
-            baseline = theirs.get(rule.metric) if isinstance(rule, BaselineRule) else None
-            if baseline is not None and common is not None:
-                about = [task_id for task_id in about if task_id in common]
-            self._rules.append(
-                SequentialRule(
-                    rule,
-                    metric,
-                    alpha=self._policy.alpha,
-                    strictest=self._policy.alpha / len(self._bars),
-                    tasks=frozenset(about),
-                    baseline=baseline,
-                    whole_list=self._policy.scope == "list",
-                )
+        rules = [
+            SequentialRule(
+                rule,
+                levels=levels,
+                rules=len(self._bars),
+                tasks=self._about(rule, rankable if metric.rankable_only else everything),
+                baseline=theirs.get(rule.metric) if isinstance(rule, BaselineRule) else None,
+                counts_always=metric.always,
+                whole_list=self._policy.scope == "list",
             )
-        shuffled = np.random.default_rng([self._seed, _ORDER_STREAM]).permutation(len(everything))
-        self._order = [everything[place] for place in shuffled[: self._options.max_tasks]]
+            for rule, metric in zip(self._bars, self._metrics, strict=True)
+        ]
+        self._following = Following(rules, levels, self._options.until)
+        self._order = drawing_order(self._seed, everything)[: self._options.max_tasks]
         self._tasks, self._samples_per_task = len(tasks), manifest.samples_per_task
-        self._settle()
-        return [] if self._is_settled() else self._order
+        return [] if self._following.is_settled else self._order
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        values = tuple(rule.metric.value(sample) for rule in self._rules)
+        following = self._following
+        values = tuple(metric.value(sample) for metric in self._metrics)
         self._waiting.setdefault(sample.task_id, []).append(values)
-        while self._used < len(self._order) and not self._is_settled():
-            task_id = self._order[self._used]
+        while following.tasks_used < len(self._order) and not following.is_settled:
+            task_id = self._order[following.tasks_used]
             if len(self._waiting.get(task_id, ())) < self._samples_per_task:
                 return False
-            self._observe(task_id, self._waiting.pop(task_id))
-        return self._is_settled()
+            by_rule = zip(*self._waiting.pop(task_id), strict=True)
+            following.observe(task_id, [Said.of(values) for values in by_rule])
+        return following.is_settled
+
+    def stopped(self) -> Stopped | None:
+        """See `EarlyStop.stopped`."""
+        return Stopped(by="gate", tasks_used=self._following.tasks_used) if self._stopped_early() else None
 
     def result(self, run: Run) -> GateResult:
         """What the gate decided, once the evaluation has ended."""
-        evidence = [(rule.rule, rule.evidence()) for rule in self._rules]
-        levels = Levels(self._policy.alpha, self._policy.power)
-        settled = iter(settle(evidence, levels, self._verdicts))
+        beyond = looks.tasks_left(run.manifest)
+        undrawn = self._tasks - self._following.tasks_used
+        settled = iter(self._following.results(None if beyond is None else beyond + undrawn))
         rules = [
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
         samples = sum(1 for _ in run.iter_samples())
         baseline = None if self._pairing is None else self._pairing.run
-        result = conclude(rules, [], describe(run, samples, baseline), self._policy)
+        levels = self._following.levels
+        result = conclude(rules, [], describe(run, samples, baseline), self._policy, levels.interval)
         live = LiveFacts(
-            tasks_used=self._used,
+            tasks_used=self._following.tasks_used,
             tasks=self._tasks,
             samples_drawn=samples,
             samples_saved=run.manifest.planned - samples,
-            stopped_early=self._is_settled() and self._used < len(self._order),
+            stopped_early=self._stopped_early(),
         )
-        return replace(result, live=live, notes=tuple(self._notes(run, live)))
+        if self._stream is not None and self._place is not None:
+            self._stream.note(self._place, run.manifest, result.verdict)
+        result = replace(result, live=live, stream=self._place, notes=tuple(self._notes(run, live)))
+        return counted(made_from(result, run, baseline), self._earlier, self._spending, self._policy)
+
+    def _stopped_early(self) -> bool:
+        return self._following.is_settled and self._following.tasks_used < len(self._order)
 
     def _check_rules(self) -> None:
         check_rules(self._policy.parsed_rules, ())
@@ -160,35 +184,22 @@ class LiveGate:
             if isinstance(rule, BaselineRule) and self._baseline is None:
                 raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
-    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, dict[str, float]]:
-        """The baseline's value by metric and task, once it is known to be comparable."""
+    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, TaskTable]:
+        """The baseline's metrics by task, once it is known to be comparable."""
         metrics = sorted({rule.metric for rule in self._bars if isinstance(rule, BaselineRule)})
         if self._baseline is None or not metrics:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
-            raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
-        tables = task_tables(self._baseline, metrics)
-        return {name: table.mean_of() for name, table in tables.items()}
+            raise incomplete(self._baseline, read_columns(self._baseline, ()))
+        require_sound(self._baseline)
+        return task_tables(self._baseline, metrics)
 
-    def _observe(self, task_id: str, samples: Sequence[tuple[float | None, ...]]) -> None:
-        self._used += 1
-        for rule, values in zip(self._rules, zip(*samples, strict=True), strict=True):
-            rule.observe(task_id, values)
-        self._settle()
-
-    def _settle(self) -> None:
-        """First verdicts stand; as in `settle`, passing is at alpha and failing after Holm's correction."""
-        adjusted = holm([rule.p_fail for rule in self._rules])
-        for place, (rule, p_fail) in enumerate(zip(self._rules, adjusted, strict=True)):
-            if self._verdicts[place] == "inconclusive":
-                self._verdicts[place] = verdict_at(rule.p_pass, p_fail, self._policy.alpha)
-
-    def _is_settled(self) -> bool:
-        """Whether further samples would change nothing that was asked for."""
-        if self._options.until == "verdict" and "fail" in self._verdicts:
-            return True
-        return bool(self._verdicts) and "inconclusive" not in self._verdicts
+    def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:
+        """Those of the tasks that a rule is about."""
+        if not isinstance(rule, BaselineRule) or self._pairing is None or self._pairing.tasks is None:
+            return tasks
+        return [task_id for task_id in tasks if task_id in self._pairing.tasks]
 
     def _word(self, rule: WordRule, run: Run) -> RuleResult:
         if not (run.path / CLIFF).exists():
@@ -197,10 +208,16 @@ class LiveGate:
         return settle_word(rule, cliff_word(run, rule.metric))
 
     def _notes(self, run: Run, live: LiveFacts) -> list[str]:
-        notes = list(self._pairing.notes) if self._pairing is not None else []
+        notes = blind_spot(self._policy.parsed_rules)
+        notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")
-        if live.stopped_early and "inconclusive" in self._verdicts:
+        notes += looks.notes(self._spending, self._place, self._policy)
+        if live.stopped_early:
+            notes.append(
+                "stopped early: estimates lean to the side of the verdict; intervals allow for the stopping"
+            )
+        if live.stopped_early and "inconclusive" in self._following.verdicts:
             notes.append(
                 "drawing ended with the first rule that fails, which fails the gate; `until=rules` goes on"
             )

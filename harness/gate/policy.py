@@ -14,10 +14,11 @@ from pydantic import Field, field_validator
 from harness import files
 from harness.errors import nearest
 from harness.gate.cliff_rules import WORD_METRICS, check_words
+from harness.gate.common_tasks import check_common
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs.gate_record import Verdict
-from harness.settings import Settings
+from harness.settings import Count, Settings
 from harness.yaml_files import UnreadableYamlError, read_yaml
 
 DEFAULT_RULE = f"{CONTRACT} >= {CONTRACT_BAR}"
@@ -40,6 +41,14 @@ on_inconclusive: inconclusive
 # list: this list of tasks and no others; a complete run then settles every rule by its plain numbers.
 scope: tasks
 
+# How often the run may be gated while it grows, each look with an equal share of alpha. Left out, a look at
+# part of the tasks spends half of what is left of alpha and a look at all of them the rest.
+# looks: 1
+
+# How many checkpoints `harness gate --stream FILE` is going to see, each with an equal share of alpha for
+# passing. Left out, any number: the nth has 1/(n(n+1)) of it.
+# checkpoints: 20
+
 rules:
   # How often the raw answer keeps the contract.
   - parse_validity.strict >= 0.95
@@ -51,9 +60,12 @@ rules:
   # Ranking quality, failures counted 0 (.all) or left out (.parsed).
   # - ndcg_at_1.all >= 0.5
 
-  # Against a baseline (`harness gate RUN --baseline RUN`), paired by task: not worse by more than 0.02;
-  # better by at least 0.01.
-  # - ndcg_at_1.parsed >= baseline - 0.02
+  # Parity with a baseline (`harness gate RUN --baseline RUN`), paired by task: not worse by more than 0.02.
+  # - ndcg_at_1.all >= baseline - 0.02
+  # The same on the tasks that both parsed, knowingly. Without `common` an answer that doesn't parse counts as
+  # the worst it could have been before a rule passes, and as the best before it fails.
+  # - ndcg_at_1.parsed >= baseline - 0.02 common
+  # Better by at least 0.01:
   # - parse_validity.strict >= baseline + 0.01
 
   # Side of the extrapolation cliff, where the run has a cliff.json.
@@ -77,13 +89,21 @@ class Policy(Settings):
     """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
     """Whether rules are about tasks like these or about this list of tasks alone."""
+    looks: Count | None = None
+    """Looks at a run that are planned, each with an equal share of alpha; by default a look at part of the
+    tasks takes half of what is left and one at all of them everything."""
+    checkpoints: Count | None = None
+    """Checkpoints planned for a stream, each with an equal share of alpha; by default the nth has
+    1/(n(n+1)) of it."""
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)
     """Expressions, see `harness.gate.expression`."""
 
     @field_validator("rules", mode="before")
     @classmethod
     def _texts(cls, rules: Any) -> Any:
-        for number, rule in enumerate(rules if isinstance(rules, list | tuple) else ()):
+        if not isinstance(rules, list | tuple):
+            raise PolicyError(f"rules is no list; write each rule on a line of its own, `- {DEFAULT_RULE}`")
+        for number, rule in enumerate(rules):
             if not isinstance(rule, str):
                 raise PolicyError(f"rules.{number} is no text; a rule is one line such as `{DEFAULT_RULE}`")
         return rules
@@ -162,7 +182,9 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
     for rule in rules:
         if isinstance(rule, WordRule):
             check_words(rule)
-        elif rule.metric not in metrics:
+            continue
+        check_common(rule)
+        if rule.metric not in metrics:
             raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
         elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
             _check_range(rule)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from harness.errors import DataError, RunMismatchError
+from harness.judge.plan import task_key
 from harness.judge.records import HumanLabel, Judgement, PairJudgement, RubricUse, read_records, read_rubric
 from harness.judge.rubric import Rubric
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs import Run
+from harness.runs.directory import JUDGE_LOG
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ def read_judged(run: Run) -> tuple[dict[str, Judged], dict[str, dict[str, float]
     latest: dict[str, str] = {}
     labels: dict[str, dict[str, float]] = defaultdict(dict)
     for record in read_records(run.path):
+        if isinstance(record, Judgement | PairJudgement) and record.digest not in by_digest:
+            raise DataError(
+                f"{run.path / JUDGE_LOG} holds a judgement by rubric {record.digest}, but not that rubric: "
+                "a line is lost; remove the file and judge the run again"
+            )
         match record:
             case RubricUse():
                 rubric = read_rubric(record)
@@ -100,29 +107,66 @@ def sample_values(
 def rubric_table(run: Run, metric: str) -> TaskTable:
     """`rubric.<name>` or `rubric.<name>.<criterion>` of a run, added up by task.
 
+    A parsed sample that has no score is missing, and a repeat without one leaves its sample known in part:
+    a judge that refuses what is bad must not raise a mean by it. Tasks that a limit left out aren't there:
+    judging takes tasks in a random order, so that those before the limit are a sample of all.
+
     Raises:
         DataError: the run wasn't judged with it, or its judgements can't be read.
     """
     judged = _judged(run, metric)
     criterion = metric.removeprefix(RUBRIC_PREFIX).partition(".")[2]
-    strict = {
-        sample.key: (sample.task_id, sample.parse.ranking)
-        for sample in run.iter_samples()
-        if sample.parse.tier == "strict"
-    }
-    rankings = {key: ranking for key, (_, ranking) in strict.items()}
-    scored = scored_by_sample(row for row in judged.rankings.values() if holds(row, rankings))
-    by_task: dict[str, list[float]] = defaultdict(list)
+    planned: Counter[str] = Counter()
+    strict: dict[str, str] = {}
+    rankings: dict[str, tuple[int, ...] | None] = {}
+    for sample in run.iter_samples():
+        planned[sample.task_id] += 1
+        if sample.parse.tier == "strict":
+            strict[sample.key], rankings[sample.key] = sample.task_id, sample.parse.ranking
+    rows = [row for row in judged.rankings.values() if holds(row, rankings)]
+    parsed = Counter(strict.values())
+    task_ids = _asked_tasks(rows, planned, parsed)
+    place = {task_id: index for index, task_id in enumerate(task_ids)}
+    asked, scored = Counter(row.sample for row in rows), scored_by_sample(rows)
+    # Per task: samples with a score, and the sum, least and largest sum of their values.
+    columns = np.zeros((4, len(place)))
     for key, value in sample_values(judged.rubric, scored, criterion or None).items():
-        by_task[strict[key][0]].append(value)
+        known = len(scored[key]) / asked[key]
+        columns[:, place[strict[key]]] += (1.0, value, value * known, value * known + (1.0 - known))
+    count, (total, least, most) = columns[0].astype(np.int64), columns[1:]
+    of_parsed = np.array([parsed[task_id] for task_id in task_ids], dtype=np.int64)
+    of_all = np.array([planned[task_id] for task_id in task_ids], dtype=np.int64)
+    limits = None if np.array_equal(least, most) else (least, most)
     return TaskTable(
-        tuple(by_task),
-        np.array([math.fsum(values) for values in by_task.values()], dtype=np.float64),
-        np.array([len(values) for values in by_task.values()], dtype=np.int64),
-        np.zeros(len(by_task), dtype=np.int64),
+        tuple(task_ids),
+        total,
+        count,
+        of_parsed - count,
+        of_all - of_parsed,
         is_rate=False,
-        counts_always=False,
+        counts_always=True,
+        limits=limits,
     )
+
+
+def _asked_tasks(rows: Sequence[Judgement], tasks: Iterable[str], parsed: Collection[str]) -> list[str]:
+    """The tasks that were to be judged: all of them, or those that came before a limit.
+
+    A limit or a stop shows as a parsed task behind the last that was judged; of each seed's order by itself.
+    """
+    ids = list(tasks)
+    if not rows:
+        return ids
+    last: dict[int, str] = {}
+    for row in rows:
+        key = task_key(row.order_seed, row.task_id)
+        last[row.order_seed] = max(last.get(row.order_seed, key), key)
+    asked: set[str] = set()
+    for seed, end in last.items():
+        keys = {task_id: task_key(seed, task_id) for task_id in ids}
+        beyond = min((keys[task_id] for task_id in parsed if keys[task_id] > end), default=None)
+        asked.update(task_id for task_id in ids if beyond is None or keys[task_id] < beyond)
+    return [task_id for task_id in ids if task_id in asked]
 
 
 def require_same_rubric(candidate: Run, baseline: Run, metric: str) -> None:

@@ -28,8 +28,10 @@ from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
 from harness.judge.variance import VARIANCE, variance_parts
+from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
-from harness.runs import Run, RunDirectory, load
+from harness.runs import Run, RunDirectory, load, source_of
+from harness.runs.integrity import require_sound
 from harness.stats import Estimate, bootstrap_ratio, wilson
 from harness.stats.prediction_powered import prediction_powered_mean
 
@@ -92,6 +94,8 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
         if pairs:
             task_of = {key: sample.task for key, sample in samples.items()}
             metrics |= pair_metrics(name, pairs, task_of, seed)
+    if run.manifest.stopped is not None:
+        return {name: without_interval(value) for name, value in metrics.items()}
     return metrics
 
 
@@ -106,8 +110,9 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
     """
     run = load(directory.path)
     kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
+    require_sound(run, kept)
     metrics = kept | rubric_metrics(run)
-    if metrics != run.metrics:
+    if metrics != run.metrics or (run.source is not None and run.source != source_of(run.path, run.manifest)):
         directory.write_metrics(metrics)
 
 
@@ -116,9 +121,10 @@ def drop_rubric_metrics(directory: RunDirectory) -> None:
 
     A process killed before `merge_rubric_metrics` then leaves no numbers of an earlier state.
     """
-    metrics = load(directory.path).metrics
-    kept = {name: value for name, value in metrics.items() if not name.startswith(JUDGE_PREFIXES)}
-    if len(kept) < len(metrics):
+    run = load(directory.path)
+    kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
+    require_sound(run, kept)
+    if len(kept) < len(run.metrics):
         directory.write_metrics(kept)
 
 

@@ -25,7 +25,9 @@ from harness.judge.config import JudgeConfig
 from harness.judge.cost import request_bytes
 from harness.judge.prompt import JUDGE_PROMPT_VERSION, pair_prompt, presented_order, ranking_prompt
 from harness.judge.records import Judgement, PairJudgement, Record
+from harness.metrics.table import JUDGE_PREFIXES
 from harness.runs import Run, Sample, load
+from harness.runs.integrity import require_sound
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -187,7 +189,7 @@ class Plan:
         tasks = {task.task_id: task for task in self.run.tasks()}
         if self.other_run:
             tasks = _shared(tasks, self.other_run)
-        order = sorted(tasks, key=lambda task_id: _digest([self.config.seed, task_id]))
+        order = sorted(tasks, key=lambda task_id: task_key(self.config.seed, task_id))
         return {task_id: tasks[task_id] for task_id in order[: self.config.limit]}
 
     def _units(self) -> list[Unit]:
@@ -224,6 +226,11 @@ class Plan:
             yield Unit(sample, task_id, repeat, ranking, other, "second")
 
 
+def task_key(seed: int, task_id: str) -> str:
+    """By which tasks are ordered for judging: random, and the same in every run."""
+    return _digest([seed, task_id])
+
+
 def sample_keys(samples: Iterable[Sample]) -> dict[tuple[str, int], str]:
     """(task_id, sample_index) → key."""
     return {(sample.task_id, sample.sample_index): sample.key for sample in samples}
@@ -236,6 +243,7 @@ def _complete_run(path: Path) -> Run:
         raise HarnessError(
             f"{path} isn't complete (status {status}); run its `harness eval` again, then judge"
         )
+    require_sound(run, [name for name in run.metrics if not name.startswith(JUDGE_PREFIXES)])
     return run
 
 

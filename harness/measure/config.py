@@ -49,7 +49,7 @@ class CliffConfig(Settings, title="Cliff"):
     calibration: Calibration = "role"
     """What counts as one event: a role's mean, its worst index, or the whole answer."""
     grid: Annotated[float, Field(gt=0)] = 0.05
-    """Spacing of λ you care about; the interval of λ* should be narrower."""
+    """Spacing of λ you care about: nearer to λ* than this, no more tasks are asked for to tell the side."""
     confidence: Level = 0.95
     """Level of all intervals."""
     resamples: Annotated[int, Field(ge=100)] = 2000

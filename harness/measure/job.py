@@ -194,7 +194,6 @@ def _measure(
         config.lam,
         calibration=config.calibration,
         limits=Limits(grid=config.grid),
-        base_parse_validity=strict if config.rollout_role == "base" else None,
         clip_demand=_demand(positions, scores["teacher"], scores[config.rollout_role], given.clip),
     )
     report = CliffReport(

@@ -61,12 +61,14 @@ class Columns:
         tasks = len(self.task_ids)
         total = np.bincount(self.task[known], weights=values[known], minlength=tasks)
         count = np.bincount(self.task[known], minlength=tasks)
+        there = np.bincount(self.task, minlength=tasks)
         used = self.can_rank if metric.rankable_only else np.ones(tasks, dtype=np.bool_)
         return TaskTable(
             tuple(task_id for task_id, use in zip(self.task_ids, used, strict=True) if use),
             total.astype(np.float64)[used],
             count.astype(np.int64)[used],
             self.missing[used],
+            (there - count).astype(np.int64)[used],
             metric.is_rate,
             metric.always,
         )
@@ -80,17 +82,22 @@ class TaskTable:
         task_ids: T tasks.
         total: [T] sum of the values of a task's samples.
         count: [T] number of samples that count.
-        missing: [T] planned samples that aren't there.
+        missing: [T] samples whose value isn't known: planned and not there, or parsed and not scored.
+        silent: [T] samples that are there and don't count, such as one that didn't parse.
         is_rate: whether a sample's value is 0 or 1.
-        counts_always: whether every sample counts, whatever it says.
+        counts_always: whether a missing sample counts for certain once its value is known.
+        limits: [T] least and largest that `total` can be, where the value of a sample that counts is known
+            in part (some repeats of its judgement have no score); None where it is `total`.
     """
 
     task_ids: tuple[str, ...]
     total: FloatArray
     count: IntArray
     missing: IntArray
+    silent: IntArray
     is_rate: bool
     counts_always: bool
+    limits: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def estimate(self) -> float | None:
@@ -110,13 +117,26 @@ class TaskTable:
         rows = zip(self.task_ids, self.means.tolist(), self.count.tolist(), strict=True)
         return {task_id: mean for task_id, mean, count in rows if count}
 
+    @property
+    def is_open(self) -> bool:
+        """Whether some value isn't known."""
+        return bool(self.missing.any()) or self.limits is not None
+
     def filled(self, value: float) -> TaskTable:
-        """With every missing sample there, at this value."""
+        """With everything that isn't known at this value, in [0, 1]."""
+        least, most = self.limits or (self.total, self.total)
         return replace(
             self,
-            total=self.total + value * self.missing,
+            total=least + value * (most - least) + value * self.missing,
             count=self.count + self.missing,
             missing=np.zeros_like(self.missing),
+            limits=None,
+        )
+
+    def of_every_answer(self) -> TaskTable:
+        """The same asked of every sample: one that doesn't count is one whose value isn't known."""
+        return replace(
+            self, missing=self.missing + self.silent, silent=np.zeros_like(self.silent), counts_always=True
         )
 
     def of_tasks(self, task_ids: Collection[str]) -> TaskTable:
@@ -129,6 +149,8 @@ class TaskTable:
             total=self.total[rows],
             count=self.count[rows],
             missing=self.missing[rows],
+            silent=self.silent[rows],
+            limits=None if self.limits is None else (self.limits[0][rows], self.limits[1][rows]),
         )
 
     def against_bar(self, bar: float, sense: Sense, alpha: float) -> Decision:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -11,8 +12,8 @@ from pydantic import Field
 
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
-from harness.metrics.columns import TaskTable
-from harness.runs.columns import read_task_rows
+from harness.metrics.columns import Columns, TaskTable
+from harness.runs.columns import Measure, read_task_rows
 from harness.runs.loading import Run
 from harness.runs.manifest import Manifest
 from harness.runs.text import plain
@@ -98,7 +99,7 @@ def pair_runs(
             f"the run and its baseline {baseline.path} aren't comparable: {listed} (baseline → run); "
             "evaluate both alike, or compare the common tasks with `common=True`"
         )
-    theirs = {task["task_id"]: _content(task) for task in read_task_rows(baseline.path)}
+    theirs = {task["task_id"]: _content(task) for task in read_task_rows(baseline)}
     rows = (task if isinstance(task, dict) else json.loads(task.model_dump_json()) for task in tasks)
     shared = frozenset(task["task_id"] for task in rows if theirs.get(task["task_id"]) == _content(task))
     if not shared:
@@ -107,6 +108,60 @@ def pair_runs(
         )
     note = f"compared on {len(shared)} common tasks although the runs differ in {listed} (baseline → run)"
     return Pairing(baseline, shared, (note, *remarks))
+
+
+PROMPT: dict[str, Measure] = {"prompt": lambda sample: float(zlib.crc32(sample.prompt_sha256.encode()))}
+"""A column for `read_columns`: a number that stands for a sample's prompt, the same for the same prompt."""
+
+
+def require_same_prompts(
+    pairing: Pairing, manifest: Manifest, mine: Columns, theirs: Columns, *, common: bool
+) -> tuple[str, ...]:
+    """Refuse runs that were asked in other words, though their datasets, contracts and templates agree.
+
+    A chat template may write today's date. Prompts are hashed as token ids, so that those of two tokenizers
+    can't be compared; nor can those of two engines without any.
+
+    Args:
+        pairing: the baseline.
+        manifest: of the run.
+        mine: its samples, with `PROMPT` among their columns.
+        theirs: those of the baseline.
+        common: note it instead.
+
+    Returns:
+        Notes on what differs.
+
+    Raises:
+        RunMismatchError: prompts differ, and `common` isn't set.
+    """
+    new, old = manifest.engine, pairing.run.manifest.engine
+    if new.tokenizer_sha256 != old.tokenizer_sha256 or (
+        new.tokenizer_sha256 is None and new.name != old.name
+    ):
+        return ()
+    asked, before = _prompts(mine), _prompts(theirs)
+    shared = asked.keys() & before.keys()
+    if pairing.tasks is not None:
+        shared &= pairing.tasks
+    others = sum(asked[task_id] != before[task_id] for task_id in shared)
+    if not others:
+        return ()
+    found = f"{others} of {len(shared)} tasks were asked by other prompts"
+    if not common:
+        raise RunMismatchError(
+            f"the run and its baseline {pairing.run.path} aren't comparable: {found}, such as those of a "
+            "chat template that writes the date; evaluate both alike, or compare all the same with "
+            "`common=True`"
+        )
+    return (f"{found} than the baseline's",)
+
+
+def _prompts(columns: Columns) -> dict[str, float]:
+    """By task: its samples all answer one prompt."""
+    (name,) = PROMPT
+    rows = zip(columns.task.tolist(), columns.values[name].tolist(), strict=True)
+    return {columns.task_ids[task]: mark for task, mark in rows}
 
 
 def _content(task: dict[str, Any]) -> str:

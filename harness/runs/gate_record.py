@@ -7,9 +7,26 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+from harness.runs.source import Source
 from harness.stats import Estimate
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+LookKind = Literal["fixed", "live", "continued"]
+
+
+@dataclass(frozen=True, slots=True)
+class More:
+    """Further tasks (samples where each is a task of its own) that would settle a rule.
+
+    Attributes:
+        soonest: if the truth lies as far from the bar as the interval allows; None where none would.
+        likely: if the truth is the estimate; None where none would.
+        left: tasks that the dataset has beyond those of the run; None where nobody counted.
+    """
+
+    soonest: int | None
+    likely: int | None
+    left: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +45,7 @@ class RuleResult:
         why: one plain sentence.
         p_pass: p-value of "the rule doesn't hold"; None for a word.
         p_fail: Holm-adjusted p-value of "the rule holds"; None for a word.
-        more: further tasks (samples where each is a task of its own) that would likely settle it, None
-            where it is settled or none would.
+        more: what would settle it; None where it is settled or more tasks aren't what it lacks.
     """
 
     rule: str
@@ -40,7 +56,7 @@ class RuleResult:
     why: str
     p_pass: float | None = None
     p_fail: float | None = None
-    more: int | None = None
+    more: More | None = None
 
     @property
     def is_difference(self) -> bool:
@@ -89,6 +105,47 @@ class LiveFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """One gate on one state of a run.
+
+    Attributes:
+        decided: when.
+        samples: how many there were.
+        drawn_sha256: of what the engine had said by then, see `Source`.
+        policy_sha256: of the policy.
+        share: of the policy's alpha that it had, in [0, 1].
+        kind: `fixed`, a test for a size fixed beforehand; `live` or `continued`, one that may be looked at
+            any time, in the order of drawing or of the dataset.
+        verdict: what it said.
+    """
+
+    decided: str
+    samples: int
+    drawn_sha256: str
+    policy_sha256: str
+    share: float
+    kind: LookKind
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlace:
+    """Where a checkpoint stands in a stream of checkpoints gated for one release.
+
+    Attributes:
+        stream: the file.
+        place: which checkpoint of the stream it is, from 1.
+        share: of alpha that it has for passing, in (0, 1].
+        passed: checkpoints of the stream that had passed before.
+    """
+
+    stream: str
+    place: int
+    share: float
+    passed: int
+
+
+@dataclass(frozen=True, slots=True)
 class GateResult:
     """How a gate came out.
 
@@ -98,8 +155,15 @@ class GateResult:
         rules: one result a rule, in the policy's order.
         notes: what to know beside the verdict.
         subject: which run was judged.
-        alpha: of the policy.
+        alpha: level of passing and at each end of the intervals: the policy's, or what this look or this
+            checkpoint of a stream has of it.
         live: what a live gate saved; None for a stored run.
+        source: digests of the run that was judged, as it was then; None in a record of an older version.
+        read_sha256: of the entries of its `metrics.json` that the rules name.
+        baseline_run: directory of the baseline, from the run's; None without one.
+        baseline_source: digests of the baseline.
+        looks: earlier ones at this run, then this one.
+        stream: place and level in a stream of checkpoints; None outside of one.
     """
 
     verdict: Verdict
@@ -109,6 +173,12 @@ class GateResult:
     subject: Subject
     alpha: float
     live: LiveFacts | None = None
+    source: Source | None = None
+    read_sha256: str | None = None
+    baseline_run: str | None = None
+    baseline_source: Source | None = None
+    looks: tuple[Look, ...] = ()
+    stream: StreamPlace | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

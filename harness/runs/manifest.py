@@ -17,7 +17,8 @@ from harness.contract import Contract
 
 Status = Literal["running", "complete", "incomplete", "failed"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: lines and documents carry checksums, `metrics.json` its source."""
 
 _RECORDED_PACKAGES = (
     "numpy",
@@ -47,6 +48,12 @@ class DatasetRecord(BaseModel):
     sha256: str
     rows_read: int
     rows_skipped: int = 0
+    rows: int | None = None
+
+    @property
+    def rows_left(self) -> int | None:
+        """Rows of the file that a larger limit would read; None where nobody counted them."""
+        return None if self.rows is None else max(0, self.rows - self.rows_read)
 
 
 class EngineRecord(BaseModel):
@@ -80,6 +87,20 @@ class Session(BaseModel):
     generate_seconds: float | None = None
 
 
+class Stopped(BaseModel):
+    """That a run was ended by what its samples said, so that they aren't a sample of a size fixed beforehand.
+
+    Attributes:
+        by: what ended it.
+        tasks_used: tasks that its decision rests on, in the order of drawing.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    by: Literal["gate"] = "gate"
+    tasks_used: int
+
+
 class Manifest(BaseModel):
     """The record of a run.
 
@@ -107,6 +128,17 @@ class Manifest(BaseModel):
     packages: dict[str, str] = Field(default_factory=dict)
     host: dict[str, Any] = Field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
+    stopped: Stopped | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether everything in the run must carry its checksum; a run of an older version carries none."""
+        return self.format_version >= 2
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether all its samples were there once."""
+        return self.status == "complete" or self.finished is not None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a sample says: two processes may share a run only if all are equal."""

@@ -40,7 +40,7 @@ def test_planted_constant_masses_come_back_exactly():
         assert role.lambda_star.high == pytest.approx(star, rel=1e-9)
         half = float(thresholds_from_log_tails(math.log(t), math.log(0.5), math.log(5)).value)
         assert role.lambda_star_half.value == pytest.approx(half, rel=1e-12)
-    assert found.role.binding.role == "close"
+    assert found.role.first.role == "close"
     assert (found.n_tasks, found.n_rollouts, found.n_positions) == (12, 12, 60)
     assert found.exact
 
@@ -62,7 +62,7 @@ def test_role_means_are_plain_means_over_positions(seed):
         assert role.p.low < role.p.estimate < role.p.high
         assert role.b.low < role.b.estimate < role.b.high
     values = [role.lambda_star.value for role in found.role.roles]
-    assert found.role.binding is found.role.roles[int(np.argmin(values))]
+    assert found.role.first is found.role.roles[int(np.argmin(values))]
     assert found.role.lambda_star.value == min(values)
     assert sum(role.teacher_tail_share for role in found.role.roles) == pytest.approx(1)
 
@@ -172,13 +172,13 @@ def test_a_role_where_the_teacher_is_not_above_the_base_does_not_bind():
     below = found.roles[0]
     assert (below.lambda_star.status, below.lambda_star.value) == ("unbounded", None)
     assert (below.lambda_star.low, below.lambda_star.high) == (None, None)
-    assert found.binding.role == "separator"
+    assert found.first.role == "separator"
 
 
 def test_no_role_binds_where_the_teacher_is_nowhere_above_the_base():
     found = estimate_cliff(constant((0.2, 0.3, 0.4), (0.1, 0.2, 0.3)), CLIP)
     for calibration in (found.role, found.position, found.sequence):
-        assert calibration.binding is None
+        assert (calibration.binding, calibration.first) == (None, None)
         assert calibration.lambda_star.status == "unbounded"
 
 
@@ -215,7 +215,7 @@ def test_each_reason_for_no_value_is_named():
     for calibration in (found.role, found.position):
         assert [role.lambda_star.status for role in calibration.roles] == expected
         assert [role.role for role in calibration.roles] == list(names)
-        assert calibration.binding.role == "measured"
+        assert calibration.first.role == "measured"
     rare, absent = found.role.roles[3], found.role.roles[4]
     assert rare.lambda_star.value == pytest.approx(lambda_star(1 - 1e-3, 0.9, 5.0))
     assert (rare.lambda_star.low, rare.p.low, rare.n_tasks) == (None, None, MIN_TASKS - 1)

@@ -113,5 +113,5 @@ def test_one_task_with_most_of_the_tail_widens_the_interval_only_towards_more_ta
     assert wild.high is None
     assert 1 + 0.6 * (without - 1) < wild.low < wild.value
     # The smallest of the two isn't made vague by the other's resamples.
-    assert found.binding.role == "key"
+    assert found.first.role == "key"
     assert found.lambda_star.high < calm.high + 0.5 * (calm.high - calm.low)

@@ -21,17 +21,19 @@ from harness.cliff import (
     assess,
     clip_demand,
     decide,
+    estimate_calibration,
     estimate_cliff,
     estimate_clip,
     known_clip,
 )
-from harness.cliff.explain import _rounded_down
+from harness.cliff.explain import _rounded
 from harness.cliff.preconditions import Precondition
 from harness.errors import DataError
 from tests.cliff.position_records import exact
 
 MET = Precondition("parse_headroom", True, 0.3, 0.05, "fine")
 UNMET = Precondition("parse_headroom", False, 0.01, 0.05, "the base leaves 0.01 of headroom")
+FEW = Precondition("enough_rollouts", False, 6.0, 20.0, "the tail is carried by 6 tasks")
 
 
 def draw(teacher=(1e-4, 7e-4), base=(0.05, 0.2), student=None, tasks=40, spread=0.5, seed=0, unseen=0.0):
@@ -75,7 +77,13 @@ def named(result: CliffResult, name: str) -> Precondition:
         (1.10, (1.2, None), [MET], "left"),
         (9.00, (1.2, None), [MET], "on_cliff"),
         (1.10, (1.2, 1.3), [MET, UNMET], "out_of_scope"),
-        (1.10, (None, None), [MET], "out_of_scope"),
+        (1.10, (None, None), [MET], "undecided"),
+        (1.10, (None, None), [MET, UNMET], "out_of_scope"),
+        # Too few tasks take nothing from bounds that hold for any number of them.
+        (1.10, (1.2, 1.3), [MET, FEW], "left"),
+        (1.31, (1.2, 1.3), [MET, FEW], "right"),
+        (1.25, (1.2, 1.3), [MET, FEW], "undecided"),
+        (1.25, (1.2, 1.3), [UNMET, FEW], "out_of_scope"),
         (0.50, (1.2, 1.3), [], "left"),
     ],
 )
@@ -99,26 +107,46 @@ def test_a_larger_lambda_is_never_further_left(one, other, low, width):
     assert sides[0] <= sides[1]
 
 
-def test_sides_follow_the_interval_of_lambda_star():
-    estimate = estimate_cliff(draw(), known_clip(5.0))
-    star = estimate.role.lambda_star
-    left, on, right = (assess(estimate, lam) for lam in (star.low - 0.01, star.value, star.high + 0.01))
+def test_sides_follow_the_bounds_of_lambda_star():
+    estimate = estimate_cliff(draw(tasks=400), known_clip(5.0))
+    binding = estimate.role.binding
+    low, high, value = binding.left_below, binding.right_above, binding.lambda_star.value
+    assert low < binding.lambda_star.low < value < binding.lambda_star.high < high
+    left, on, right = (assess(estimate, lam) for lam in (low - 0.01, value, high + 0.01))
     assert [r.verdict for r in (left, on, right)] == ["left", "on_cliff", "right"]
-    assert {r.largest_safe_lambda for r in (left, on, right)} == {star.low}
+    assert {(r.largest_safe_lambda, r.right_above) for r in (left, on, right)} == {(low, high)}
     assert all(p.met for p in left.preconditions)
     assert left.observed is None
     assert left.agree is None
-    assert "predicted to keep" in left.explanation
-    assert "predicted to lose" in right.explanation
-    assert left.lambda_star_half == estimate.role.binding.lambda_star_half
+    assert left.lambda_star_half == binding.lambda_star_half
+
+
+def test_words_claim_no_more_than_is_known():
+    """Five locked sweeps hit nothing: no side may be called a kept or a lost format."""
+    estimate = estimate_cliff(draw(tasks=400), known_clip(5.0))
+    for lam, where in ((1.01, "inside"), (9.0, "beyond")):
+        text = assess(estimate, lam).explanation
+        assert f"fixed point is predicted {where} the clip edge" in text
+        assert "no locked test has confirmed" in text
+        assert "takes the role for a coin" in text
+        assert "ratio is taken to the teacher" in text
+        assert "safe." not in text
+        assert "its format" not in text
 
 
 @pytest.mark.parametrize("calibration", ["role", "position", "sequence"])
 def test_every_calibration_can_carry_the_verdict(calibration):
     estimate = estimate_cliff(draw(), known_clip(5.0))
-    result = assess(estimate, 1.01, calibration=calibration, limits=Limits(grid=1.0))
+    result = assess(estimate, 1.01, calibration=calibration)
     assert result.verdict == "left"
-    assert result.lambda_star == estimate.under(calibration).lambda_star
+    assert result.lambda_star == estimate.under(calibration).dominant().lambda_star
+
+
+def test_the_bounds_of_the_worst_index_allow_for_the_choice():
+    estimate = estimate_cliff(draw(teacher=(1e-5, 7e-4), tasks=200), known_clip(5.0))
+    worst, mean = estimate.position.binding, estimate.role.binding
+    assert worst.lambda_star.value < mean.lambda_star.value
+    assert worst.left_below < mean.left_below
 
 
 @pytest.mark.parametrize(("tail", "observed"), [(7e-4, "left"), (1e-5, "right"), (1.4e-4, "on_cliff")])
@@ -132,7 +160,7 @@ def test_observed_side_is_the_students_own_tail(tail, observed):
 
 
 def test_predicted_right_and_observed_left_is_said_plainly():
-    estimate = estimate_cliff(draw(student=(1e-4, 7e-4)), known_clip(5.0))
+    estimate = estimate_cliff(draw(student=(1e-4, 7e-4), tasks=400), known_clip(5.0))
     result = assess(estimate, 4.0)
     assert (result.verdict, result.observed, result.agree) == ("right", "left", False)
     assert "Prediction and observation disagree" in result.explanation
@@ -142,82 +170,133 @@ def test_a_lower_bound_of_the_clip_never_says_right():
     ratios = np.exp(np.random.default_rng(1).standard_normal(500) * 0.4)
     bound = estimate_clip(ratios)
     assert not bound.saturated
-    estimate = estimate_cliff(draw(student=(1e-6, 1e-6)), bound)
-    star = estimate.role.lambda_star
+    estimate = estimate_cliff(draw(student=(1e-6, 1e-6), tasks=400), bound)
     far = assess(estimate, 50.0)
     assert far.verdict == "on_cliff"
     assert far.observed == "on_cliff"
-    assert (far.lambda_star.high, far.lambda_star.identified_high) == (None, None)
+    assert (far.lambda_star.high, far.lambda_star.identified_high, far.right_above) == (None, None, None)
     assert "lower bound" in far.explanation
-    assert assess(estimate, star.low - 0.01).verdict == "left"
+    assert far.more.tasks is None
+    assert assess(estimate, far.largest_safe_lambda - 0.001).verdict == "left"
 
 
-def test_teacher_below_base_is_out_of_scope_and_says_so():
+def test_teacher_below_base_is_out_of_scope_and_said_to_move_the_student_out():
     estimate = estimate_cliff(draw(teacher=(0.2, 0.2), base=(0.05, 0.05)), known_clip(5.0))
     result = assess(estimate, 1.2)
     assert result.verdict == "out_of_scope"
     assert (result.binding, result.largest_safe_lambda) == (None, None)
-    assert not named(result, "teacher_above_base").met
-    assert "no role with enough tasks has p above b" in result.explanation
-    # The conditions that only follow from it aren't told again.
-    assert result.explanation.count("Not met") == 1
+    unmet = named(result, "teacher_above_base")
+    assert not unmet.met
+    assert "extrapolation moves the student out of the contract there" in unmet.detail
+    assert unmet.detail in result.explanation
+
+
+def test_a_role_where_the_teacher_is_less_sure_counts_by_its_share_of_the_tail():
+    """p ≤ b isn't safe: q falls as λ grows, whatever the binding role says."""
+    heavy = assess(estimate_cliff(draw(teacher=(5e-4, 7e-4), base=(1e-4, 0.2)), known_clip(5.0)), 1.01)
+    assert heavy.verdict == "out_of_scope"
+    assert "moves the student out of the contract" in named(heavy, "teacher_above_base").detail
+    light = assess(estimate_cliff(draw(teacher=(2e-5, 7e-4), base=(5e-6, 0.2)), known_clip(5.0)), 1.01)
+    assert light.verdict == "left"
+    assert "any λ above 1 moves the student out of it there" in light.explanation
+
+
+def test_every_precondition_speaks_of_the_binding_class():
+    """`open` has the smaller λ* and none of the tail; answers are lost at `separator`."""
+    data = draw(teacher=(1e-6, 7e-4), base=(0.3, 0.05))
+    estimate = estimate_cliff(data, known_clip(5.0))
+    assert estimate.role.first.role == "open"
+    assert estimate.role.binding.role == "separator"
+    first, binding = estimate.role.first, estimate.role.binding
+    between = assess(estimate, 0.5 * (first.lambda_star.high + binding.left_below))
+    assert (between.verdict, between.binding) == ("left", binding)
+    assert all("`separator`" in one.detail for one in between.preconditions)
+    assert "λ* is smaller than λ at `open`, with less than 1% of the teacher's tail" in between.explanation
+    assert named(between, "one_class_dominates").value == binding.teacher_tail_share
+    assert named(between, "teacher_near_deterministic").value == binding.p.estimate
+    # Three positions an answer, so three chances to fail.
+    own = np.exp(data.base.low.log_mass[data.role == 1]).reshape(-1, 3).prod(axis=1)
+    assert named(between, "parse_headroom").value == pytest.approx(1 - own.mean())
+
+
+def test_headroom_is_that_of_the_binding_role():
+    """The base breaks every fourth answer, but not where the teacher's tail is."""
+    estimate = estimate_cliff(draw(teacher=(1e-6, 7e-4), base=(0.25, 0.005)), known_clip(5.0))
+    result = assess(estimate, 1.01)
+    assert named(result, "parse_headroom").value < 0.05
+    assert result.verdict == "out_of_scope"
 
 
 def test_each_precondition_has_its_number():
-    soft = assess(estimate_cliff(draw(teacher=(0.02, 0.03)), known_clip(5.0)), 1.01)
+    soft = assess(estimate_cliff(draw(teacher=(0.002, 0.03)), known_clip(5.0)), 1.01)
     unmet = named(soft, "teacher_near_deterministic")
     assert (unmet.met, unmet.limit) == (False, 0.99)
     assert unmet.value == soft.binding.p.estimate
     assert soft.verdict == "out_of_scope"
     assert unmet.detail in soft.explanation
-
-    shared = assess(estimate_cliff(draw(teacher=(6e-4, 2e-4)), known_clip(5.0)), 1.01)
-    dominance = named(shared, "one_class_dominates")
-    assert dominance.value == max(r.teacher_tail_share for r in shared.estimate.role.roles)
-    strict = assess(shared.estimate, 1.01, limits=Limits(least_tail_share=0.9))
+    shared = estimate_cliff(draw(teacher=(6e-4, 2e-4)), known_clip(5.0))
+    strict = assess(shared, 1.01, limits=Limits(least_tail_share=0.9))
     assert not named(strict, "one_class_dominates").met
-
-    estimate = estimate_cliff(draw(), known_clip(5.0))
-    headroom = named(assess(estimate, 1.01), "parse_headroom")
-    assert headroom.value == pytest.approx(1 - estimate.sequence.roles[0].b.estimate)
-    measured = assess(estimate, 1.01, base_parse_validity=0.99)
-    assert named(measured, "parse_headroom").value == pytest.approx(0.01)
-    assert measured.verdict == "out_of_scope"
-    with pytest.raises(CliffDomainError, match="parse validity"):
-        assess(estimate, 1.01, base_parse_validity=1.5)
+    assert strict.verdict == "out_of_scope"
 
 
-def test_the_binding_role_that_does_not_hold_the_tail_is_named():
-    result = assess(estimate_cliff(draw(teacher=(1e-6, 7e-4), base=(0.3, 0.05)), known_clip(5.0)), 1.01)
-    assert result.binding.role == "open"
-    detail = named(result, "one_class_dominates").detail
-    assert "`separator` holds" in detail
-    assert "not the binding role `open`" in detail
+def carried_by(few: int, tasks: int = 60) -> PositionRecords:
+    """One role; `few` tasks carry nearly all of the teacher's tail."""
+    task, zero = np.arange(tasks), np.zeros(tasks, dtype=np.int64)
+    teacher = np.where(task < few, 6e-4 * tasks / few, 1e-7)
+    return PositionRecords(("separator",), task, zero, zero, zero, exact(teacher), exact(np.full(tasks, 0.2)))
 
 
-def test_missing_rollouts_are_counted_by_the_square_root_law():
-    estimate = estimate_cliff(draw(tasks=20, spread=1.2), known_clip(5.0))
-    width = estimate.role.lambda_star.width
-    grid = 0.4 * width
-    result = assess(estimate, 1.01, limits=Limits(grid=grid))
-    assert result.verdict == "out_of_scope"
-    assert named(result, "enough_rollouts").value == width
-    assert width * math.sqrt(20 / (20 + result.more.tasks)) < grid
-    assert width * math.sqrt(20 / (20 + result.more.tasks - 1)) >= grid
+def test_too_few_carrying_tasks_are_undecided_and_counted():
+    estimate = estimate_cliff(carried_by(6), known_clip(5.0))
+    binding = estimate.role.binding
+    assert binding.effective_tasks == pytest.approx(6, rel=0.02)
+    result = assess(estimate, binding.lambda_star.value)
+    assert result.verdict == "undecided"
+    unmet = named(result, "enough_rollouts")
+    assert (unmet.met, unmet.limit) == (False, 20.0)
+    assert unmet.value == binding.effective_tasks
+    # Sixty tasks for six carrying ones: twenty need two hundred.
+    assert result.more.tasks == pytest.approx(140, abs=3)
     assert result.more.rollouts == result.more.tasks
-    assert f"{result.more.tasks} more tasks" in result.explanation
-    assert assess(estimate, 1.01, limits=Limits(grid=2 * width)).more.tasks == 0
+    assert f"About {result.more.tasks} more tasks" in result.explanation
+    assert assess(estimate, 1.01).verdict == "left"
+    assert assess(estimate, 1.01).more.tasks == 0
+    enough = estimate_cliff(carried_by(30), known_clip(5.0))
+    assert assess(enough, enough.role.binding.lambda_star.value).verdict == "on_cliff"
 
 
-def test_only_a_wide_interval_in_the_way_is_said_with_the_grid_that_would_do():
-    estimate = estimate_cliff(draw(tasks=20, spread=1.2), known_clip(5.0))
-    star = estimate.role.lambda_star
-    wide = Limits(grid=0.4 * star.width)
-    for lam, side in ((star.low - 0.01, "left"), (star.value, "on_cliff"), (star.high + 0.01, "right")):
-        assert f"the verdict would be {side}" in assess(estimate, lam, limits=wide).explanation
-        assert assess(estimate, lam, limits=Limits(grid=1.001 * star.width)).verdict == side
-    strict = Limits(grid=wide.grid, least_teacher_mass=1.0)
-    assert "the verdict would be" not in assess(estimate, star.value, limits=strict).explanation
+def test_no_width_is_asked_of_the_interval():
+    """`--grid` never withholds a verdict; it says how near to λ* nobody asks for a side."""
+    estimate = estimate_cliff(draw(tasks=60, spread=1.2), known_clip(5.0))
+    star = estimate.role.binding.lambda_star
+    fine, coarse = Limits(grid=1e-3), Limits(grid=5.0)
+    for lam in (1.01, star.value, star.value + 0.01, 30.0):
+        assert assess(estimate, lam, limits=fine).verdict == assess(estimate, lam, limits=coarse).verdict
+    assert assess(estimate, star.value + 0.01, limits=fine).more.tasks > 0
+    assert assess(estimate, star.value + 0.01, limits=coarse).more.tasks is None
+
+
+@pytest.mark.parametrize("shift", [-0.015, 0.1])
+def test_the_tasks_asked_for_tell_the_side(shift):
+    """As many as said, of the same kind, bring λ outside the bounds; a third of them doesn't."""
+    small = estimate_cliff(draw(tasks=40, spread=0.3), known_clip(5.0))
+    value = small.role.binding.lambda_star.value
+    result = assess(small, value + shift, limits=Limits(grid=0.01))
+    assert result.verdict == "on_cliff"
+
+    def told(tasks):
+        return decided(tasks, value + shift)
+
+    assert told(40 + 2 * result.more.tasks) == ("left" if shift < 0 else "right")
+    assert told(40 + result.more.tasks // 3) == "on_cliff"
+
+
+def decided(tasks, lam):
+    """The verdict on a population like that of `draw`, by the bounds alone."""
+    data = draw(tasks=tasks, spread=0.3)
+    found = estimate_calibration("role", data, known_clip(5.0), resamples=100).binding
+    return decide(lam, (found.left_below, found.right_above), [])
 
 
 def test_inside_the_region_is_not_called_a_kept_contract():
@@ -231,11 +310,10 @@ def test_inside_the_region_is_not_called_a_kept_contract():
 
 def test_no_number_of_rollouts_mends_what_the_top_k_hides():
     estimate = estimate_cliff(draw(unseen=0.5, tasks=60), known_clip(5.0))
-    hidden = estimate.role.lambda_star.identified_width
-    assert hidden > 0.01
-    result = assess(estimate, 1.01, limits=Limits(grid=0.5 * hidden))
-    assert (result.more.tasks, result.more.rollouts) == (None, None)
-    assert "top-k" in named(result, "enough_rollouts").detail
+    star = estimate.role.binding.lambda_star
+    assert star.identified_width > 0.01
+    between = 0.5 * (star.identified_low + star.identified_high)
+    assert assess(estimate, between, limits=Limits(grid=1e-4)).more.tasks is None
 
 
 def results() -> list[CliffResult]:
@@ -260,12 +338,29 @@ def test_json_has_no_infinity_and_reads_back_the_same():
         assert CliffResult.from_dict(json.loads(text)) == result
 
 
+def test_a_file_of_an_earlier_version_is_read():
+    """Before, nothing was known of carrying tasks, of bounds, or of the first role to leave."""
+    later = {"effective_tasks", "base_failure", "left_below", "right_above", "first"}
+    later |= {"most_share_below_base", "least_effective_tasks"}
+
+    def without(node):
+        if isinstance(node, dict):
+            return {name: without(value) for name, value in node.items() if name not in later}
+        return [without(one) for one in node] if isinstance(node, list) else node
+
+    stored = json.loads(json.dumps(results()[0].to_dict()))
+    old = CliffResult.from_dict(without(stored))
+    assert old.verdict == results()[0].verdict
+    assert (old.right_above, old.binding.left_below, old.estimate.role.first) == (None, None, None)
+
+
 def test_a_role_without_lambda_star_is_mentioned():
     certain, few = results()[4], results()[3]
     assert "At `open` there is no λ*: the teacher's tail mass is 0" in certain.explanation
     assert certain.binding.role == "separator"
     assert "fewer than" in few.explanation
-    assert few.verdict == "out_of_scope"
+    assert few.verdict == "undecided"
+    assert few.more.tasks == math.ceil(4 * 20 / few.binding.effective_tasks) - 4
 
 
 def test_roles_without_lambda_star_share_one_sentence_a_reason():
@@ -278,17 +373,19 @@ def test_roles_without_lambda_star_share_one_sentence_a_reason():
 
 
 @given(st.floats(1.0001, 50.0))
-def test_a_lambda_read_off_the_text_is_never_above_the_safe_one(low):
-    shown = _rounded_down(low)
-    assert float(shown) <= low
-    assert low - float(shown) < 10 ** -(3 - math.floor(math.log10(low)))
+def test_a_bound_read_off_the_text_is_never_inside_the_bounds(low):
+    below, above = (float(_rounded(low, towards)) for towards in (math.floor, math.ceil))
+    assert below <= low <= above
+    assert above - below < 2 * 10 ** -(3 - math.floor(math.log10(low)))
 
 
-def test_the_text_calls_safe_only_what_the_verdict_calls_left():
-    estimate = estimate_cliff(draw(), known_clip(5.0))
+def test_the_text_calls_a_side_only_what_the_verdict_does():
+    estimate = estimate_cliff(draw(tasks=400), known_clip(5.0))
     text = assess(estimate, 1.01).explanation
-    told = float(text.split("λ below ")[1].split()[0])
-    assert assess(estimate, told - 1e-9).verdict == "left"
+    below = float(text.split("λ below ")[1].split()[0])
+    above = float(text.split("left, above ")[1].split()[0])
+    assert assess(estimate, below - 1e-9).verdict == "left"
+    assert assess(estimate, above + 1e-9).verdict == "right"
 
 
 def test_a_lower_bound_of_the_clip_leaves_both_markers_open_above():
@@ -333,7 +430,9 @@ def test_metrics_are_flat_numbers():
     assert results()[2].metrics()["cliff.lambda_star"].estimate is None
 
 
-@pytest.mark.parametrize("bad", [{"grid": 0.0}, {"grid": math.nan}, {"least_teacher_mass": 1.5}])
+@pytest.mark.parametrize(
+    "bad", [{"grid": 0.0}, {"grid": math.nan}, {"least_teacher_mass": 1.5}, {"least_effective_tasks": 0.0}]
+)
 def test_limits_out_of_range_are_refused(bad):
     with pytest.raises(CliffDomainError):
         Limits(**bad)

@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.evaluate import EvalConfig, evaluate
 from harness.evaluate.early_stop import FIRST_WAVE, waves
 from harness.runs import Manifest, Sample, read_samples
+from harness.runs.manifest import Stopped
 
 TASKS = 12
 
@@ -26,7 +27,7 @@ class Watcher:
         self.seen: list[str] = []
         self.end_after, self.budget = end_after, budget
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> Sequence[str]:
+    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
         assert manifest.planned == TASKS
         return [task.task_id for task in reversed(tasks)][: self.budget]
 
@@ -34,6 +35,9 @@ class Watcher:
         assert len(self.seen) < self.end_after, "called again after True"
         self.seen.append(sample.task_id)
         return len(self.seen) == self.end_after
+
+    def stopped(self) -> Stopped | None:
+        return Stopped(tasks_used=len(self.seen))
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_everything_drawn_is_a_complete_run(config: EvalConfig) -> None:
 
 def test_a_refused_plan_leaves_nothing(config: EvalConfig) -> None:
     class Refuses(Watcher):
-        def plan(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> Sequence[str]:
+        def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
             raise HarnessError("no")
 
     with pytest.raises(HarnessError, match="no"):

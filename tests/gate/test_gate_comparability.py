@@ -1,16 +1,20 @@
 """Which runs may be compared, and what of them."""
 
+import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.errors import RunMismatchError
 from harness.gate import PolicyError, decide
 from harness.runs import Manifest, Run
-from harness.runs.comparability import compare_manifests
+from harness.runs.columns import read_columns
+from harness.runs.comparability import PROMPT, Pairing, compare_manifests, require_same_prompts
 from tests.gate.gate_runs import make_run, write_tasks
-from tests.gate.stored_runs import mixed, policy
+from tests.gate.stored_runs import TASKS, mixed, policy
 
 
 def test_a_rule_with_baseline_needs_one(one: Run) -> None:
@@ -112,3 +116,41 @@ def test_no_common_task_is_said(one: Run, folder: Path) -> None:
     other = make_run(folder / "salted", mixed(10, tasks=20), data=other_data)
     with pytest.raises(RunMismatchError, match="no task in common"):
         decide(one, policy("parse_validity.strict >= baseline"), other, common=True)
+
+
+@pytest.mark.parametrize(("tokenizer", "engine"), [(None, "replay"), ("same", "hf"), ("same", "vllm")])
+def test_other_prompts_are_refused(one: Run, two: Run, tokenizer: str | None, engine: str) -> None:
+    """Everything declared agrees, and the rendered prompts of three tasks don't."""
+
+    def known(run: Run, name: str) -> Run:
+        changes = {"tokenizer_sha256": tokenizer, "name": name}
+        manifest = run.manifest.model_copy(update={"engine": run.manifest.engine.model_copy(update=changes)})
+        return replace(run, manifest=manifest)
+
+    mine, theirs = known(one, engine), known(two, "hf" if tokenizer else engine)
+    columns = [read_columns(run, (), also=PROMPT) for run in (mine, theirs)]
+    pairing = Pairing(theirs, None, ())
+    assert require_same_prompts(pairing, mine.manifest, *columns, common=False) == ()
+    ((name, marks),) = columns[1].values.items()
+    marks = np.where(np.isin(columns[1].task, [4, 7, 9]), marks + 1.0, marks)
+    changed = [columns[0], replace(columns[1], values={name: marks})]
+    with pytest.raises(RunMismatchError, match=f"3 of {TASKS} tasks were asked by other prompts"):
+        require_same_prompts(pairing, mine.manifest, *changed, common=False)
+    (note,) = require_same_prompts(pairing, mine.manifest, *changed, common=True)
+    assert "3 of" in note
+    few = Pairing(theirs, frozenset(["t4", "t5"]), ())
+    assert "1 of 2 tasks" in require_same_prompts(few, mine.manifest, *changed, common=True)[0]
+    other = known(two, "openai")
+    if tokenizer is None:
+        # Texts against token ids that nobody knows the tokenizer of.
+        assert require_same_prompts(Pairing(other, None, ()), mine.manifest, *changed, common=False) == ()
+
+
+def test_the_gate_compares_prompts(one: Run, two: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = policy("parse_validity.strict >= baseline - 0.5")
+    decide(one, rule, two)
+    marks = itertools.count()
+    monkeypatch.setitem(PROMPT, "prompt", lambda _: float(next(marks)))
+    with pytest.raises(RunMismatchError, match="other prompts"):
+        decide(one, rule, two)
+    assert any("other prompts" in note for note in decide(one, rule, two, common=True).notes)

@@ -44,6 +44,15 @@ def test_baseline_alone() -> None:
     assert rule == BaselineRule("ndcg_at_1.all >= baseline", "ndcg_at_1.all", ">=", 0.0)
 
 
+@pytest.mark.parametrize(
+    ("bound", "shift"), [("- 0.02 common", -0.02), ("common", 0.0), ("+0.1  common", 0.1)]
+)
+def test_common_stands_at_the_end(bound: str, shift: float) -> None:
+    rule = parse_rule(f"ndcg_at_1.parsed >= baseline {bound}")
+    assert isinstance(rule, BaselineRule)
+    assert (rule.shift, rule.common) == (shift, True)
+
+
 def test_words() -> None:
     rule = parse_rule("cliff.verdict  in  [left,  on_cliff]")
     assert rule == WordRule("cliff.verdict in [left, on_cliff]", "cliff.verdict", ("left", "on_cliff"))
@@ -78,6 +87,11 @@ def test_rubric_names_hold_hyphens() -> None:
         ("parse_validity.strict >= baseline * 2", "after `baseline`"),
         ("parse_validity.strict >= baseline -", "after `baseline`"),
         ("parse_validity.strict >= baseline - -0.1", "one sign"),
+        ("ndcg_at_1.parsed >= baseline - 0.02 comon", "no number"),
+        ("ndcg_at_1.parsed >= baseline common 0.02", "after `baseline`"),
+        ("ndcg_at_1.parsed >= 0.5 common", "`common` goes with `baseline`"),
+        ("cliff.verdict == left", "write `in [left]`"),
+        ("cliff.verdict = left", "write `in [left]`"),
         ("parse validity >= 0.95", "no metric name"),
         ("0.95 <= parse_validity.strict", "no metric name"),
         (".strict >= 0.95", "no metric name"),

@@ -1,5 +1,6 @@
 """Rules on a rubric: from the judgements of a run, paired with a baseline judged alike."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ import scipy.stats
 
 from harness.errors import DataError, RunMismatchError
 from harness.gate import Policy, RuleResult, decide
-from harness.judge import Rubric, load_rubric, rubric_metrics
+from harness.judge import Rubric, load_rubric, rubric_metrics, rubric_table
+from harness.judge.plan import task_key
 from harness.judge.records import JudgeLog, Judgement, RubricUse
 from harness.runs import Run, RunDirectory, load
+from harness.runs.directory import JUDGE_LOG
 from tests.gate.gate_runs import answers, make_run, write_tasks
 
 TASKS = 60
@@ -94,16 +97,15 @@ def test_scores_are_those_of_the_metric(run: Run, rubric: Rubric, criterion: boo
     assert rule.estimate.estimate == pytest.approx(stored.estimate, abs=1e-12)
 
 
-def test_a_bar_is_a_t_test_over_tasks(run: Run, rubric: Rubric) -> None:
+def test_a_bar_is_tested_with_unscored_repeats_at_their_worst(run: Run, rubric: Rubric) -> None:
     low, high = low_high(rubric)
     strict = sorted(int(sample.task_id[1:]) for sample in run.iter_samples() if sample.parse.tier == "strict")
     values = []
     for task in strict:
         repeats = [0] if task % 7 == 0 else [0, 1]
-        values.append(
-            math.fsum((task + one) % (high - low + 1) / (high - low) for one in repeats) / len(repeats)
-        )
+        values.append(math.fsum((task + one) % (high - low + 1) / (high - low) for one in repeats) / 2)
     rule = only(run, f"rubric.{NAME} >= 0.4")
+    assert f"those of {sum(task % 7 == 0 for task in strict)} tasks are scored in part" in rule.why
     expected = scipy.stats.ttest_1samp(values, 0.4, alternative="greater").pvalue
     assert rule.p_pass == pytest.approx(expected, abs=1e-9)
 
@@ -115,10 +117,66 @@ def test_a_baseline_judged_alike_is_paired(run: Run, tmp_path: Path, data: Path,
         {sample.task_id for sample in one.iter_samples() if sample.parse.tier == "strict"}
         for one in (run, other)
     ]
-    rule = only(run, f"rubric.{NAME} >= baseline - 0.3", other)
+    rule = only(run, f"rubric.{NAME} >= baseline - 0.3 common", other)
     assert rule.estimate is not None
     assert rule.estimate.n == len(tasks[0] & tasks[1])
     assert rule.verdict == "pass"
+    assert f"on the {rule.estimate.n} of {TASKS} tasks with a value in both runs" in rule.why
+    every = only(run, f"rubric.{NAME} >= baseline - 0.3", other)
+    assert every.verdict == "inconclusive"
+    assert every.estimate is not None
+    assert every.estimate.estimate == rule.estimate.estimate
+
+
+def test_a_judge_that_refuses_what_is_bad_passes_nothing(tmp_path: Path, data: Path, rubric: Rubric) -> None:
+    """Best score for two thirds of the answers, silence about the rest."""
+    low, high = low_high(rubric)
+
+    def score(task: int, _: int) -> int | None:
+        return None if task % 3 == 0 else high
+
+    refusing = judged(tmp_path / "one", data, rubric, score)
+    strict = [int(sample.task_id[1:]) for sample in refusing.iter_samples() if sample.parse.tier == "strict"]
+    unscored = sum(task % 3 == 0 for task in strict)
+    rule = only(refusing, f"rubric.{NAME} >= 0.7")
+    assert rule.verdict == "inconclusive"
+    assert f"on the {50 - unscored} of {TASKS} answers with a value" in rule.why
+    assert f"10 don't parse, {unscored} are unscored" in rule.why
+    assert "what has no value decides it" in rule.why
+    assert rule.more is None
+    for continued in (False, True):
+        result = decide(refusing, Policy(rules=(f"rubric.{NAME} >= 0.7",)), continued=continued)
+        assert result.verdict == "inconclusive"
+        assert "what has no value decides it" in result.rules[0].why
+    # Whatever the judge would have said of them, a third of the answers can't drag the mean below this.
+    assert only(refusing, f"rubric.{NAME} >= 0.4").verdict == "pass"
+    poor = judged(tmp_path / "two", data, rubric, lambda task, _: None if task % 3 == 0 else low)
+    assert only(poor, f"rubric.{NAME} >= 0.7").verdict == "fail"
+    for end in ("", " common"):
+        assert only(refusing, f"rubric.{NAME} >= baseline - 0.1{end}", refusing).verdict == "inconclusive"
+
+
+def test_tasks_beyond_a_limit_are_no_unscored_ones(tmp_path: Path, data: Path, rubric: Rubric) -> None:
+    """Judging takes tasks in a random order; those that it never came to aren't missing by what they say."""
+    _, high = low_high(rubric)
+    whole = judged(tmp_path / "one", data, rubric, lambda _, __: high)
+    parsed = [sample.task_id for sample in whole.iter_samples() if sample.parse.tier == "strict"]
+    order = sorted((f"t{number}" for number in range(TASKS)), key=lambda task_id: task_key(0, task_id))
+    kept = {task_id for task_id in order[:30] if task_id in parsed}
+    after = next(place for place, task_id in enumerate(order) if place >= 30 and task_id in parsed)
+    log = whole.path / JUDGE_LOG
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text(
+        "".join(
+            json.dumps(record) + "\n"
+            for record in records
+            if record["kind"] == "rubric" or record["task_id"] in kept
+        )
+    )
+    table = rubric_table(load(whole.path), f"rubric.{NAME}")
+    assert set(table.task_ids) == set(order[:after])
+    assert (table.count.sum(), table.missing.sum()) == (len(kept), 0)
+    assert table.silent.sum() == after - len(kept)
 
 
 def test_another_judge_is_refused(run: Run, tmp_path: Path, data: Path, rubric: Rubric) -> None:
@@ -144,7 +202,7 @@ def test_metrics_older_than_the_judgements_are_refused(run: Run) -> None:
 
 
 def test_what_speaks_against_the_judge_is_noted(run: Run) -> None:
-    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4",))).notes
+    notes = decide(run, Policy(rules=(f"rubric.{NAME} >= 0.4", "parse_validity.strict >= 0.5"))).notes
     assert any("judgements have no score" in note for note in notes)
     assert all(note.startswith(f"judge {NAME}: ") for note in notes)
 

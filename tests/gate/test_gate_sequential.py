@@ -14,12 +14,14 @@ import scipy.stats
 from harness.gate import GateResult, Policy
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.looks import Levels
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
 from harness.stats import SequentialTest, confidence_sequence
 from tests.gate.gate_runs import BAD, good, make_run, write_tasks
 from tests.gate.live_runs import TASKS, VALIDITY
+from tests.gate.task_values import task_table
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +39,16 @@ def stored(folder: Path, data: Path) -> Run:
     return make_run(folder / "stored", texts, data=data)
 
 
+NOWHERE = Path("no/run/is/here")
 RULES = (VALIDITY, "ndcg_at_1.parsed >= 0.7", "ndcg_at_1.all >= 0.72", "ndcg_at_k.parsed >= baseline - 0.05")
 
 
 def fed(gate: LiveGate, run: Run, samples: Sequence[Sample]) -> GateResult:
-    gate.plan(run.manifest, list(run.tasks()))
+    gate.plan(run.manifest, list(run.tasks()), NOWHERE)
     for sample in samples:
         if gate.enough(sample):
             break
-    return gate.result(run)
+    return replace(gate.result(run), looks=())
 
 
 @pytest.mark.parametrize("until", ["verdict", "rules"])
@@ -65,7 +68,7 @@ def test_the_order_of_finishing_changes_nothing(stored: Run, until: str) -> None
 
 def test_the_order_of_drawing_is_random_and_seeded(stored: Run) -> None:
     def order(seed: int) -> list[str]:
-        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks))
+        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks, NOWHERE))
 
     tasks = list(stored.tasks())
     in_file = [task.task_id for task in tasks]
@@ -83,7 +86,7 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
     alone = SequentialTest(0.6, alpha=0.05)
     best = 1.0
     for name, value in zip(names, values, strict=True):
-        rule.observe(name, [value])
+        rule.observe(name, Said.of([value]))
         if value is not None:
             alone.update(value)
             best = min(best, float(np.exp(-alone.log_evidence_pass)))
@@ -98,13 +101,19 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
 def sequential(
     rule: NumberRule | BaselineRule,
     tasks: Sequence[str],
-    baseline: dict[str, float] | None = None,
+    baseline: dict[str, float | None] | None = None,
     *,
     whole_list: bool = False,
 ) -> SequentialRule:
-    metric = sample_metrics()[rule.metric]
+    theirs = None if baseline is None else task_table(baseline)
     return SequentialRule(
-        rule, metric, alpha=0.05, strictest=0.05, tasks=tasks, baseline=baseline, whole_list=whole_list
+        rule,
+        levels=Levels(passing=0.05, interval=0.05, failing=0.05, later=0.05, power=0.8),
+        rules=1,
+        tasks=tasks,
+        baseline=theirs,
+        counts_always=sample_metrics()[rule.metric].always,
+        whole_list=whole_list,
     )
 
 
@@ -134,7 +143,7 @@ def test_a_ratio_at_its_bar_is_seldom_passed_or_failed(whole_list: bool) -> None
             bar = (0.4 * (0.3 + 0.7 * 2 / 3) + 0.6 * (0.3 * 2 / 3 + 0.7 / 2)) / (0.4 + 0.6 * 2 / 3)
         rule = sequential(NumberRule("r", "ndcg_at_1.parsed", ">=", bar), names, whole_list=whole_list)
         for name, use, values in zip(names[: tasks // 2], parsed, score, strict=False):
-            rule.observe(name, [float(v) if u else None for u, v in zip(use, values, strict=True)])
+            rule.observe(name, Said.of([float(v) if u else None for u, v in zip(use, values, strict=True)]))
         passed += rule.p_pass <= 0.05
         failed += rule.p_fail <= 0.05
     assert errors_at_most_alpha(passed)
@@ -152,7 +161,7 @@ def test_a_difference_at_its_margin_is_seldom_passed_or_failed() -> None:
         mine = np.where(rng.random(tasks) < 1 / 7, 0.0, theirs)  # a seventh of 0.7 is lost: −0.1
         rule = sequential(rule_text, names, dict(zip(names, theirs.tolist(), strict=True)))
         for name, value in zip(names, mine.tolist(), strict=True):
-            rule.observe(name, [value])
+            rule.observe(name, Said.of([value]))
         passed += rule.p_pass <= 0.05
         failed += rule.p_fail <= 0.05
     assert errors_at_most_alpha(passed)
@@ -164,7 +173,7 @@ def test_the_first_verdict_of_a_rule_stands(stored: Run) -> None:
     policy = Policy(rules=(VALIDITY, "ndcg_at_1.parsed >= 0.99"))
     manifest = stored.manifest.model_copy(update={"samples_per_task": 1})
     gate = LiveGate(policy, 0, None, LiveOptions(until="rules"))
-    order = gate.plan(manifest, list(stored.tasks()))
+    order = gate.plan(manifest, list(stored.tasks()), NOWHERE)
     samples = {sample.task_id: sample for sample in stored.iter_samples() if sample.parse.tier == "strict"}
     broken = next(sample for sample in stored.iter_samples() if sample.parse.tier != "strict")
     for place, task_id in enumerate(order):

@@ -67,9 +67,9 @@ def test_readings_agree_with_the_estimator_of_harness_cliff() -> None:
     found = records(np.random.default_rng(1))
     expected = estimate_calibration("role", found, known_clip(CLIP), resamples=100)
     roles = read_roles(found, CLIP)
-    assert expected.binding is not None
-    assert binding_role(roles) == expected.binding.role
-    assert roles[expected.binding.role].lambda_star == pytest.approx(expected.lambda_star.value)
+    assert expected.first is not None
+    assert binding_role(roles) == expected.first.role
+    assert roles[expected.first.role].lambda_star == pytest.approx(expected.lambda_star.value)
 
 
 def test_no_clip_and_no_extrapolation_away_from_the_base_have_no_lambda_star() -> None:

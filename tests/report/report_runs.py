@@ -116,9 +116,9 @@ def with_cliff(run: Run, lam: float, *, seed: int = 0) -> Run:
         base=mass((0.05, 0.2)),
         student=mass((1e-4, 6e-4)),
     )
-    result = assess(estimate_cliff(records, known_clip(5.0), seed=seed), lam, base_parse_validity=0.6)
-    (run.path / "cliff.json").write_text(json.dumps(result.to_dict(), allow_nan=False))
+    result = assess(estimate_cliff(records, known_clip(5.0), seed=seed), lam)
     with RunDirectory(run.path) as directory:
+        directory.write_cliff(result.to_dict(), run.path)
         directory.write_metrics(run.metrics | result.metrics())
     return load(run.path)
 

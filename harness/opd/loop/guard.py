@@ -112,7 +112,7 @@ class LambdaGuard:
         lam = self._lam
         if exceeded and self._kind == "enforce" and limit is not None:
             lam = limit
-        role = None if found.binding is None else found.binding.role
+        role = None if found.first is None else found.first.role
         return GuardReading(lam, limit, exceeded, role, found.lambda_star)
 
 

@@ -135,7 +135,7 @@ def _rollouts(plan: SweepPlan, path: Path, settings: LockSettings) -> EvalConfig
 
 def _prediction(result: CliffResult, clip: float, band_share: float) -> ClipPrediction:
     reached = [role for role in result.estimate.role.roles if role.n_positions > 0]
-    binding = result.estimate.role.binding
+    binding = result.estimate.role.first
     star = result.estimate.role.lambda_star
     if binding is None or star.low is None or binding.lambda_star.value is None:
         raise HarnessError(

@@ -1,0 +1,135 @@
+"""What would settle an inconclusive rule: a range, since the estimate it rests on has an error itself."""
+
+from __future__ import annotations
+
+import math
+
+from harness.gate.evidence import Evidence
+from harness.gate.expression import BaselineRule, NumberRule
+from harness.gate.looks import Levels
+from harness.runs.gate_record import More
+from harness.stats import exact_power_proportion, sample_size_proportion
+
+_MANY = 10_000_000
+"""More further samples than this are as good as none."""
+
+BarRule = NumberRule | BaselineRule
+
+
+def bar_of(rule: BarRule) -> float:
+    """What the estimate is compared with."""
+    return rule.bar if isinstance(rule, NumberRule) else rule.shift
+
+
+def further(rule: BarRule, evidence: Evidence, levels: Levels, rules: int, left: int | None) -> More | None:
+    """Units beyond those there are with which the next look would likely settle the rule.
+
+    Args:
+        rule: an inconclusive one.
+        evidence: on it.
+        levels: of this look and the next.
+        rules: how many the policy has, for the correction of failing.
+        left: tasks that the dataset has beyond those of the run; None where nobody counted.
+
+    Returns:
+        None where further tasks aren't what is lacking: nothing counts, or samples are missing.
+    """
+    value, bar = evidence.estimate.estimate, bar_of(rule)
+    if value is None or evidence.kind == "exact" or evidence.missing or evidence.deciding:
+        return None
+    ends = [end for end in (evidence.estimate.low, evidence.estimate.high) if end is not None]
+    side = [end for end in ends if (end - bar) * (value - bar) > 0.0] or ends
+    far = max(side, key=lambda end: abs(end - bar), default=value)
+
+    def beyond(truth: float) -> int | None:
+        needed = _units(rule, evidence, truth, levels, rules)
+        return None if needed is None or needed > _MANY else max(1, needed - evidence.units)
+
+    soonest, likely = beyond(far), beyond(value)
+    if soonest is not None and likely is not None and soonest > likely:
+        soonest = likely
+    return More(soonest, likely, left)
+
+
+def advice(evidence: Evidence, more: More | None) -> str:
+    """The part of a sentence that says what to do about an inconclusive rule."""
+    if more is None:
+        if evidence.missing:
+            return f"{evidence.missing:,} samples are missing: the same `harness eval` draws them"
+        return evidence.deciding or "nothing that could be drawn decides it"
+    unit = "samples" if evidence.kind in ("rate", "stored") else "tasks"
+    left = _left(more)
+    if more.soonest is None:
+        return f"it lies so close that further {unit} are unlikely to settle it"
+    if more.likely is None:
+        return (
+            f"about {rounded(more.soonest)} more {unit} would settle it if the truth is as far from the bar "
+            f"as the interval allows, and none if it is what was measured{left}"
+        )
+    span = rounded(more.soonest)
+    if rounded(more.likely) != span:
+        span = (
+            f"{span} (if the truth is as far from the bar as the interval allows) to {rounded(more.likely)}"
+        )
+    return f"about {span} more {unit} would likely settle it if the truth is what was measured{left}"
+
+
+def rounded(count: int) -> str:
+    """To two significant digits, rounded up: more would pretend to know."""
+    size = 10 ** max(0, len(str(count)) - 2)
+    return f"{-(-count // size) * size:,}"
+
+
+def _left(more: More) -> str:
+    if more.left is None:
+        return ""
+    if more.left == 0:
+        return "; the dataset has none left"
+    few = more.soonest is not None and more.left < more.soonest
+    return f"; the dataset has {more.left:,} left" + (", too few" if few else "")
+
+
+def _units(rule: BarRule, evidence: Evidence, truth: float, levels: Levels, rules: int) -> int | None:
+    """Units in all with which the next look would likely settle the rule if this is the truth."""
+    value, bar = evidence.estimate.estimate, bar_of(rule)
+    if value is None or truth == bar:
+        return None
+    passing = (truth > bar) == (rule.sense == ">=")
+    alpha = levels.later if passing else levels.failing / rules
+    if alpha <= 0.0:
+        return None
+    if evidence.kind == "rate":
+        return _rate_size(bar, truth, evidence.units, alpha, levels.power)
+    # log p and log capital grow with the square of the distance: scaled from what was seen.
+    stretch = ((truth - bar) / (value - bar)) ** 2 if value != bar else 0.0
+    if evidence.kind == "sequential":
+        return _sequential_size(evidence, alpha, stretch)
+    p = evidence.p_pass if passing else evidence.p_fail
+    if not 0.0 < p < 1.0 or not stretch or not evidence.units:
+        return None
+    return math.ceil(evidence.units * math.log(alpha) / math.log(p) / stretch)
+
+
+def _rate_size(bar: float, true: float, n: int, alpha: float, power: float) -> int | None:
+    """Samples with which the exact binomial test has this power, found upwards from its approximation."""
+    if not 0.0 < bar < 1.0:
+        return None
+    size = max(n + 1, sample_size_proportion(bar, true, alpha=alpha, power=power))
+    while size <= _MANY and exact_power_proportion(size, bar, true, alpha=alpha) < power:
+        size += max(1, size // 50)
+    return size
+
+
+def _sequential_size(evidence: Evidence, alpha: float, stretch: float) -> int | None:
+    """Units after which capital that goes on growing as it has would reach 1/alpha.
+
+    Capital spread over all stakes lags behind the best of them by about ½ log n + ½.
+    """
+    units = evidence.units
+    rate = stretch * (evidence.log_capital + 0.5 * math.log(units) + 0.5) / units if units else 0.0
+    if rate * _MANY < 1.0:
+        return None
+    size = float(units)
+    for _ in range(5):
+        size = (0.5 * math.log(max(size, 1.0)) + 0.5 - math.log(alpha)) / rate
+    return max(units + 1, math.ceil(size))

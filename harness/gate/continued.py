@@ -1,0 +1,75 @@
+"""A stored run fed to tests that may be looked at any time, so that it can grow and be gated again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.gate.advice import BarRule
+from harness.gate.expression import BaselineRule
+from harness.gate.following import Following
+from harness.gate.looks import Levels
+from harness.gate.sequential_rule import Said, SequentialRule, said_by_task
+from harness.metrics.columns import TaskTable
+from harness.runs import Run
+from harness.runs.columns import read_columns
+from harness.runs.drawing import drawing_order
+from harness.runs.gate_record import LookKind
+
+
+def follow(
+    rules: Sequence[BarRule],
+    levels: Levels,
+    tables: Mapping[str, TaskTable],
+    baselines: Mapping[str, TaskTable],
+    order: Sequence[str],
+    *,
+    whole_list: bool,
+) -> Following:
+    """Feed the tasks of a run to a test of each rule.
+
+    Args:
+        rules: those about numbers.
+        levels: error rates.
+        tables: the run's metrics by task.
+        baselines: the baseline's, of the rules that compare with it.
+        order: ids of the tasks to feed, always the same from look to look.
+        whole_list: whether rules are about this list of tasks alone.
+    """
+    tests = []
+    for rule in rules:
+        theirs = baselines[rule.metric] if isinstance(rule, BaselineRule) else None
+        about = set(tables[rule.metric].task_ids)
+        if theirs is not None:
+            about &= set(theirs.task_ids)
+        tests.append(
+            SequentialRule(
+                rule,
+                levels=levels,
+                rules=len(rules),
+                tasks=about,
+                baseline=theirs,
+                counts_always=tables[rule.metric].counts_always,
+                whole_list=whole_list,
+            )
+        )
+    following = Following(tests, levels)
+    said = [said_by_task(tables[rule.metric]) for rule in rules]
+    for task_id in order:
+        if following.is_settled:
+            break
+        following.observe(task_id, [values.get(task_id, Said()) for values in said])
+    return following
+
+
+def order_of(run: Run, kind: LookKind) -> list[str]:
+    """The tasks that are there in full, up to the first that isn't, in an order that growing only adds to.
+
+    Args:
+        run: a stored run.
+        kind: `live` for the order in which a live gate draws, else that of the dataset.
+    """
+    columns = read_columns(run, ())
+    ids, whole = columns.task_ids, dict(zip(columns.task_ids, columns.missing == 0, strict=True))
+    order = drawing_order(run.manifest.sampling["seed"], ids) if kind == "live" else list(ids)
+    there = [bool(whole[task_id]) for task_id in order]
+    return order[: there.index(False)] if False in there else order

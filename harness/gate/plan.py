@@ -1,0 +1,297 @@
+"""`plan(policy, tasks)`: what a gate can show, before anything is drawn.
+
+Power is that of the very tests that the gate will use: exact for rates of single samples, by seeded
+simulation elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.gate.advice import BarRule, bar_of
+from harness.gate.decide import task_tables
+from harness.gate.evidence import against_bar, against_baseline
+from harness.gate.expression import BaselineRule, PolicyError, WordRule
+from harness.gate.policy import Policy
+from harness.metrics.columns import FloatArray, TaskTable
+from harness.metrics.table import sample_metrics
+from harness.runs import Run
+from harness.runs.columns import read_task_rows
+from harness.runs.comparability import pair_runs
+from harness.stats import SequentialTest
+from harness.stats.distributions import binomial_sf
+
+_DRAWS = 400
+_LIVE_DRAWS = 100
+_STEPS = 10
+_MOST_TASKS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What a task's observation is taken to be like, for one rule.
+
+    Attributes:
+        values: a population of observations, one a task: a metric's values, or candidate − baseline.
+        pairs: [P, 2] candidate's and baseline's values where the rule compares; None where it doesn't.
+        single: whether an observation is one sample that is 0 or 1.
+    """
+
+    values: FloatArray
+    pairs: FloatArray | None
+    single: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RulePlan:
+    """What one rule can show.
+
+    Attributes:
+        rule: its text.
+        level: of its test for passing.
+        least_tasks: fewest tasks with which it can pass at all; None where no number is enough.
+        truth: assumed of the metric or the difference; None where nothing was assumed.
+        passes: probability of passing then.
+        fails: probability of failing then, before Holm's correction for several rules.
+        detectable: least extreme truth at which it passes with the policy's power; None where none does.
+        live_tasks: median number of tasks that a live gate draws then, the budget where it stays undecided.
+    """
+
+    rule: str
+    level: float
+    least_tasks: int | None
+    truth: float | None
+    passes: float | None
+    fails: float | None
+    detectable: float | None
+    live_tasks: float | None
+
+
+def plan(
+    policy: Policy, tasks: int, assumed: Mapping[str, Assumed], *, discordant: float = 0.1, seed: int = 0
+) -> list[RulePlan]:
+    """What each rule about numbers can show on so many tasks, looked at once.
+
+    Args:
+        policy: with the rules and levels; planned looks and checkpoints of a stream share alpha.
+        tasks: how many are going to be evaluated, ≥ 1.
+        assumed: by a rule's text, what is taken to be true.
+        discordant: share of tasks on which candidate and baseline are taken to differ where only their
+            difference is known.
+        seed: of the simulations.
+    """
+    level = policy.alpha / (policy.looks or 1) / (policy.checkpoints or 1)
+    rules = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
+    return [
+        _plan_rule(rule, level, policy, tasks, assumed.get(rule.text), discordant, seed) for rule in rules
+    ]
+
+
+def assume(rule: BarRule, truth: float, discordant: float) -> Assumed:
+    """A population of 0 and 1 with this mean (−1, 0 and 1 for a difference): of all the most spread out.
+
+    Raises:
+        PolicyError: no such population.
+    """
+    cells = 10_000
+    metric = sample_metrics().get(rule.metric)
+    if not isinstance(rule, BaselineRule):
+        if not 0.0 <= truth <= 1.0:
+            raise PolicyError(f"{rule.metric} = {truth:g} is assumed; it lies between 0 and 1")
+        ones = round(truth * cells)
+        values = np.repeat([1.0, 0.0], [ones, cells - ones])
+        return Assumed(values, None, metric is not None and metric.is_rate)
+    if not abs(truth) <= discordant <= 1.0:
+        raise PolicyError(
+            f"{rule.metric} = baseline{truth:+g} is assumed, but candidate and baseline differ on only "
+            f"{discordant:g} of the tasks; set `discordant` to at least {abs(truth):g}"
+        )
+    better = round(0.5 * (discordant + truth) * cells)
+    worse = round(0.5 * (discordant - truth) * cells)
+    pairs = np.repeat([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], [better, worse, cells - better - worse], axis=0)
+    return Assumed(pairs[:, 0] - pairs[:, 1], pairs, metric is not None and metric.is_rate)
+
+
+def measured(run: Run, policy: Policy, baseline: Run | None) -> dict[str, Assumed]:
+    """What a run shows, taken to be true of tasks like its own, by a rule's text.
+
+    Raises:
+        HarnessError: as `decide`.
+    """
+    rules = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
+    mine = task_tables(run, [rule.metric for rule in rules], allow_missing=True)
+    pairing = theirs = None
+    if baseline is not None:
+        pairing = pair_runs(run.manifest, read_task_rows(run), baseline, common=False)
+        theirs = task_tables(baseline, [rule.metric for rule in rules if isinstance(rule, BaselineRule)])
+    found = {}
+    for rule in (rule for rule in rules if rule.metric in mine):
+        table = mine[rule.metric]
+        single = table.is_rate and run.manifest.samples_per_task == 1
+        if not isinstance(rule, BaselineRule):
+            found[rule.text] = Assumed(table.means[table.count > 0], None, single)
+        elif pairing is not None and theirs is not None:
+            one, other = pairing.pair(table, theirs[rule.metric])
+            both = (one.count > 0) & (other.count > 0)
+            pairs = np.column_stack([one.means[both], other.means[both]])
+            found[rule.text] = Assumed(pairs[:, 0] - pairs[:, 1], pairs, single)
+    return {text: one for text, one in found.items() if len(one.values)}
+
+
+def read_assumption(text: str, rules: Sequence[BarRule]) -> list[tuple[BarRule, float]]:
+    """The rules that `metric=0.97` or `metric=baseline-0.01` is about, each with its truth.
+
+    Raises:
+        PolicyError: it is neither, or no rule is about it.
+    """
+    name, _, value = (part.strip() for part in text.partition("="))
+    paired = value.startswith("baseline")
+    try:
+        truth = float(value.removeprefix("baseline").replace(" ", "") or ("0" if paired else ""))
+    except ValueError:
+        raise PolicyError(
+            f"`{text}` is no assumption; write parse_validity.strict=0.97 or ndcg_at_1.all=baseline-0.01"
+        ) from None
+    meant = [rule for rule in rules if rule.metric == name and isinstance(rule, BaselineRule) == paired]
+    if not meant:
+        raise PolicyError(f"`{text}` is assumed, but no rule of the policy is about that")
+    return [(rule, truth) for rule in meant]
+
+
+def _plan_rule(
+    rule: BarRule,
+    level: float,
+    policy: Policy,
+    tasks: int,
+    assumed: Assumed | None,
+    discordant: float,
+    seed: int,
+) -> RulePlan:
+    metric = sample_metrics().get(rule.metric)
+    single = metric is not None and metric.is_rate
+
+    def passes(population: Assumed, draws: int = _DRAWS) -> float:
+        return _chances(rule, population, tasks, level, policy.alpha, seed, draws)[0]
+
+    least = _least_tasks(rule, level, single)
+    if assumed is None:
+        truth = chances = live = None
+    else:
+        truth = float(assumed.values.mean())
+        chances = _chances(rule, assumed, tasks, level, policy.alpha, seed, _DRAWS)
+        live = _live_tasks(rule, assumed.values, tasks, level, seed)
+    possible = least is not None and least <= tasks
+    detectable = (
+        _detectable(rule, lambda at: passes(assume(rule, at, max(discordant, abs(at))), 200), policy.power)
+        if possible
+        else None
+    )
+    return RulePlan(
+        rule.text,
+        level,
+        least,
+        truth,
+        None if chances is None else chances[0],
+        None if chances is None else chances[1],
+        detectable,
+        live,
+    )
+
+
+def _least_tasks(rule: BarRule, level: float, single: bool) -> int | None:
+    """Fewest tasks with which the rule passes where every observation is as good as it can be."""
+
+    def can(tasks: int) -> bool:
+        good = 1.0 if rule.sense == ">=" else 0.0
+        mine = _table(np.full(tasks, good), single)
+        if isinstance(rule, BaselineRule):
+            theirs = _table(np.full(tasks, 1.0 - good if rule.shift * (good - 0.5) > 0 else good), single)
+            return against_baseline(mine, theirs, rule.shift, rule.sense, level).p_pass <= level
+        return against_bar(mine, rule.bar, rule.sense, level).p_pass <= level
+
+    size = 1
+    while not can(size):
+        size *= 2
+        if size > _MOST_TASKS:
+            return None
+    low = size // 2
+    while size - low > 1:
+        middle = (low + size) // 2
+        low, size = (low, middle) if can(middle) else (middle, size)
+    return size
+
+
+def _chances(
+    rule: BarRule, assumed: Assumed, tasks: int, level: float, failing: float, seed: int, draws: int
+) -> tuple[float, float]:
+    """Probabilities of passing and of failing."""
+    truth = float(assumed.values.mean())
+    if assumed.single and not isinstance(rule, BaselineRule) and 0.0 < rule.bar < 1.0:
+        good, bar = (truth, rule.bar) if rule.sense == ">=" else (1.0 - truth, 1.0 - rule.bar)
+        return _rejects(tasks, bar, good, level), _rejects(tasks, 1.0 - bar, 1.0 - good, failing)
+    rng = np.random.default_rng([seed, 1])
+    passed = failed = 0
+    for _ in range(draws):
+        rows = rng.integers(len(assumed.values), size=tasks)
+        if assumed.pairs is not None:
+            mine, theirs = (_table(assumed.pairs[rows, side], assumed.single) for side in (0, 1))
+            evidence = against_baseline(mine, theirs, bar_of(rule), rule.sense, level)
+        else:
+            evidence = against_bar(
+                _table(assumed.values[rows], assumed.single), bar_of(rule), rule.sense, level
+            )
+        passed += evidence.p_pass <= level
+        failed += evidence.p_fail <= failing
+    return passed / draws, failed / draws
+
+
+def _rejects(n: int, bar: float, true: float, alpha: float) -> float:
+    """Exact probability that "the rate is at most the bar" is rejected, whatever the true rate."""
+    least = next((k for k in range(math.ceil(bar * n), n + 1) if binomial_sf(k - 1, n, bar) <= alpha), n + 1)
+    return binomial_sf(least - 1, n, true) if least <= n else 0.0
+
+
+def _detectable(rule: BarRule, passes: Callable[[float], float], power: float) -> float | None:
+    """The truth nearest to the bar at which the rule passes with this probability, by bisection."""
+    bar, best = bar_of(rule), 1.0 if rule.sense == ">=" else 0.0
+    if isinstance(rule, BaselineRule):
+        best = 1.0 if rule.sense == ">=" else -1.0
+    if passes(best) < power:
+        return None
+    near, far = bar, best
+    for _ in range(_STEPS):
+        middle = 0.5 * (near + far)
+        near, far = (near, middle) if passes(middle) >= power else (middle, far)
+    return far
+
+
+def _live_tasks(rule: BarRule, values: FloatArray, tasks: int, level: float, seed: int) -> float:
+    """Median number of tasks until a test that may be looked at any time has decided."""
+    bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
+    observed = 0.5 * (1.0 + values) if isinstance(rule, BaselineRule) else values
+    rng = np.random.default_rng([seed, 2])
+    used = []
+    for _ in range(_LIVE_DRAWS):
+        test = SequentialTest(bar, alpha=level, sense=rule.sense)
+        for value in rng.choice(observed, tasks):
+            if test.update(float(value)) != "undecided":
+                break
+        used.append(test.n)
+    return float(np.median(used))
+
+
+def _table(values: FloatArray, is_rate: bool) -> TaskTable:
+    tasks = len(values)
+    return TaskTable(
+        task_ids=tuple(map(str, range(tasks))),
+        total=values,
+        count=np.ones(tasks, dtype=np.int64),
+        missing=np.zeros(tasks, dtype=np.int64),
+        silent=np.zeros(tasks, dtype=np.int64),
+        is_rate=is_rate,
+        counts_always=True,
+    )

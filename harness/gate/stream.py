@@ -1,0 +1,165 @@
+"""Checkpoints gated for one release, counted: the more are tried, the likelier a bad one passes by luck.
+
+Twenty checkpoints that all lie just below the bar, each gated at alpha = 0.05 on 256 tasks: one of them
+passes with probability .41. So alpha for passing is spent over the stream: the nth checkpoint has
+alpha / (n(n+1)), which adds up to alpha however many there are, or alpha / N each where the policy plans N of
+them (alpha-spending; Foster & Stine, "α-investing", JRSS B 70, 2008; Tian & Ramdas, "Online control of the
+familywise error rate", Statistical Methods in Medical Research 30, 2021).
+
+The promise: the chance that any checkpoint of the stream passes although it breaks the policy is at most
+alpha.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from harness import files
+from harness.errors import DataError
+from harness.gate.expression import PolicyError
+from harness.gate.policy import Policy
+from harness.runs.gate_record import StreamPlace, Verdict
+from harness.runs.manifest import Manifest, now
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a stream: a checkpoint's place is taken, or a gate on it has ended.
+
+    Attributes:
+        place: of the checkpoint, from 1.
+        candidate: digest of what it is known by.
+        checkpoint: its name, for people.
+        alpha: of the policy, before sharing.
+        checkpoints: planned by the policy; None where any number may come.
+        verdict: None where the place is only taken.
+        written: when.
+    """
+
+    place: int
+    candidate: str
+    checkpoint: str
+    alpha: float
+    checkpoints: int | None
+    verdict: Verdict | None
+    written: str
+
+
+def share_of(place: int, planned: int | None) -> float:
+    """Share of alpha of the nth checkpoint, n from 1; all of them together have at most 1."""
+    if planned is None:
+        return 1.0 / (place * (place + 1))
+    return 1.0 / planned if place <= planned else 0.0
+
+
+class Stream:
+    """A stream of checkpoints, kept as a file of JSON lines that only grows.
+
+    Args:
+        path: the file, made when absent.
+        policy: by which all its checkpoints are gated.
+    """
+
+    def __init__(self, path: Path, policy: Policy) -> None:
+        self.path, self._policy = path, policy
+
+    def take(self, manifest: Manifest) -> StreamPlace:
+        """Take the next place, or the one that the checkpoint has already.
+
+        Raises:
+            DataError: the file can't be read.
+            PolicyError: the stream began with another alpha or number of checkpoints, or no place is left.
+            HarnessError: it can't be written.
+        """
+        policy, candidate = self._policy, _candidate(manifest)
+        with self._lock():
+            entries = read_stream(self.path)
+            _require_alike(self.path, entries, policy)
+            known = {one.candidate: one.place for one in entries}
+            place = known.get(candidate, len(known) + 1)
+            if policy.checkpoints is not None and place > policy.checkpoints:
+                raise PolicyError(
+                    f"{self.path} has its {policy.checkpoints} checkpoints already; a further one can't be "
+                    "gated in this stream"
+                )
+            if candidate not in known:
+                self._append(place, manifest, None)
+        passed = {one.candidate for one in entries if one.verdict == "pass"} - {candidate}
+        return StreamPlace(str(self.path), place, share_of(place, policy.checkpoints), len(passed))
+
+    def note(self, place: StreamPlace, manifest: Manifest, verdict: Verdict) -> None:
+        """Write down what became of a checkpoint.
+
+        Raises:
+            HarnessError: the file can't be written.
+        """
+        with self._lock():
+            self._append(place.place, manifest, verdict)
+
+    def _append(self, place: int, manifest: Manifest, verdict: Verdict | None) -> None:
+        policy = self._policy
+        entry = Entry(
+            place=place,
+            candidate=_candidate(manifest),
+            checkpoint=manifest.engine.checkpoint,
+            alpha=policy.alpha,
+            checkpoints=policy.checkpoints,
+            verdict=verdict,
+            written=now(),
+        )
+        with self._writing(), files.LineLog(self.path) as log:
+            log.append(json.dumps(asdict(entry)).encode() + b"\n")
+
+    def _lock(self) -> AbstractContextManager[object]:
+        with self._writing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return files.lock(self.path.with_name(f"{self.path.name}.lock"), wait=True)
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return files.output(self.path, "choose another `stream=FILE`")
+
+
+def read_stream(path: Path) -> list[Entry]:
+    """The entries of a stream; none where there is no file yet.
+
+    Raises:
+        DataError: the file, or a line of it, can't be read: nobody knows then how many were tried.
+    """
+    entries: list[Entry] = []
+    if not path.exists():
+        return entries
+    for number, line in files.whole_lines(path):
+        try:
+            entries.append(_ENTRY.validate_json(line))
+        except ValueError as error:
+            raise DataError(
+                f"{path}:{number}: no entry of a stream ({str(error).splitlines()[0]}); restore the file, so "
+                "that the checkpoints tried so far are counted"
+            ) from error
+    return entries
+
+
+def _candidate(manifest: Manifest) -> str:
+    """What a checkpoint is known by: evaluated alike it is the same, however many tasks were drawn."""
+    identity = json.dumps(manifest.identity(), sort_keys=True, default=str)
+    return hashlib.sha256(identity.encode()).hexdigest()
+
+
+def _require_alike(path: Path, entries: Sequence[Entry], policy: Policy) -> None:
+    for one in entries:
+        if (one.alpha, one.checkpoints) != (policy.alpha, policy.checkpoints):
+            planned = "any number of" if one.checkpoints is None else one.checkpoints
+            raise PolicyError(
+                f"{path} was begun with alpha = {one.alpha:g} for {planned} checkpoints, which the policy no "
+                "longer says; keep to it or begin another stream"
+            )
+
+
+_ENTRY: TypeAdapter[Entry] = TypeAdapter(Entry)

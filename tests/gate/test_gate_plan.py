@@ -1,0 +1,93 @@
+"""What a policy can show, said beforehand, against exact binomial tails."""
+
+from pathlib import Path
+
+import pytest
+import scipy.stats
+
+from harness.gate import Policy, PolicyError
+from harness.gate.plan import Assumed, assume, measured, plan, read_assumption
+from tests.gate.gate_runs import answers, make_run
+from tests.gate.test_gate_cli import harness
+
+VALIDITY = "parse_validity.strict >= 0.95"
+
+
+def assumed(policy: Policy, *truths: str, discordant: float = 0.1) -> dict[str, Assumed]:
+    rules = list(policy.parsed_rules)
+    return {
+        rule.text: assume(rule, truth, discordant)
+        for text in truths
+        for rule, truth in read_assumption(text, rules)  # type: ignore[arg-type]
+    }
+
+
+@pytest.mark.parametrize("truth", [0.9, 0.94, 0.95, 0.97, 0.99, 1.0])
+@pytest.mark.parametrize("tasks", [50, 128, 512])
+def test_power_of_a_rate_is_exact(truth: float, tasks: int) -> None:
+    policy = Policy()
+    [found] = plan(policy, tasks, assumed(policy, f"parse_validity.strict={truth}"))
+    binom = scipy.stats.binom
+    passes = sum(binom.pmf(k, tasks, truth) for k in range(tasks + 1) if binom.sf(k - 1, tasks, 0.95) <= 0.05)
+    fails = sum(binom.pmf(k, tasks, truth) for k in range(tasks + 1) if binom.cdf(k, tasks, 0.95) <= 0.05)
+    assert found.passes == pytest.approx(passes, abs=1e-9)
+    assert found.fails == pytest.approx(fails, abs=1e-9)
+
+
+def test_fifty_tasks_are_too_few_for_95_percent() -> None:
+    [found] = plan(Policy(), 50, {})
+    assert found.least_tasks == 59
+    assert found.detectable is None
+    assert found.truth is None
+
+
+def test_what_is_detectable_has_the_power() -> None:
+    [found] = plan(Policy(), 512, {})
+    assert found.detectable is not None
+    n = 512
+    least = next(k for k in range(n + 1) if scipy.stats.binom.sf(k - 1, n, 0.95) <= 0.05)
+    assert scipy.stats.binom.sf(least - 1, n, found.detectable) == pytest.approx(0.8, abs=0.02)
+
+
+def test_planned_looks_and_checkpoints_share_alpha() -> None:
+    [found] = plan(Policy(looks=2, checkpoints=5), 512, {})
+    assert found.level == pytest.approx(0.005)
+
+
+def test_a_difference_needs_tasks_that_differ() -> None:
+    policy = Policy(rules=("ndcg_at_1.all >= baseline - 0.02",))
+    [found] = plan(policy, 512, assumed(policy, "ndcg_at_1.all=baseline+0.02", discordant=0.04))
+    assert found.truth == pytest.approx(0.02, abs=1e-3)
+    assert found.passes is not None
+    assert found.passes > 0.9
+    with pytest.raises(PolicyError, match=r"set `discordant` to at least 0\.2"):
+        assumed(policy, "ndcg_at_1.all=baseline-0.2")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("parse_validity.strict", "no assumption"),
+        ("parse_validity.strict=high", "no assumption"),
+        ("ndcg_at_1.all=0.9", "no rule of the policy is about that"),
+        ("parse_validity.strict=97", "lies between 0 and 1"),
+    ],
+)
+def test_bad_assumptions(text: str, says: str) -> None:
+    with pytest.raises(PolicyError, match=says):
+        assumed(Policy(), text)
+
+
+def test_a_run_is_taken_at_its_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = make_run(tmp_path, answers(194)(200, 1))
+    policy = Policy()
+    [found] = plan(policy, 200, measured(run, policy, None))
+    assert found.truth == pytest.approx(0.97)
+    assert harness("gate", run.path, "--plan") == 0
+    shown = capsys.readouterr().out
+    assert "0.97" in shown
+    assert "one look at 200 tasks" in shown
+    assert harness("gate", "--plan", "--tasks", "50") == 0
+    assert "can't pass on 50 tasks" in capsys.readouterr().out
+    assert harness("gate", "--plan") == 2
+    assert "--tasks N" in capsys.readouterr().err
