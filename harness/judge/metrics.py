@@ -32,10 +32,8 @@ from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load, source_of
 from harness.runs.integrity import require_sound
-from harness.stats import Estimate, bootstrap_ratio, wilson
+from harness.stats import Estimate, mean_interval, wilson
 from harness.stats.prediction_powered import prediction_powered_mean
-
-_UNIT = (0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
         if rankings:
             # In an order that doesn't depend on when the judgements came in.
             rankings.sort(key=lambda row: (row.task_id, row.sample, row.order_seed, row.repeat))
-            metrics |= _score_metrics(by_rubric.rubric, rankings, samples, seed)
+            metrics |= _score_metrics(by_rubric.rubric, rankings, samples)
             metrics |= _exposure_metrics(by_rubric.rubric, rankings, samples, labels.get(name, {}), seed)
         pairs = [row for row in by_rubric.pairs.values() if holds(row, current)]
         if pairs:
@@ -144,7 +142,7 @@ def _strict_samples(run: Run) -> dict[str, _Sample]:
 
 
 def _score_metrics(
-    rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample], seed: int
+    rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample]
 ) -> dict[str, Estimate]:
     scored = scored_by_sample(rows)
     task = compact([samples[key].task for key in scored])
@@ -152,7 +150,7 @@ def _score_metrics(
 
     def mean(criterion: str | None) -> Estimate:
         values = list(sample_values(rubric, scored, criterion).values())
-        return bootstrap_ratio(sums(task, values), count, n=len(task), seed=seed, bounds=_UNIT)
+        return mean_interval(sums(task, values), count)
 
     name = f"{RUBRIC_PREFIX}{rubric.name}"
     return {name: mean(None)} | {f"{name}.{one.name}": mean(one.name) for one in rubric.criteria}
@@ -246,7 +244,7 @@ def _agreement(
     use = np.array([first != second for first, second in shown], dtype=np.bool_)
     swap = np.array([first > second for first, second in shown], dtype=np.bool_)
     score[swap] = score[swap][:, ::-1]
-    metrics[f"{name}.position_bias"] = position_bias(score[use, 0], score[use, 1], task[use], seed=seed)
+    metrics[f"{name}.position_bias"] = position_bias(score[use, 0], score[use, 1], task[use])
     return metrics
 
 

@@ -18,9 +18,9 @@ from harness.stats import (
     Decision,
     PairedComparison,
     PairedCounts,
+    bounded_equivalence,
     compare_means,
     compare_outcomes,
-    equivalent_means,
     equivalent_rates,
     holm,
     paired_differences,
@@ -226,7 +226,7 @@ def _mean_difference(metric: str, old: FloatArray, new: FloatArray, margin: floa
         return Difference(metric, compare_means([], [], seed=SEED), None, None)
     both = ~(np.isnan(old) | np.isnan(new))
     means = (float(new[both].mean()), float(old[both].mean()))
-    equivalence = equivalent_means(differences, margin, alpha=ALPHA)
+    equivalence = bounded_equivalence(differences, margin, alpha=ALPHA)
     return Difference(metric, compare_means(old, new, seed=SEED), equivalence, means)
 
 

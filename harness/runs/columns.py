@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.errors import DataError, IncompleteError
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.ranking import has_one_grade
 from harness.metrics.stopped import summarise_stopped
 from harness.metrics.summary import summarise
 from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
@@ -79,7 +80,7 @@ def read_columns(
     }
     of_samples |= {name: (value, array("d")) for name, value in (also or {}).items()}
     place: dict[str, int] = {}
-    rankable = array("b")
+    rankable, one_grade = array("b"), array("b")
     for task_id, relevance in read_labels(run) if labels is None else labels:
         if task_id in place:
             raise DataError(
@@ -87,6 +88,7 @@ def read_columns(
             )
         place[task_id] = len(place)
         rankable.append(can_rank(relevance))
+        one_grade.append(has_one_grade(relevance))
         for of_task, values in of_tasks.values():
             values.append(_or_nan(of_task(relevance)))
     known = len(place)
@@ -111,6 +113,7 @@ def read_columns(
         task=np.asarray(held.task, dtype=np.int64),
         index=np.asarray(held.index, dtype=np.int64),
         values={name: np.asarray(column) for name, (_, column) in (of_samples | of_tasks).items()},
+        one_grade=np.array(one_grade, dtype=np.bool_) if known else None,
     )
     for metric in (one for one in wanted if one.rankable_only):
         counts = can if isinstance(metric, TaskMetric) else can[columns.task]
@@ -127,7 +130,7 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
     """
     seed = run.manifest.sampling["seed"]
     if run.manifest.stopped is None:
-        return summarise(columns, seed=seed)
+        return summarise(columns)
     return summarise_stopped(columns, drawing_order(seed, columns.task_ids))
 
 
