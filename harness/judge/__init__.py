@@ -2,7 +2,7 @@
 
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress
 from harness.judge.cost import Price
-from harness.judge.findings import Finding, findings, pairwise_others, remarks
+from harness.judge.findings import Finding, advice, findings, pairwise_others, remarks
 from harness.judge.forecast import Forecast
 from harness.judge.job import JudgeResult, forecast_judging, judge
 from harness.judge.judged import pairwise_table, require_same_rubric, rubric_of, rubric_table
@@ -22,6 +22,7 @@ __all__ = [
     "OnJudgeProgress",
     "Price",
     "Rubric",
+    "advice",
     "check_rubric",
     "findings",
     "forecast_judging",
