@@ -252,18 +252,20 @@ def _worded(difference: Difference, tests: int) -> Difference:
     if estimate.estimate is None or p is None or difference.equivalence is None:
         return difference
     within = difference.equivalence.verdict == "pass"
+    bounded = estimate.low is not None and estimate.high is not None
+    reaches = bounded and (estimate.low or 0.0) <= 0.0 <= (estimate.high or 0.0)
     if p > ALPHA:
-        word: Word = "equivalent" if within else "not settled"
-        apart = (
-            estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
-        )
-        if within or not apart:
-            return replace(difference, word=word)
+        if within or reaches or not bounded:
+            return replace(difference, word="equivalent" if within else "not settled")
         unadjusted = compared.p_value is not None and compared.p_value <= ALPHA
         why = f"after the correction for {tests} comparisons" if unadjusted else f"by {compared.test}"
-        return replace(difference, word=word, note=why)
+        return replace(difference, word="not settled", note=why)
     metric = METRICS.get(difference.metric)
     up = (estimate.estimate > 0) != (metric is not None and metric.lower_is_better)
+    word: Word = "better" if up else "worse"
     if within:
-        return replace(difference, word="slightly better" if up else "slightly worse")
-    return replace(difference, word="better" if up else "worse")
+        word = "slightly better" if up else "slightly worse"
+    # The interval of a mean assumes nothing but its bounds, so it may be the more cautious of the two.
+    return replace(
+        difference, word=word, note=f"by {compared.test}; the interval reaches 0" if reaches else ""
+    )
