@@ -13,6 +13,7 @@ from harness.evaluate import rescore
 from harness.runs import load
 from tests.judge.fake_gemini import FakeGemini
 from tests.judge.judge_runs import make_tasks
+from tests.resealing import Row, change_rows
 
 NAME = "listwise-relevance"
 TASKS = 12
@@ -68,10 +69,12 @@ def test_rescoring_judges_nothing_and_loses_nothing(
     assert done.returncode == 0, done.stderr
     before = load(tmp_path / "run").metrics
     assert rescore(tmp_path / "run").metrics == before
+
     # A sample that another parser wouldn't take any more: its score goes, the others' stay.
-    samples = tmp_path / "run" / "samples.jsonl"
-    first, second, *rest = samples.read_text().splitlines(keepends=True)
-    samples.write_text("".join([first, second.replace("[2, 1,", "[2, 2,"), *rest]))
+    def spoil(rows: list[Row]) -> None:
+        rows[1]["text"] = rows[1]["text"].replace("[2, 1,", "[2, 2,")
+
+    change_rows(tmp_path / "run" / "samples.jsonl", spoil)
     assert rescore(tmp_path / "run").metrics[f"rubric.{NAME}"].n == TASKS * 3 // 4 - 1
 
 

@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 
 from harness.data.tasks import RankingTask
+from harness.evaluate import rescore
 from harness.gate import Policy, decide
 from harness.gate.record import write_record
 from harness.report import Format, ReportConfig, report
@@ -19,6 +20,7 @@ from harness.runs import Run, RunDirectory
 from harness.runs.manifest import Stopped
 from tests.report.page_reader import Page, read_page
 from tests.report.report_runs import answers, judged, make_run, never, ranked, tasks, with_cliff
+from tests.resealing import made_before_checksums
 
 
 def page_of(*runs: Run, **options: object) -> Page:
@@ -145,6 +147,7 @@ def test_incomplete_run(tmp_path: Path) -> None:
 
 def test_without_tasks_the_prompts_are_missed_and_nothing_else(tmp_path: Path) -> None:
     run = make_run(tmp_path / "old", tasks(20), answers(0.5))
+    made_before_checksums(run.path)
     (run.path / "tasks.jsonl").unlink()
     page = page_of(run)
     assert "20 not there: no tasks.jsonl" in said(page)
@@ -154,6 +157,7 @@ def test_without_tasks_the_prompts_are_missed_and_nothing_else(tmp_path: Path) -
 def test_prompts_that_were_not_asked_are_not_shown(tmp_path: Path) -> None:
     """A tasks.jsonl that was changed by hand renders other prompts: their hashes tell."""
     run = make_run(tmp_path / "run", tasks(20), answers(0.5))
+    made_before_checksums(run.path)
     rows = [json.loads(line) for line in (run.path / "tasks.jsonl").read_text().splitlines()]
     rows[3]["candidates"][0]["title"] = "Another thing"
     (run.path / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -194,13 +198,13 @@ def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
     texts = [said(read_page(made["html"].document)), made["md"].document, decided.line]
     for text in texts:
         assert "gate: stale" in text
-        assert "the cliff was measured anew" in text
+        assert "cliff.json holds other measurements now" in text
         assert "gate: pass" not in text
         assert "gated by" not in text
         assert "default rule parse_validity.strict >= 0.95" in text
     [told] = json.loads(made["json"].document)["runs"]
     assert told["gate"] == "stale"
-    assert told["gate_stale"] == ["the cliff was measured anew"]
+    assert told["gate_stale"] == ["cliff.json holds other measurements now"]
     assert "gated by" not in told["sentence"]
 
 
@@ -210,6 +214,7 @@ def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rows, answers(0.4), seed=2)
     with RunDirectory(run.path) as directory:
         directory.write_manifest(run.manifest.model_copy(update={"stopped": Stopped(tasks_used=60)}))
+    rescore(run.path)
     label = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
     made = {form: report(ReportConfig(runs=(run.path, base.path)), form) for form in get_args(Format)}
     page = read_page(made["html"].document)
