@@ -176,7 +176,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
     "eval": (*_DRAWING, ("printing", "harness.cli.summary:print_run")),
     "rescore": (
         ("manifest read", "harness.evaluate.scoring:read_manifest"),
-        ("tasks read", "harness.evaluate.scoring:read_tasks"),
+        ("tasks read", "harness.runs.loading:read_tasks"),
         ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),
         ("samples write", "harness.runs.writing:RunDirectory.replace_samples"),
         ("metrics", "harness.evaluate.scoring:summarise_run"),

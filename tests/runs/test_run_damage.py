@@ -1,6 +1,5 @@
 """A damaged or forged run never tells another story in silence; benchmarks/run_damage.py does more."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -14,9 +13,9 @@ from harness.report import ReportConfig, report
 from harness.runs import load, stale_reasons
 from harness.runs.gate_record import GateRecord
 from harness.runs.integrity import read_gate
-from harness.runs.seals import opened_line
 from tests.gate.gate_runs import answers, config, make_run
 from tests.gate.stored_runs import policy
+from tests.resealing import made_before_checksums
 
 FLIPS = 100
 FINE = ("refused", "said", "same")
@@ -55,20 +54,6 @@ def test_a_verdict_that_no_longer_holds_is_called_stale(world: World) -> None:
     assert len(found) >= 7
     assert {what: outcome for what, outcome in found.items() if not outcome.startswith(SAID)} == {}
     assert SILENT not in found.values()
-
-
-def made_before_checksums(run: Path) -> None:
-    """What a run of format 1 looked like."""
-    for path in run.glob("*.jsonl"):
-        lines = path.read_bytes().splitlines(keepends=True)
-        path.write_bytes(b"".join((opened_line(line) or line) + b"\n" for line in lines))
-    for path in run.glob("*.json"):
-        content = json.loads(path.read_bytes())
-        for name in ("seal", "source", "baseline_source", "baseline_run", "read_sha256"):
-            content.pop(name, None)
-        if path.name == "manifest.json":
-            content["format_version"] = 1
-        path.write_text(json.dumps(content))
 
 
 def test_a_run_of_an_older_version_is_read_and_rescoring_seals_it(world: World, tmp_path: Path) -> None:
