@@ -179,17 +179,18 @@ class _Pairs:
         )
         self.tasks = len(number)
         self._single = len(number) == len(shared)
-        self._values = (theirs.columns.values, mine.columns.values)
+        self._columns = (theirs.columns, mine.columns)
 
     def difference(self, metric: SampleMetric, margin: float) -> Difference:
         name = metric.name
-        old = self._values[0][name][self._theirs].astype(np.float64)
-        new = self._values[1][name][self._mine].astype(np.float64)
-        if self._single and metric.is_rate:
-            counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
-            equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
-            means = (float(new.mean()), float(old.mean()))
-            return Difference(name, compare_outcomes(counts), equivalence, means)
+        old = self._columns[0].values[name][self._theirs].astype(np.float64)
+        new = self._columns[1].values[name][self._mine].astype(np.float64)
+        both = ~(np.isnan(old) | np.isnan(new))
+        if self._single and both.any() and all(columns.is_rate(metric) for columns in self._columns):
+            counts = PairedCounts.from_outcomes(old[both] > 0.5, new[both] > 0.5)
+            compared = replace(compare_outcomes(counts), dropped=int((~both).sum()))
+            equivalence = equivalent_rates(counts, margin, alpha=ALPHA, interval=False)
+            return Difference(name, compared, equivalence, (float(new[both].mean()), float(old[both].mean())))
         return _mean_difference(name, self._by_task(old, new), self._by_task(new, old), margin)
 
     def _by_task(self, values: FloatArray, others: FloatArray) -> FloatArray:
