@@ -131,7 +131,7 @@ def near_one(rng: np.random.Generator, n: int) -> FloatArray:
 
 
 def tasks_of_four(rng: np.random.Generator, n: int) -> FloatArray:
-    return rng.binomial(4, task_rates(rng, 0.97, 0.3, (1, n))[0]) / 4.0
+    return np.asarray(rng.binomial(4, task_rates(rng, 0.97, 0.3, (1, n))[0]) / 4.0)
 
 
 def tied_pairs(rng: np.random.Generator, n: int) -> FloatArray:
@@ -229,7 +229,7 @@ def task_rates(rng: np.random.Generator, rate: float, alike: float, shape: tuple
     if alike == 1.0:
         return (rng.random(shape) < rate).astype(float)
     spread = 1.0 / alike - 1.0
-    return rng.beta(rate * spread, (1.0 - rate) * spread, shape)
+    return np.asarray(rng.beta(rate * spread, (1.0 - rate) * spread, shape), dtype=np.float64)
 
 
 def exact_levels() -> None:
@@ -243,24 +243,26 @@ def exact_levels() -> None:
         kinds = Kinds.single([1.0, 0.0], [bar, 1.0 - bar])
         level_rows(f"{bar:<5g}", kinds, bar, sizes, exact=True)
     print("   graded values, one a task: 1 with 3/7 and 0 in equal parts; then 1 with much .9 and a rare 0")
-    sizes = (20, 60, 200, 500, 2000)
-    print("   mean   test    " + "".join(f"{n:>14d}" for n in sizes))
+    grid = (20, 60, 200, 500, 2000)
+    print("   mean   test    " + "".join(f"{n:>14d}" for n in grid))
     for grades, shares in GRADED:
         for bar in BARS:
-            kinds = graded(grades, shares, bar)
-            if kinds is not None:
-                level_rows(f"{bar:<5g}", kinds, bar, sizes)
-    print("   tasks of 1 and of 4 samples that all say the same, half of each")
-    sizes = (20, 60)
+            spread = graded(grades, shares, bar)
+            if spread is not None:
+                level_rows(f"{bar:<5g}", spread, bar, grid)
+
+
+def exact_levels_by_task() -> None:
+    print("   several samples a task: 1 or 4 that all say the same, half of each; then 3 independent ones")
+    print("   bar    test    " + "".join(f"{n:>14d}" for n in (20, 60, 200)))
     for bar in BARS:
         chance = 0.5 * np.array([bar, bar, 1.0 - bar, 1.0 - bar])
         kinds = Kinds(np.array([1.0, 4.0, 0.0, 0.0]), np.array([1.0, 4.0, 1.0, 4.0]), chance)
-        level_rows(f"{bar:<5g}", kinds, bar, sizes, most=4)
-    print("   tasks of 3 independent samples")
+        level_rows(f"{bar:<5g}", kinds, bar, (20, 60, 200) if bar >= 0.9 else (20, 60), most=4)
     for bar in BARS:
         chance = np.array([math.comb(3, k) * bar**k * (1.0 - bar) ** (3 - k) for k in (3, 2, 1, 0)])
         kinds = Kinds(np.array([3.0, 2.0, 1.0, 0.0]), np.full(4, 3.0), chance)
-        level_rows(f"{bar:<5g}", kinds, bar, sizes, most=3)
+        level_rows(f"{bar:<5g}", kinds, bar, (20, 60, 200) if bar >= 0.9 else (20, 60), most=3)
 
 
 def level_rows(
@@ -507,6 +509,7 @@ def main() -> int:
     means(rng, 600 // scale)
     several_samples(rng, 600 // scale)
     exact_levels()
+    exact_levels_by_task()
     paired_levels()
     power(rng, 200 // scale)
     gates(rng, 1000 // scale)

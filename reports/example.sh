@@ -15,7 +15,7 @@ harness eval --ckpt zoo:listopd --engine hf --out $runs/listopd \
   --teacher zoo:teacher --base zoo:base --lambda 1.1 --clip 5
 
 # Exit codes 1 and 4 are verdicts, not errors.
-gate() { harness gate "$@" || [ $? -eq 1 ] || [ $? -eq 4 ]; }
+gate() { harness gate "$@" || case $? in 1 | 4) ;; *) exit 2 ;; esac; }
 gate $runs/sft-base
 gate $runs/sft-large
 gate $runs/listopd --baseline $runs/sft-large --policy reports/example-gate.yaml

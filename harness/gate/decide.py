@@ -32,12 +32,19 @@ from harness.metrics.columns import Columns, TaskTable
 from harness.metrics.table import (
     CLIFF_PREFIX,
     JUDGE_PREFIXES,
+    METRICS,
     PAIR_PREFIX,
     RUBRIC_PREFIX,
     sample_metrics,
 )
 from harness.runs import Run, source_of
-from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
+from harness.runs.columns import (
+    Measure,
+    incomplete,
+    metrics_of_samples,
+    read_columns,
+    read_task_rows,
+)
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
@@ -307,6 +314,8 @@ class _Session:
             from harness.judge import rubric_metrics
 
             return rubric_metrics(self.run)
+        if metric in METRICS:
+            return metrics_of_samples(self.run, read_columns(self.run, METRICS))
         return {}
 
     def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:
