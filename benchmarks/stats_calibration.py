@@ -35,6 +35,7 @@ from harness.stats import (
 )
 from harness.stats.distributions import binomial_sf, student_t_cdf, student_t_quantile
 from tests.stats.enumeration import Kinds, Tested, betting, errors, paired_rates, student
+from tests.stats.looks_and_streams import looks, stopped, streams
 from tests.stats.sequential_planning import bernoulli_boundaries, operating_characteristics, wald_bound
 
 BAR, ALPHA, DESIGN = 0.95, 0.05, 0.97
@@ -514,6 +515,9 @@ def main() -> int:
     power(rng, 200 // scale)
     gates(rng, 1000 // scale)
     sample_counts()
+    looks(require)
+    streams(require)
+    stopped(require, rng, 400 // scale)
     print(f"\nseed {options.seed}, {time.perf_counter() - started:.0f} s")
     for promise in broken:
         print(f"BROKEN: {promise}")
