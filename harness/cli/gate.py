@@ -62,7 +62,7 @@ class GateOptions(Settings, title="Gate"):
     """Count the checkpoints gated for one release in this file; alpha holds for all of them together."""
     plan: bool = False
     """Say what the policy can show on so many `tasks`, and end; with a RUN, for what it measured."""
-    tasks: Count | None = None
+    tasks: Annotated[Count, Field(le=1_000_000)] | None = None
     """For `plan`: how many tasks will be evaluated; by default as many as the dataset of RUN has."""
     assume: tuple[str, ...] = ()
     """For `plan`: a truth, such as parse_validity.strict=0.97 or ndcg_at_1.all=baseline-0.01."""
@@ -144,6 +144,7 @@ def gate(context: click.Context, /, run: Path | None, init: bool, as_machine: bo
         return show_plan(run, *_open(own), own, as_machine=as_machine)
     reports = _Reports(own.junit, own.summary)
     try:
+        _refuse_plan_options(context)
         policy, baseline = _open(own)
         if run is not None:
             _refuse_live_options(context, options)
@@ -263,6 +264,12 @@ def _refuse_live_options(context: click.Context, options: dict[str, Any]) -> Non
     for name in options.keys() - GateOptions.model_fields.keys():
         if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
             raise HarnessError(f"{flags_of(name)[0]} is for a live gate; leave it out or leave RUN out")
+
+
+def _refuse_plan_options(context: click.Context) -> None:
+    for name in ("tasks", "assume", "discordant"):
+        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise HarnessError(f"{flags_of(name)[0]} is for --plan; add that or leave it out")
 
 
 def print_gate(result: GateResult, console: Console) -> None:

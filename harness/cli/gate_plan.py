@@ -27,27 +27,48 @@ def show_plan(
     path: Path | None, policy: Policy, baseline: Run | None, own: GateOptions, *, as_machine: bool
 ) -> int:
     """Print what each rule can show."""
-    from harness.gate.expression import WordRule
     from harness.gate.looks import tasks_left
-    from harness.gate.plan import assume, measured, plan, read_assumption
+    from harness.gate.plan import assume, is_planned, levels_of_next, measured, plan, read_assumption
 
-    rules = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
-    tasks, assumed = own.tasks, {}
-    if path is not None:
-        run = open_run(path)
+    for flag, given in (("--junit", own.junit), ("--summary", own.summary)):
+        if given is not None:
+            raise HarnessError(f"{flag} is for a verdict; --plan gives none, so leave it out")
+    tasks, assumed, run = own.tasks, {}, None if path is None else open_run(path)
+    if run is not None:
         assumed = measured(run, policy, baseline)
         tasks = tasks or run.manifest.tasks + (tasks_left(run.manifest) or 0)
     if tasks is None:
         raise HarnessError("--plan needs --tasks N, or a RUN whose dataset says how many there are")
     for text in own.assume:
-        for rule, truth in read_assumption(text, rules):
+        for rule, truth in read_assumption(text, [one for one in policy.parsed_rules if is_planned(one)]):
             assumed[rule.text] = assume(rule, truth, own.discordant)
-    plans = plan(policy, tasks, assumed, discordant=own.discordant)
+    levels = levels_of_next(policy, tasks, run, own.stream)
+    whole_list = policy.scope == "list"
+    plans = [] if whole_list else plan(policy, tasks, assumed, levels=levels, discordant=own.discordant)
+    read = [rule.text for rule in policy.parsed_rules if not is_planned(rule)]
     if as_machine:
-        click.echo(json.dumps({"tasks": tasks, "rules": [asdict(one) for one in plans]}, indent=1))
+        rules = [asdict(one) for one in plans]
+        document = {"tasks": tasks, "scope": policy.scope, "rules": rules, "not_planned": read}
+        click.echo(json.dumps(document, indent=1))
+        return 0
+    notes = [f"note: {plain(rule)}: read from the run, not planned" for rule in read]
+    if whole_list:
+        notes.append("plan: scope: list: a complete run settles every rule by its plain numbers")
     else:
         _print(plans, tasks, policy)
+        notes.append(_look(tasks, levels.passing, run))
+    for note in notes:
+        unwrapped_console().print(Text(note))
     return 0
+
+
+def _look(tasks: int, level: float, run: Run | None) -> str:
+    if level == 0.0:
+        return "plan: alpha is used up by earlier looks at this run; nothing can be shown of it"
+    look = f"plan: one look at {tasks:,} tasks, rules pass at {level:.3g}"
+    if run is not None:
+        return look
+    return f"{look}; that is for ALL tasks of a dataset: a look at a part has half, unless `looks` plans it"
 
 
 def _print(plans: Sequence[RulePlan], tasks: int, policy: Policy) -> None:
@@ -69,12 +90,10 @@ def _print(plans: Sequence[RulePlan], tasks: int, policy: Policy) -> None:
         )
     console.print(table)
     for one in plans:
-        if one.least_tasks is None or one.least_tasks > tasks:
+        if one.level > 0.0 and (one.least_tasks is None or one.least_tasks > tasks):
             needed = "no number is enough" if one.least_tasks is None else f"it takes {one.least_tasks:,}"
             cannot = f"{plain(one.rule)} can't pass on {tasks:,} tasks, however good the answers"
             console.print(Text(f"note: {cannot}: {needed}"))
-    level = plans[0].level if plans else policy.alpha
-    console.print(Text(f"plan: one look at {tasks:,} tasks, rules pass at {level:.3g}"))
 
 
 def _number(value: float | None) -> str:

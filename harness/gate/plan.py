@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 
@@ -16,13 +18,18 @@ from harness.gate.advice import BarRule, bar_of
 from harness.gate.common_tasks import asked_of
 from harness.gate.decide import task_tables
 from harness.gate.evidence import against_bar, against_baseline
-from harness.gate.expression import BaselineRule, PolicyError, WordRule
+from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
+from harness.gate.looks import Levels, kind_of, levels_of, spend, tasks_left
 from harness.gate.policy import Policy
+from harness.gate.record import earlier_looks
+from harness.gate.stream import _candidate, read_stream, share_of
 from harness.metrics.columns import FloatArray, TaskTable
-from harness.metrics.table import sample_metrics
+from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run
 from harness.runs.columns import read_task_rows
 from harness.runs.comparability import pair_runs
+from harness.runs.gate_record import StreamPlace
+from harness.runs.source import source_of
 from harness.stats import SequentialTest
 from harness.stats.distributions import binomial_sf
 
@@ -76,8 +83,66 @@ class RulePlan:
     live_tasks: float | None
 
 
+def is_planned(rule: Rule) -> TypeGuard[BarRule]:
+    """Whether tasks decide a rule: words and stored intervals (`cliff.lambda_star`) are read from a run."""
+    by_task = rule.metric in sample_metrics() or rule.metric.startswith((RUBRIC_PREFIX, PAIR_PREFIX))
+    return by_task and not isinstance(rule, WordRule)
+
+
+def levels_of_next(policy: Policy, tasks: int, run: Run | None, stream: Path | None) -> Levels:
+    """Levels of the look that a gate would take at so many tasks; nothing is taken or written.
+
+    Args:
+        policy: with alpha.
+        tasks: how many will be there.
+        run: that will grow to them, or has them; None for a look at all tasks of a dataset.
+        stream: file of a stream in which the checkpoint has, or would take, a place.
+
+    Raises:
+        PolicyError: the stream is full, or was begun with another policy.
+        DataError: a file can't be read.
+    """
+    if run is None:
+        spending = spend((), "", "fixed", whole=True, planned=policy.looks)
+    else:
+        earlier, left = earlier_looks(run.path), tasks_left(run.manifest)
+        # Other tasks than the run has are another look.
+        drawn = source_of(run.path, run.manifest).drawn_sha256 if tasks == run.manifest.tasks else ""
+        whole = left is not None and tasks >= run.manifest.tasks + left
+        kind = kind_of(earlier, continued=False)
+        spending = spend(earlier, drawn, kind, whole=whole, planned=policy.looks)
+    place = None if stream is None else _next_place(policy, run, stream)
+    levels = levels_of(policy, spending, place)
+    if stream is not None or policy.checkpoints is None:
+        return levels
+    # A policy that plans checkpoints will be used with a stream.
+    return replace(levels, passing=levels.passing / policy.checkpoints)
+
+
+def _next_place(policy: Policy, run: Run | None, path: Path) -> StreamPlace:
+    entries = read_stream(path)
+    for one in entries:
+        if (one.alpha, one.checkpoints) != (policy.alpha, policy.checkpoints):
+            raise PolicyError(f"{path} was begun with another alpha or number of checkpoints; keep to it")
+    known = {one.candidate: one.place for one in entries}
+    own = None if run is None else known.get(_candidate(run.manifest))
+    place = own or len(known) + 1
+    if policy.checkpoints is not None and place > policy.checkpoints:
+        raise PolicyError(
+            f"{path} has its {policy.checkpoints} checkpoints already; a further one can't be gated in this "
+            "stream"
+        )
+    return StreamPlace(str(path), place, share_of(place, policy.checkpoints), 0)
+
+
 def plan(
-    policy: Policy, tasks: int, assumed: Mapping[str, Assumed], *, discordant: float = 0.1, seed: int = 0
+    policy: Policy,
+    tasks: int,
+    assumed: Mapping[str, Assumed],
+    *,
+    levels: Levels | None = None,
+    discordant: float = 0.1,
+    seed: int = 0,
 ) -> list[RulePlan]:
     """What each rule about numbers can show on so many tasks, looked at once.
 
@@ -85,14 +150,15 @@ def plan(
         policy: with the rules and levels; planned looks and checkpoints of a stream share alpha.
         tasks: how many are going to be evaluated, ≥ 1.
         assumed: by a rule's text, what is taken to be true.
+        levels: of the look; None for one at all tasks of a dataset.
         discordant: share of tasks on which candidate and baseline are taken to differ where only their
             difference is known.
         seed: of the simulations.
     """
-    level = policy.alpha / (policy.looks or 1) / (policy.checkpoints or 1)
-    rules = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
+    levels = levels or levels_of_next(policy, tasks, None, None)
+    rules = [rule for rule in policy.parsed_rules if is_planned(rule)]
     return [
-        _plan_rule(rule, level, policy, tasks, assumed.get(rule.text), discordant, seed) for rule in rules
+        _plan_rule(rule, levels, policy, tasks, assumed.get(rule.text), discordant, seed) for rule in rules
     ]
 
 
@@ -127,7 +193,7 @@ def measured(run: Run, policy: Policy, baseline: Run | None) -> dict[str, Assume
     Raises:
         HarnessError: as `decide`.
     """
-    rules = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
+    rules = [rule for rule in policy.parsed_rules if is_planned(rule)]
     mine = task_tables(run, [rule.metric for rule in rules], allow_missing=True)
     pairing = theirs = None
     if baseline is not None:
@@ -181,25 +247,31 @@ def read_assumption(text: str, rules: Sequence[BarRule]) -> list[tuple[BarRule, 
 
 def _plan_rule(
     rule: BarRule,
-    level: float,
+    levels: Levels,
     policy: Policy,
     tasks: int,
     assumed: Assumed | None,
     discordant: float,
     seed: int,
 ) -> RulePlan:
-    metric = sample_metrics().get(rule.metric)
+    metric, level = sample_metrics().get(rule.metric), levels.passing
     single = metric is not None and metric.is_rate
+    if level <= 0.0:
+        known = assumed is not None
+        truth = float(assumed.values.mean()) if assumed is not None else None
+        return RulePlan(
+            rule.text, 0.0, None, truth, 0.0 if known else None, 0.0 if known else None, None, None
+        )
 
     def passes(population: Assumed, draws: int = _DRAWS) -> float:
-        return _chances(rule, population, tasks, level, policy.alpha, seed, draws)[0]
+        return _chances(rule, population, tasks, level, levels.failing, seed, draws)[0]
 
     least = _least_tasks(rule, level, single)
     if assumed is None:
         truth = chances = live = None
     else:
         truth = float(assumed.values.mean())
-        chances = _chances(rule, assumed, tasks, level, policy.alpha, seed, _DRAWS)
+        chances = _chances(rule, assumed, tasks, level, levels.failing, seed, _DRAWS)
         live = _live_tasks(rule, assumed, tasks, level, seed)
     possible = least is not None and least <= tasks
     detectable = (

@@ -1,5 +1,6 @@
 """What a policy can show, said beforehand, against exact binomial tails."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,76 @@ def test_a_plan_knows_what_has_no_value(tmp_path: Path) -> None:
     assert (common.truth, common.passes) == (0.0, 1.0)
     assert common.live_tasks is not None
     assert common.live_tasks < 100
+
+
+def test_a_plan_has_the_level_of_the_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_tasks(tmp_path / "tasks.jsonl", 100)
+    run = make_run(tmp_path, answers(38)(40, 1), data=data, limit=40).path
+
+    def level(*options: str | Path) -> float:
+        assert harness("gate", run, "--plan", "--json", *options) == 0
+        return json.loads(capsys.readouterr().out)["rules"][0]["level"]
+
+    assert level("--tasks", "60") == pytest.approx(0.025)
+    assert level("--tasks", "100") == level() == pytest.approx(0.05)
+    harness("gate", run)
+    capsys.readouterr()
+    assert level("--tasks", "40") == pytest.approx(0.025)
+    assert level("--tasks", "60") == pytest.approx(0.0125)
+    assert level() == pytest.approx(0.025)
+    stream = tmp_path / "stream.jsonl"
+    assert level("--stream", stream) == pytest.approx(0.0125)
+    assert not stream.exists()
+
+
+def test_a_used_up_alpha_plans_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "gate.yaml"
+    policy.write_text("looks: 1\nrules: [parse_validity.strict >= 0.5]\n")
+    data = write_tasks(tmp_path / "tasks.jsonl", 100)
+    run = make_run(tmp_path, answers(20)(40, 1), data=data, limit=40).path
+    assert harness("gate", run, "--policy", policy) == 4
+    capsys.readouterr()
+    assert harness("gate", run, "--plan", "--policy", policy) == 0
+    assert "alpha is used up" in capsys.readouterr().out
+
+
+def test_a_full_stream_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy, stream = tmp_path / "gate.yaml", tmp_path / "stream.jsonl"
+    policy.write_text("checkpoints: 1\nrules: [parse_validity.strict >= 0.5]\n")
+    run = make_run(tmp_path, answers(40)(40, 1)).path
+    assert harness("gate", run, "--policy", policy, "--stream", stream) == 0
+    plan_it = ("gate", "--plan", "--tasks", "50", "--policy", policy, "--stream", stream)
+    assert harness(*plan_it) == 2
+    assert "checkpoints already" in capsys.readouterr().err
+    assert harness(*plan_it, run) == 0  # it has its place
+
+
+def test_what_isn_t_planned_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "gate.yaml"
+    policy.write_text("rules: ['cliff.lambda_star >= 1.2', 'cliff.verdict in [left]']\n")
+    assert harness("gate", "--plan", "--tasks", "50", "--policy", policy) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("read from the run, not planned") == 2
+    assert "can't pass" not in shown
+    policy.write_text("scope: list\n")
+    assert harness("gate", "--plan", "--tasks", "50", "--policy", policy) == 0
+    shown = capsys.readouterr().out
+    assert "settles every rule by its plain numbers" in shown
+    assert "P(pass)" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--plan", "--tasks", "50", "--junit", "j.xml"), "--junit is for a verdict"),
+        (("--plan", "--tasks", "50", "--summary", "s.md"), "--summary is for a verdict"),
+        (("--tasks", "50"), "--tasks is for --plan"),
+        (("--assume", "parse_validity.strict=1"), "--assume is for --plan"),
+        (("--discordant", "0.2"), "--discordant is for --plan"),
+    ],
+)
+def test_options_of_a_plan_and_of_a_verdict_don_t_mix(
+    options: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert harness("gate", *options) == 2
+    assert says in capsys.readouterr().err
