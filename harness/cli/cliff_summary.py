@@ -125,7 +125,10 @@ def _precondition_table(result: CliffResult) -> Table:
     table.add_column("", ratio=1)
     for one in result.preconditions:
         met = Text("yes", style="green") if one.met else Text("no", style="red")
-        table.add_row(one.name.replace("_", " "), met, Text(one.detail))
+        mark = "*" if one.name == "enough_rollouts" else ""
+        table.add_row(one.name.replace("_", " ") + mark, met, Text(one.detail))
+    table.caption = "* no side asks for it: it tells on_cliff from undecided"
+    table.caption_justify = "left"
     return table
 
 

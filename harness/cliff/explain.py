@@ -95,8 +95,8 @@ def _bounds(
     sentences = [f"λ below {_rounded(low, math.floor)} is called left, {upper}."]
     if verdict in ("on_cliff", "undecided") and end is not None and lam > end:
         sentences.append(
-            "λ lies above the interval, but tasks not yet seen may carry so much of the teacher's tail that "
-            "right can't be told."
+            "λ lies above the sampling interval of λ* but not above its bounds: tasks not yet seen may carry "
+            "so much of the teacher's tail that right can't be told."
         )
     return sentences
 
@@ -104,8 +104,8 @@ def _bounds(
 def _further(verdict: str, more: MoreData) -> list[str]:
     if verdict not in ("undecided", "on_cliff") or not more.tasks:
         return []
-    aim = "to a verdict" if verdict == "undecided" else "to tell the side, if λ* is where it is estimated"
-    return [f"About {more.tasks} more tasks ({more.rollouts} rollouts) would do {aim}."]
+    aim = "give a verdict" if verdict == "undecided" else "tell the side, if λ* is where it is estimated"
+    return [f"About {more.tasks} more tasks ({more.rollouts} rollouts) would {aim}."]
 
 
 def _elsewhere(lam: float, measured: CalibrationEstimate) -> list[str]:
@@ -169,4 +169,4 @@ def _threshold(binding: RoleEstimate, clip: ClipEstimate) -> str:
         return f"{text}; there is no interval."
     open_above = star.high is None or not clip.saturated
     end = "has no upper end" if open_above else f"ends at {star.high:.4g}"
-    return f"{text}; its interval starts at {star.low:.4g} and {end}."
+    return f"{text}; its sampling interval starts at {star.low:.4g} and {end}."

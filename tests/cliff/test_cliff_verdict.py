@@ -260,6 +260,7 @@ def test_too_few_carrying_tasks_are_undecided_and_counted():
     assert result.more.tasks == pytest.approx(140, abs=3)
     assert result.more.rollouts == result.more.tasks
     assert f"About {result.more.tasks} more tasks" in result.explanation
+    assert "would give a verdict" in result.explanation or "would tell the side" in result.explanation
     assert assess(estimate, 1.01).verdict == "left"
     assert assess(estimate, 1.01).more.tasks == 0
     enough = estimate_cliff(carried_by(30), known_clip(5.0))
