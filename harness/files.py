@@ -208,6 +208,22 @@ class LineLog:
         self.close()
 
 
+def read_whole(path: Path) -> bytes:
+    """The content of a file that may be absent.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is a link to nothing: whoever made it meant a file to be there.
+        OSError: it can't be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ValueError("it is a link to a file that isn't there") from None
+        raise
+
+
 def whole_lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """The lines of a file and their numbers, from 1; a last line without an end was torn and is left out.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, nearest
+from harness.files import read_whole
 from harness.runs.manifest import Manifest
 from harness.runs.seals import opened_document, sealed_lines
 
@@ -30,7 +31,7 @@ def read_manifest(path: Path) -> Manifest:
         DataError: there is none, or it can't be read.
     """
     try:
-        content, has_seal = opened_document((path / MANIFEST).read_bytes())
+        content, has_seal = opened_document(read_whole(path / MANIFEST))
         manifest = Manifest.model_validate_json(json.dumps(content))
         if manifest.sealed and not has_seal:
             raise ValueError("it has no seal: it was changed by hand, or damaged")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
+from harness.files import read_whole
 from harness.runs.columns import incomplete, read_columns
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, REJUDGE, read_manifest
 from harness.runs.loading import Run
@@ -91,7 +92,7 @@ def read_cliff(path: Path) -> dict[str, Any]:
         StaleCliffError: it was measured on other rollouts than there are.
         ForeignCliffError: it is that of another run.
     """
-    content, has_seal = opened_document((path / CLIFF).read_bytes())
+    content, has_seal = opened_document(read_whole(path / CLIFF))
     if SOURCE not in content:
         return content
     if not has_seal:
@@ -111,7 +112,7 @@ def read_gate(path: Path) -> dict[str, Any]:
         OSError: it can't be read.
         ValueError: it isn't what was written.
     """
-    content, has_seal = opened_document((path / GATE).read_bytes())
+    content, has_seal = opened_document(read_whole(path / GATE))
     if not has_seal and content.get(SOURCE) is not None:
         raise ValueError("it has no seal: it was changed by hand, or damaged")
     return content

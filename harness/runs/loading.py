@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from harness.contract import ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, IncompleteError
-from harness.files import is_locked
+from harness.files import is_locked, read_whole
 from harness.metrics.table import JUDGE_PREFIXES
 from harness.runs.directory import LOCK, METRICS, SAMPLES, read_manifest, read_tasks
 from harness.runs.manifest import Manifest
@@ -135,7 +135,7 @@ def load(path: str | Path) -> Run:
 
 def _read_metrics(folder: Path, manifest: Manifest) -> tuple[dict[str, Estimate], Source | None]:
     try:
-        rows, has_seal = opened_document((folder / METRICS).read_bytes())
+        rows, has_seal = opened_document(read_whole(folder / METRICS))
         if manifest.sealed and not (has_seal and SOURCE in rows):
             raise ValueError("it doesn't say what it was made from: it was changed by hand, or damaged")
         source = read_source(rows.pop(SOURCE)) if SOURCE in rows else None
