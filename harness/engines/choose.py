@@ -113,6 +113,10 @@ def open_engine(config: EngineConfig) -> Engine:
         from harness.engines.openai_engine import OpenAIEngine
 
         return OpenAIEngine(config)
+    if name == "target":
+        from harness.engines.target_engine import TargetEngine
+
+        return TargetEngine(config)
     if name == "vllm":
         from harness.engines.vllm_engine import VllmEngine
 
