@@ -104,6 +104,17 @@ class TargetEngine(HfEngine):
                 "mixed; choose checkpoints of one family"
             )
 
+    def choose(self, config: EngineConfig) -> None:
+        """Draw at another λ from the checkpoints that are loaded.
+
+        Raises:
+            HarnessError: the configuration is of other checkpoints.
+        """
+        target = config.target
+        if target is None or (target.teacher, target.base) != (self._target.teacher, self._target.base):
+            raise HarnessError("another teacher or base takes another engine")
+        self._target = target
+
     def info(self) -> EngineInfo:
         """Describe the engine; hashes both checkpoints the first time."""
         mine, theirs, target = super().info(), self._beside.info(), self._target
