@@ -48,10 +48,11 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
     Raises:
         HarnessError: options that don't go together; the message names the first.
     """
+    from harness.engines import OF_TWO
     from harness.evaluate.config import EvalConfig
 
     changes: dict[str, Any] = {"engine_args": _engine_args(options["engine_args"])}
-    if options["engine"] == "target":
+    if options["engine"] == OF_TWO:
         changes |= {f"target_{name}": options.get(name) for name in ("teacher", "base", "lam")}
         for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lam", "--lambda")):
             if changes[f"target_{name}"] is None:

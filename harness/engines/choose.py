@@ -21,6 +21,8 @@ VLLM_PROBE_SECONDS = 120
 
 IN_MEMORY: EngineName = "hf"
 """The engine whose draw also takes a model that this process holds already: `hf_generate`."""
+OF_TWO: EngineName = "target"
+"""The engine that draws from two checkpoints at once."""
 
 
 @cache

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from harness.engines import OF_TWO
 from harness.engines.config import EngineConfig, TargetConfig
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Settings
@@ -48,6 +49,6 @@ class ForecastConfig(Settings, title="Forecast"):
     def at(self, lam: float) -> EvalConfig:
         """The evaluation of π_λ."""
         target = TargetConfig(teacher=self.teacher, base=self.base, lam=lam, plausible=self.plausible)
-        told: dict[str, Any] = {"engine": "target", "target": target, "ckpt": None}
+        told: dict[str, Any] = {"engine": OF_TWO, "target": target, "ckpt": None}
         engine: EngineConfig = self.evaluation.engine.changed(**told)
         return self.evaluation.changed(engine=engine, out=self.out / f"lambda-{lam:g}")
