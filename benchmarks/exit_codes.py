@@ -151,8 +151,8 @@ class Seam:
 
 _WRITING = (
     ("samples append", "harness.files:LineLog.append"),
-    ("metrics write", "harness.runs.directory:RunDirectory.write_metrics"),
-    ("manifest write", "harness.runs.directory:RunDirectory.write_manifest"),
+    ("metrics write", "harness.runs.writing:RunDirectory.write_metrics"),
+    ("manifest write", "harness.runs.writing:RunDirectory.write_manifest"),
     ("any file's last step", "harness.files:move"),
 )
 _DRAWING = (
@@ -178,7 +178,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("manifest read", "harness.evaluate.scoring:read_manifest"),
         ("tasks read", "harness.evaluate.scoring:read_tasks"),
         ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),
-        ("samples write", "harness.runs.directory:RunDirectory.replace_samples"),
+        ("samples write", "harness.runs.writing:RunDirectory.replace_samples"),
         ("metrics", "harness.evaluate.scoring:summarise_run"),
         *_WRITING[1:],
         ("judgements read", "harness.judge.judged:read_records"),
@@ -231,7 +231,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("engine generate", "harness.engines.hf_engine:HfEngine.generate"),
         ("engine score", "harness.measure.scoring:score_classes"),
         ("scores append", "harness.measure.score_log:ScoreLog.append"),
-        ("cliff.json write", "harness.runs.directory:RunDirectory.write_cliff"),
+        ("cliff.json write", "harness.runs.writing:RunDirectory.write_cliff"),
     ),
     "train sft": (
         ("checkpoint read", "harness.opd.sft.job:find_checkpoint"),

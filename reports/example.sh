@@ -1,10 +1,14 @@
 #!/bin/sh
-# Makes reports/example.html from the zoo's checkpoints, on a CPU. Runs go to runs/example; the folder must be
-# new for numbers of today's code. λ and c are those that the student was trained with (harness/opd/zoo.py).
-# The interval of λ* must be narrower than --grid; λ lies 0.2 below λ*, so steps of 0.1 are fine enough.
+# Makes reports/example.html from the zoo's checkpoints, on a CPU. Runs go to runs/example, a new folder, so that
+# the numbers are of today's code; everything must be committed, so that the page can name the commit. λ and c are
+# those that the student was trained with (harness/opd/zoo.py). The interval of λ* must be narrower than --grid;
+# λ lies 0.2 below λ*, so steps of 0.1 are fine enough.
 set -eu
 cd "$(dirname "$0")/.."
 runs=runs/example
+
+if [ -e "$runs" ]; then echo "$runs is there already; remove it first" >&2; exit 2; fi
+if ! git diff --quiet HEAD; then echo "commit all changes first: the page names the commit" >&2; exit 2; fi
 
 harness eval --ckpt zoo:base --engine hf --out $runs/sft-base
 harness eval --ckpt zoo:large --engine hf --out $runs/sft-large
@@ -17,5 +21,5 @@ gate $runs/sft-base
 gate $runs/sft-large
 gate $runs/listopd --baseline $runs/sft-large --policy reports/example-gate.yaml
 
-harness report $runs/listopd $runs/sft-large $runs/sft-base --baseline sft-large \
+harness report $runs/listopd $runs/sft-base $runs/sft-large \
   --title "ListOPD student against a larger SFT baseline (zoo, fashion-mini)" -o reports/example.html

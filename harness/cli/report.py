@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -12,51 +12,52 @@ from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.report import Report
+    from harness.report import Format, Report
 
 
 def _options() -> list[click.Option]:
-    from harness.report.config import ReportConfig
+    from harness.report.config import Format, ReportConfig
 
-    return options_of(
+    form = click.Option(
+        ["--format", "form"],
+        type=click.Choice(get_args(Format)),
+        default="html",
+        show_default=True,
+        help="A page, a short summary for a pull request, or the sentences and differences for machines.",
+    )
+    settings = options_of(
         ReportConfig,
         leave_out=("runs",),
         baseline={"metavar": "NAME"},
         max_samples={"metavar": "N"},
         lambdas={"multiple": True, "metavar": "NAME=VALUE"},
     )
+    return [form, *settings]
 
 
 @click.command(
     cls=Command,
     settings=_options,
-    epilog="\b\nExample: harness report demo/listopd demo/large --baseline large -o report.html\n"
+    epilog="\b\nExample: harness report demo/listopd demo/large -o report.html\n"
     "(runs that harness demo makes)",
 )
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN [RUN ...]")
 @click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="File to write; Markdown and --json need none."
-)
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["html", "md"]),
-    default="html",
-    show_default=True,
-    help="A page, or a short summary for a pull request.",
+    "-o", "--out", type=click.Path(path_type=Path), help="File to write; Markdown and JSON need none."
 )
 @json_option
 def report(
     runs: tuple[Path, ...],
     out: Path | None,
-    form: Literal["html", "md"],
+    form: Format,
     as_machine: bool,
     **options: Any,
 ) -> None:
     """Compare runs in one self-contained file: decision, numbers, plots, samples, provenance.
 
-    Every run is compared with the baseline on the samples that both have. Runs of different datasets stand
-    side by side and are not compared.
+    Every run is compared with the baseline, the last one unless --baseline says otherwise, on the samples
+    that both have. A folder of runs, such as a sweep's, stands for the runs in it. Runs of different datasets
+    stand side by side and are not compared.
     """
     from harness.report import ReportConfig, write_document
     from harness.report import report as make_report
@@ -70,7 +71,8 @@ def report(
     if as_machine:
         from harness.report.summary import as_dict
 
-        click.echo(json.dumps(as_dict(made, out), indent=1, allow_nan=False))
+        where = {"report": None if out is None else str(out), "bytes": len(made.encoded), "rows": made.rows}
+        click.echo(json.dumps(where | as_dict(made.content), indent=1, allow_nan=False))
     elif out is None:
         click.echo(made.document, nl=False)
     else:
@@ -92,11 +94,11 @@ def _say(made: Report, out: Path) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from harness.report.groups import lines
     from harness.report.text import visible
 
     console = Console()
-    for decided in made.content.decided:
-        gate = "no gate" if decided.gate is None else f"gate: {decided.gate}"
-        console.print(Text(visible(f"{decided.sentence} [{gate}]")), soft_wrap=True)
+    for line in lines(made.content):
+        console.print(Text(visible(line)), soft_wrap=True)
     rows = f", {made.rows} samples" if made.rows else ""
     console.print(Text(f"{out}: {len(made.encoded) / 1e6:.2f} MB{rows}"), soft_wrap=True)

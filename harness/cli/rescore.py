@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from harness.cli.options import json_option
+from harness.runs.text import plain
 
 
 @click.command(epilog="\b\nExample: harness rescore demo/listopd\n(a run that harness demo makes)")
@@ -20,8 +21,11 @@ def rescore(run: Path, as_machine: bool) -> None:
     from harness.cli.summary import as_json, print_run
     from harness.evaluate import rescore as rescore_run
 
+    remarks: list[str] = []
     with listening(error_console()) as on_progress:
-        done = rescore_run(run, on_progress)
+        done = rescore_run(run, on_progress, remarks.append)
+    for remark in remarks:
+        click.echo(f"harness: note: {plain(remark)}", err=True)
     if as_machine:
         click.echo(as_json(done))
     else:

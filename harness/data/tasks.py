@@ -37,6 +37,7 @@ class RankingTask(BaseModel):
             `candidates[i - 1]`.
         relevance: one graded label per candidate, finite, 0 ≤ label ≤ 100.
         meta: anything else; carried along, never interpreted.
+        crc32: checksum of the row where it comes from a run's `tasks.jsonl`; no part of the task.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +47,7 @@ class RankingTask(BaseModel):
     candidates: tuple[Item, ...] = Field(min_length=MIN_CANDIDATES, max_length=MAX_CANDIDATES)
     relevance: tuple[Label, ...]
     meta: dict[str, Any] = Field(default_factory=dict)
+    crc32: str | None = Field(default=None, exclude=True, repr=False)
 
     @property
     def k(self) -> int:

@@ -22,8 +22,10 @@ from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_ru
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
-from harness.runs.directory import SAMPLES
+from harness.runs.directory import SAMPLES, TASKS
+from harness.runs.integrity import require_sound
 from harness.runs.manifest import (
+    FORMAT_VERSION,
     DatasetRecord,
     EngineRecord,
     Session,
@@ -97,11 +99,12 @@ class _Evaluation:
                 "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         requests = self._planned(manifest, requests)
+        if earlier is None or earlier.tasks < manifest.tasks or not (self.directory.path / TASKS).exists():
+            self.directory.write_tasks(self.dataset.tasks)
         if done == planned and earlier is not None and earlier.status == "complete":
+            require_sound(load(self.directory.path))
             self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
             return load(self.directory.path)
-        if earlier is None or earlier.tasks < manifest.tasks:
-            self.directory.write_tasks(self.dataset.tasks)
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
         self.directory.write_manifest(manifest)
@@ -214,6 +217,8 @@ class _Evaluation:
     def _manifest(self, info: EngineInfo, earlier: Manifest | None) -> Manifest:
         dataset = self.dataset
         manifest = Manifest(
+            # Lines that an older version wrote have no checksum; they get one when the run is rescored.
+            format_version=earlier.format_version if earlier else FORMAT_VERSION,
             started=earlier.started if earlier else now(),
             command=tuple(sys.argv),
             config=self.config.model_dump(mode="json"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +10,23 @@ from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
-from harness.metrics.stopped import summarise_stopped, without_interval
-from harness.metrics.summary import summarise
+from harness.judge.judged import read_judged
 from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
-from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
-from harness.runs.columns import read_columns, unknown_task
-from harness.runs.directory import SAMPLES, read_manifest, read_tasks
-from harness.runs.drawing import drawing_order
+from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
+from harness.runs.columns import Held, lacking, metrics_of_samples, read_columns, unknown_task
+from harness.runs.directory import CLIFF, read_manifest
+from harness.runs.directory import METRICS as METRICS_FILE
+from harness.runs.integrity import StaleCliffError, cliff_metrics, has_source
+from harness.runs.staleness import changes
 from harness.stats import Estimate
 
 Scores = dict[str, float | None]
+OnRemark = Callable[[str], object]
+
+
+def ignore_remark(remark: str) -> None:
+    """Say nothing."""
 
 
 class TaskScorer:
@@ -57,51 +63,90 @@ def summarise_run(
         DataError: a file of the run can't be read, or its files don't belong together.
     """
     run = Run(path, manifest, {})
-    columns, seed = read_columns(run, METRICS), manifest.sampling["seed"]
-    if manifest.stopped is None:
-        return {**summarise(columns, seed=seed), **(kept or {}), **rubric_metrics(run)}
-    judged = {name: without_interval(value) for name, value in rubric_metrics(run).items()}
-    order = drawing_order(seed, columns.task_ids)
-    return {**summarise_stopped(columns, order), **(kept or {}), **judged}
+    metrics = metrics_of_samples(run, read_columns(run, METRICS))
+    return {**metrics, **(kept or {}), **rubric_metrics(run)}
 
 
-def rescore(path: Path, on_progress: OnProgress = ignore) -> Run:
+def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = ignore_remark) -> Run:
     """Parse and score every stored text again with today's code, and compute the metrics anew.
 
     Streams: memory grows by a few numbers a sample, not with the texts.
 
+    Args:
+        path: the run directory.
+        on_progress: told where it stands.
+        on_remark: told what of the run was changed by hand since its metrics were computed.
+
     Raises:
-        DataError: not a run, or a file of it can't be read.
+        DataError: not a run, a file of it can't be read, or a sample is there twice.
+        IncompleteError: a run that was complete lacks samples.
         RunMismatchError: the run is being written.
     """
-    manifest = read_manifest(path)
     with RunDirectory(path) as directory:
-        cliff = measured_by_cliff(path)
-        scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in read_tasks(path)}
-        samples = _scored_anew(path, scorers, manifest.planned, on_progress)
+        manifest = read_manifest(path)
+        run = Run(path, manifest, {})
+        for remark in _changed_by_hand(path):
+            on_remark(remark)
+        cliff = measured_by_cliff(path, on_remark)
+        tasks = list(run.tasks()) if not manifest.sealed else run.tasks()
+        scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in tasks}
+        read_judged(run)  # what can't be read must be known before anything is replaced
+        samples = _scored_anew(run, scorers, on_progress)
         with directory.unsettled(cliff) as unsettle:
             directory.replace_samples(samples, unsettle)
+            if not manifest.sealed:
+                # Written by an older version: from now on all of it carries checksums.
+                directory.write_tasks(tasks)
             directory.write_metrics(summarise_run(path, manifest, kept=cliff))
     return load(path)
 
 
-def measured_by_cliff(path: Path) -> dict[str, Estimate]:
-    """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are."""
+def measured_by_cliff(path: Path, on_remark: OnRemark = ignore_remark) -> dict[str, Estimate]:
+    """Metrics of the cliff job, which rest on token probabilities: parsing again leaves them as they are.
+
+    Those of other rollouts than there are now are left out.
+
+    Raises:
+        DataError: `cliff.json` isn't what was written.
+    """
+    if (path / CLIFF).exists() and has_source(path):
+        try:
+            return cliff_metrics(path)
+        except StaleCliffError as error:
+            on_remark(f"{error}; its metrics are left out")
+            return {}
     try:
-        metrics = load(path).metrics
+        run = load(path)
     except DataError:
         # An unreadable metrics.json is what rescoring replaces; the cliff job keeps its own file beside it.
         return {}
+    metrics = {} if run.manifest.sealed and not (path / CLIFF).exists() else run.metrics
     return {name: value for name, value in metrics.items() if name.startswith(CLIFF_PREFIX)}
 
 
-def _scored_anew(
-    path: Path, scorers: dict[str, TaskScorer], planned: int, on_progress: OnProgress
-) -> Iterator[Sample]:
-    for done, sample in enumerate(read_samples(path / SAMPLES), start=1):
+def _changed_by_hand(path: Path) -> Iterator[str]:
+    try:
+        run = load(path)
+    except DataError as error:
+        yield f"{error}"
+        return
+    if run.source is not None:
+        found = changes(run.source, source_of(path, run.manifest), run.metrics, path)
+        if found:
+            yield f"{path} isn't what its {METRICS_FILE} was made from: {'; '.join(found)}"
+
+
+def _scored_anew(run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress) -> Iterator[Sample]:
+    place = {task_id: number for number, task_id in enumerate(scorers)}
+    held = Held(run)
+    for done, sample in enumerate(run.iter_samples(), start=1):
         scorer = scorers.get(sample.task_id)
         if scorer is None:
-            raise unknown_task(path, sample)
+            raise unknown_task(run.path, sample)
+        held.add(place[sample.task_id], sample)
         parsed, scores = scorer(sample.text, sample.finish_reason)
-        on_progress(Progress("rescoring", done, planned))
+        on_progress(Progress("rescoring", done, run.manifest.planned))
         yield replace(sample, parse=parsed, scores=scores)
+    missing = held.missing(tuple(scorers))
+    if missing.any() and run.manifest.was_complete:
+        raise lacking(run, tuple(scorers), missing)

@@ -9,6 +9,7 @@ from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.looks import Levels
 from harness.runs.gate_record import More
 from harness.stats import exact_power_proportion, sample_size_proportion
+from harness.stats.distributions import normal_quantile
 
 _MANY = 10_000_000
 """More further samples than this are as good as none."""
@@ -104,6 +105,13 @@ def _units(rule: BarRule, evidence: Evidence, truth: float, levels: Levels, rule
     stretch = ((truth - bar) / (value - bar)) ** 2 if value != bar else 0.0
     if evidence.kind == "sequential":
         return _sequential_size(evidence, alpha, stretch)
+    return _fixed_size(evidence, passing, alpha, stretch, levels.power)
+
+
+def _fixed_size(evidence: Evidence, passing: bool, alpha: float, stretch: float, power: float) -> int | None:
+    """Units after which the test of a mean or a paired rate likely refutes at alpha."""
+    if evidence.log_capital > 0.0:
+        return _mean_size(evidence, alpha, stretch, power)
     p = evidence.p_pass if passing else evidence.p_fail
     if not 0.0 < p < 1.0 or not stretch or not evidence.units:
         return None
@@ -118,6 +126,19 @@ def _rate_size(bar: float, true: float, n: int, alpha: float, power: float) -> i
     while size <= _MANY and exact_power_proportion(size, bar, true, alpha=alpha) < power:
         size += max(1, size // 50)
     return size
+
+
+def _mean_size(evidence: Evidence, alpha: float, stretch: float, power: float) -> int | None:
+    """Units after which capital at the stakes of `mean_against_bar` likely reaches 1/alpha.
+
+    The capital is lognormal, near enough, its logarithm scattering by √(2 · mean); spread over a few stakes
+    it lags behind the best of them by about 1.
+    """
+    rate = stretch * evidence.log_capital / evidence.units
+    if rate * _MANY < 1.0:
+        return None
+    wanted = 0.5 * (math.sqrt(2.0 * (1.0 - math.log(alpha))) + normal_quantile(power)) ** 2
+    return math.ceil(wanted / rate)
 
 
 def _sequential_size(evidence: Evidence, alpha: float, stretch: float) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from harness.errors import DataError, nearest
@@ -10,6 +9,7 @@ from harness.gate.expression import PolicyError, WordRule
 from harness.runs import Run
 from harness.runs.directory import CLIFF
 from harness.runs.gate_record import More, RuleResult
+from harness.runs.integrity import read_cliff, unreadable_cliff
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
@@ -83,7 +83,7 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
     """
     field = metric.partition(".")[2]
     try:
-        content = json.loads((run.path / CLIFF).read_bytes())
+        content = read_cliff(run.path)
         word = content[field]
         more = (content.get("more") or {}).get("tasks") if field == "verdict" else None
     except FileNotFoundError:
@@ -91,7 +91,7 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
             f"{run.path} has no {CLIFF}, which {metric} needs; evaluate it with a teacher and a base"
         ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{run.path / CLIFF} can't be read: {error!r}") from error
+        raise unreadable_cliff(run.path, error) from error
     if word is not None and not isinstance(word, str):
         raise DataError(f"{run.path / CLIFF} holds {field} = {word!r}, which is no word")
     return CliffWord(word, more if isinstance(more, int) else None)

@@ -43,9 +43,9 @@ class Tally:
         partly = 0 if table.limits is None else int((table.limits[0] < table.limits[1]).sum())
         return cls(int(table.count.sum()), int(table.silent.sum()), int(table.missing.sum()), partly)
 
-    def plus(self, valued: int, silent: int) -> Tally:
-        """With further answers that are there."""
-        return replace(self, valued=self.valued + valued, silent=self.silent + silent)
+    def plus(self, valued: int, silent: int, missing: int) -> Tally:
+        """With further answers."""
+        return Tally(self.valued + valued, self.silent + silent, self.missing + missing, self.partly)
 
     @property
     def is_whole(self) -> bool:

@@ -8,7 +8,7 @@ from harness.gate.advice import BarRule
 from harness.gate.expression import BaselineRule
 from harness.gate.following import Following
 from harness.gate.looks import Levels
-from harness.gate.sequential_rule import SampleValues, SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule, said_by_task
 from harness.metrics.columns import TaskTable
 from harness.runs import Run
 from harness.runs.columns import read_columns
@@ -53,11 +53,11 @@ def follow(
             )
         )
     following = Following(tests, levels)
-    said = [_by_task(tables[rule.metric]) for rule in rules]
+    said = [said_by_task(tables[rule.metric]) for rule in rules]
     for task_id in order:
         if following.is_settled:
             break
-        following.observe(task_id, [values.get(task_id, ()) for values in said])
+        following.observe(task_id, [values.get(task_id, Said()) for values in said])
     return following
 
 
@@ -73,10 +73,3 @@ def order_of(run: Run, kind: LookKind) -> list[str]:
     order = drawing_order(run.manifest.sampling["seed"], ids) if kind == "live" else list(ids)
     there = [bool(whole[task_id]) for task_id in order]
     return order[: there.index(False)] if False in there else order
-
-
-def _by_task(table: TaskTable) -> dict[str, SampleValues]:
-    """What the samples of each task say: as many as count at their mean, the others None."""
-    samples = int((table.count + table.missing).max(initial=1))
-    rows = zip(table.task_ids, table.means.tolist(), table.count.tolist(), strict=True)
-    return {task_id: [mean] * count + [None] * (samples - count) for task_id, mean, count in rows}

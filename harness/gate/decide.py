@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.errors import IncompleteError
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
@@ -20,7 +21,7 @@ from harness.gate.evidence import (
     list_range,
     rate_from_counts,
 )
-from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule
+from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
 from harness.gate.following import Following
 from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
@@ -28,13 +29,15 @@ from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.metrics.columns import Columns, TaskTable
-from harness.metrics.table import RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run, source_of
 from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, LookKind, RuleResult, Subject, Verdict
-from harness.runs.source import Source
-from harness.runs.staleness import digest_entries, from_run
+from harness.runs.integrity import cliff_metrics, require_given, require_sound
+from harness.runs.source import Source, from_run
+from harness.runs.staleness import digest_entries
+from harness.stats import Estimate
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -53,8 +56,9 @@ def decide(
 
     Alpha is spent over looks: `gate.json` in the run tells of earlier ones, see `harness.gate.looks`.
 
-    Rates are taken from `metrics.json` where each task has one sample; everything else is added up by task
-    from `samples.jsonl`, streaming. Rules against a baseline are paired by task.
+    Everything is counted from the sources: metrics of samples from `samples.jsonl`, streaming, rubrics from
+    `judge.jsonl`, the cliff's from `cliff.json`. A run whose `metrics.json` says something else is refused.
+    Rules against a baseline are paired by task.
 
     Args:
         run: the run to judge.
@@ -83,7 +87,7 @@ def decide(
         whole=run.manifest.status == "complete" and left == 0,
         planned=policy.looks,
     )
-    session = _Session(run, policy, baseline, allow_incomplete, common)
+    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
     place = None if stream is None else Stream(stream, policy).take(run.manifest)
     levels = looks.levels_of(policy, spending, place)
     rules = session.results(levels, left, spending.kind)
@@ -147,9 +151,15 @@ class _Session:
     """One decision: reads each run once, for all the rules that need it."""
 
     def __init__(
-        self, run: Run, policy: Policy, baseline: Run | None, allow_incomplete: bool, common: bool
+        self,
+        run: Run,
+        policy: Policy,
+        baseline: Run | None,
+        allow_incomplete: bool,
+        common: bool,
+        samples: int,
     ) -> None:
-        self.run, self.policy = run, policy
+        self.run, self.policy, self._samples = run, policy, samples
         self.allow_incomplete = allow_incomplete
         self.notes: list[str] = []
         self._columns: list[Columns] = []
@@ -157,15 +167,24 @@ class _Session:
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
             _require_complete(one, allow_incomplete)
+            self._require_sound(one)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
-        self._tables = self._tabulate(run, [rule for rule in rules if self._needs_samples(rule)])
+        self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
         self._theirs: dict[str, TaskTable] = {}
         if self.pairing is not None:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
             self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
+
+    def _require_sound(self, run: Run) -> None:
+        try:
+            require_sound(run)
+        except IncompleteError:
+            if not self.allow_incomplete:
+                raise
+            self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
 
     def results(self, levels: Levels, left: int | None, kind: LookKind) -> list[RuleResult]:
         """One result a rule, in the policy's order.
@@ -209,10 +228,7 @@ class _Session:
 
     def subject(self) -> Subject:
         """Which run was judged."""
-        manifest = self.run.manifest
-        complete = manifest.status == "complete"
-        samples = manifest.planned if complete else sum(1 for _ in self.run.iter_samples())
-        return describe(self.run, samples, None if self.pairing is None else self.pairing.run)
+        return describe(self.run, self._samples, None if self.pairing is None else self.pairing.run)
 
     def _runs(self) -> list[Run]:
         return [self.run] if self.pairing is None else [self.run, self.pairing.run]
@@ -226,22 +242,7 @@ class _Session:
         if not asking:
             self.notes.append("no rule of the policy compares with the baseline")
             return None
-        return pair_runs(self.run.manifest, read_task_rows(self.run.path), baseline, common=common)
-
-    def _needs_samples(self, rule: Rule) -> bool:
-        if isinstance(rule, WordRule):
-            return False
-        return isinstance(rule, BaselineRule) or not self._counts_are_stored(rule)
-
-    def _counts_are_stored(self, rule: NumberRule) -> bool:
-        manifest, metric = self.run.manifest, sample_metrics().get(rule.metric)
-        return (
-            metric is not None
-            and metric.is_rate
-            and manifest.status == "complete"
-            and manifest.samples_per_task == 1
-            and rule.metric in self.run.metrics
-        )
+        return pair_runs(self.run.manifest, read_task_rows(self.run), baseline, common=common)
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
         names = sorted({rule.metric for rule in rules})
@@ -277,17 +278,24 @@ class _Session:
             evidence = against_bar(table, rule.bar, rule.sense, levels.interval)
             return explained(self._in_scope(evidence, rule.bar, rule, table, None), rule, table, None)
         stored = self.run.stored(rule.metric)
-        if self._counts_are_stored(rule):
-            if stored.n != self.run.manifest.planned:
-                raise self.run.stale(rule.metric)
-            evidence = rate_from_counts(stored, rule.bar, rule.sense, levels.interval)
-        elif stored.method == "wilson":
+        require_given(self.run, self._derived(rule.metric), (rule.metric,))
+        if stored.method == "wilson":
             evidence = rate_from_counts(stored, rule.bar, rule.sense, levels.interval)
         else:
             evidence = from_stored_interval(stored, rule.bar, rule.sense)
         if self.policy.scope == "list":
             return exactly(evidence, stored.estimate, stored.estimate, rule.bar, rule.sense)
         return evidence
+
+    def _derived(self, metric: str) -> dict[str, Estimate]:
+        """What the source of a metric that isn't one of samples gives."""
+        if metric.startswith(CLIFF_PREFIX):
+            return cliff_metrics(self.run.path)
+        if metric.startswith(JUDGE_PREFIXES):
+            from harness.judge import rubric_metrics
+
+            return rubric_metrics(self.run)
+        return {}
 
     def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:
         assert self.pairing is not None
@@ -324,7 +332,7 @@ def whole_columns(
     """
     columns = read_columns(run, metrics, also=also)
     if columns.missing.any() and not allow_missing:
-        raise incomplete(run, columns.n)
+        raise incomplete(run, columns)
     return columns
 
 
@@ -346,4 +354,4 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
 
 def _require_complete(run: Run, allowed: bool) -> None:
     if run.manifest.status != "complete" and not allowed:
-        raise incomplete(run, sum(1 for _ in run.iter_samples()))
+        raise incomplete(run, read_columns(run, ()))

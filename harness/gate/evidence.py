@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,21 +10,23 @@ import numpy as np
 
 from harness.gate.expression import Sense
 from harness.metrics.columns import FloatArray, TaskTable
+from harness.metrics.table import KNOWN
 from harness.stats import (
     Decision,
     Estimate,
     PairedCounts,
+    betting_growth,
     mean_against_bar,
     noninferior_rates,
     rate_against_bar,
 )
-from harness.stats.distributions import normal_cdf, two_sided_z
 
-_STORED_CONFIDENCE = 0.95
-"""Level of the intervals in `metrics.json`."""
+_STORED_ERROR = 0.025
+"""Of each end of the intervals in `metrics.json`."""
 _ROUNDING = 1e-12
+_DIFFERENCES = (-1.0, 1.0)
 
-Kind = Literal["rate", "mean", "constant", "stored", "exact", "sequential"]
+Kind = Literal["rate", "mean", "stored", "exact", "sequential"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +39,11 @@ class Evidence:
         estimate: of the metric or the difference, with the tests' interval.
         units: independent observations behind it.
         kind: how `units` and the p-values go together, for the advice on further ones: a `rate` of single
-            samples, a `mean` over tasks, a mean of `constant` values, a `stored` interval, a `sequential`
-            test of tasks, or `exact`, where nothing is left to chance.
+            samples, a `mean` over tasks, a `stored` interval, a `sequential` test of tasks, or `exact`, where
+            nothing is left to chance.
         detail: numbers for the sentence that explains the verdict.
-        log_capital: of a sequential test, log of the capital staked on the side that the estimate is on.
+        log_capital: of a sequential test, log of the capital staked on the side that the estimate is on; of a
+            mean, that of the best single stake in hindsight.
         missing: planned samples that aren't there, which were taken at their worst and at their best.
         reach: after the estimate, what it could be once every answer had a value.
         deciding: what decides the rule where further samples can't.
@@ -59,12 +61,24 @@ class Evidence:
     deciding: str = ""
 
 
-def against_bar(table: TaskTable, bar: float, sense: Sense, alpha: float) -> Evidence:
-    """A metric against a number; what isn't known is taken at its worst and at its best."""
-    decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha))
-    single = table.is_rate and bool((table.count + table.missing <= 1).all())
+def against_bar(
+    table: TaskTable, bar: float, sense: Sense, alpha: float, *, interval: bool = True
+) -> Evidence:
+    """A metric against a number; what isn't known is taken at its worst and at its best.
+
+    Args:
+        table: the metric by task.
+        bar: the number.
+        sense: which side passes.
+        alpha: level of the interval.
+        interval: whether its ends are wanted; the p-values alone are found faster.
+    """
+    decision = _over_missing(table, lambda full: full.against_bar(bar, sense, alpha, interval=interval))
     tasks = int((table.count > 0).sum())
-    return _evidence(decision, tasks, "rate" if single else _kind(table))
+    if table.is_single:
+        return _evidence(decision, tasks, "rate")
+    growth = betting_growth(table.total, table.count, bar, most=table.most) if interval else 0.0
+    return replace(_evidence(decision, tasks, "mean"), log_capital=growth)
 
 
 def rate_from_counts(estimate: Estimate, bar: float, sense: Sense, alpha: float) -> Evidence:
@@ -75,26 +89,46 @@ def rate_from_counts(estimate: Estimate, bar: float, sense: Sense, alpha: float)
 
 
 def against_baseline(
-    candidate: TaskTable, baseline: TaskTable, shift: float, sense: Sense, alpha: float
+    candidate: TaskTable,
+    baseline: TaskTable,
+    shift: float,
+    sense: Sense,
+    alpha: float,
+    *,
+    interval: bool = True,
 ) -> Evidence:
     """Candidate − baseline against `shift`, paired on tasks that both tables have in the same order.
 
-    Rates with one sample a task: Tango's score test. Otherwise a t test of the tasks' differences, over the
-    tasks on which both sides have a value.
+    Over the tasks on which both sides have a value: the exact test of paired rates where a task has one
+    sample that is 0 or 1 on either side, otherwise that of the mean of the tasks' differences.
+
+    Args:
+        candidate: a metric of the run.
+        baseline: of the baseline.
+        shift: what the difference is compared with.
+        sense: which side passes.
+        alpha: level of the interval.
+        interval: whether its ends are wanted; the p-values alone are found faster.
     """
-    single = candidate.is_rate and all(
-        bool((table.count + table.missing == 1).all()) for table in (candidate, baseline)
-    )
+    single = candidate.is_single and baseline.is_single
 
     def decided(low: float, high: float) -> Decision:
-        if single:
-            outcomes = (baseline.filled(high).total > 0.5, candidate.filled(low).total > 0.5)
-            return _paired_rates(PairedCounts.from_outcomes(*outcomes), shift, sense, alpha)
         differences = _differences(candidate, baseline, low, high)
+        if single:
+            gain, loss = (int((sign * differences > 0.5).sum()) for sign in (1.0, -1.0))
+            counts = PairedCounts(len(differences) - gain - loss, gain, loss, 0)
+            return _paired_rates(counts, shift, sense, alpha, interval)
         test = mean_against_bar(
-            differences, np.ones(len(differences)), shift, sense=sense, alpha=alpha, bounds=(-1.0, 1.0)
+            differences,
+            np.ones(len(differences)),
+            shift,
+            sense=sense,
+            alpha=alpha,
+            bounds=_DIFFERENCES,
+            most=1,
+            interval=interval,
         )
-        return replace(test, estimate=replace(test.estimate, method="paired t, by task"))
+        return replace(test, estimate=replace(test.estimate, method=f"{test.estimate.method}, paired"))
 
     if not candidate.is_open and not baseline.is_open:
         decision = decided(0.0, 0.0)
@@ -104,26 +138,32 @@ def against_baseline(
     differences = _differences(candidate, baseline, None, None)
     seen = float(differences.mean()) if len(differences) else None
     decision = replace(decision, estimate=replace(decision.estimate, estimate=seen))
-    constant = len(differences) > 0 and bool((differences == differences[0]).all())
-    return _evidence(decision, len(differences), "constant" if constant else "mean")
+    evidence = _evidence(decision, len(differences), "mean")
+    if single or not interval:
+        return evidence
+    growth = betting_growth(differences, np.ones(len(differences)), shift, bounds=_DIFFERENCES)
+    return replace(evidence, log_capital=growth)
 
 
 def from_stored_interval(estimate: Estimate, bar: float, sense: Sense) -> Evidence:
-    """A metric known only by its stored 95 % interval, each side scaled like a normal error.
+    """A metric known only by its stored 95 % interval: all that says is on which side of the bar it lies.
 
-    Exact at alpha = 0.025 where the interval is; an approximation at other levels. A limit that is missing or
-    equal to the estimate says nothing on its side.
+    Each end errs with 2.5 %, so that is the p-value where the whole interval lies on one side. A smaller one
+    can't be had from it: below that alpha, or with several such rules to correct failing for, nothing is
+    decided. A limit that is missing or equal to the estimate says nothing on its side. What is known from the
+    labels of the tasks is so for certain.
     """
-    z = two_sided_z(_STORED_CONFIDENCE)
 
-    def p_value(limit: float | None, distance: float) -> float:
-        if limit is None or estimate.estimate is None or limit == estimate.estimate:
-            return 1.0
-        return normal_cdf(-distance * z / abs(limit - estimate.estimate))
+    def p_value(limit: float | None, beyond: Callable[[float], bool]) -> float:
+        says = limit is not None and limit != estimate.estimate and beyond(limit)
+        return _STORED_ERROR if says else 1.0
 
-    value = math.nan if estimate.estimate is None else estimate.estimate
-    p_above, p_below = p_value(estimate.low, value - bar), p_value(estimate.high, bar - value)
-    p_pass, p_fail = (p_above, p_below) if sense == ">=" else (p_below, p_above)
+    if estimate.method == KNOWN:
+        known = Evidence(1.0, 1.0, estimate, estimate.n, "exact")
+        return exactly(known, estimate.estimate, estimate.estimate, bar, sense)
+    above = p_value(estimate.low, lambda low: low > bar)
+    below = p_value(estimate.high, lambda high: high < bar)
+    p_pass, p_fail = (above, below) if sense == ">=" else (below, above)
     return Evidence(p_pass, p_fail, estimate, estimate.n, "stored")
 
 
@@ -178,11 +218,6 @@ def _evidence(decision: Decision, units: int, kind: Kind) -> Evidence:
     return Evidence(decision.p_pass, decision.p_fail, decision.estimate, units, kind)
 
 
-def _kind(table: TaskTable) -> Kind:
-    values = table.means[table.count > 0]
-    return "constant" if len(values) and bool((values == values[0]).all()) else "mean"
-
-
 def _differences(
     candidate: TaskTable, baseline: TaskTable, low: float | None, high: float | None
 ) -> FloatArray:
@@ -204,20 +239,13 @@ def _differences(
     return known
 
 
-def _paired_rates(counts: PairedCounts, shift: float, sense: Sense, alpha: float) -> Decision:
-    """Tango's test of difference ≥ shift or ≤ shift, from his test of non-inferiority."""
-    if sense == "<=":
-        # The rule is about failures: their difference is the successes' with the sign turned.
-        return _mirrored(_paired_rates(_swapped(counts), -shift, ">=", alpha))
-    if shift <= 0.0:
-        return noninferior_rates(counts, -shift, alpha=alpha)
-    # Superiority by `shift` is refuted where the baseline is shown to be inferior by less.
-    turned = _mirrored(noninferior_rates(_swapped(counts), shift, alpha=alpha))
-    return replace(turned, p_pass=turned.p_fail, p_fail=turned.p_pass)
-
-
-def _swapped(counts: PairedCounts) -> PairedCounts:
-    return PairedCounts(counts.both, counts.baseline_only, counts.candidate_only, counts.neither)
+def _paired_rates(counts: PairedCounts, shift: float, sense: Sense, alpha: float, interval: bool) -> Decision:
+    """The exact test of difference ≥ shift or ≤ shift, from that of non-inferiority."""
+    if sense == ">=":
+        return noninferior_rates(counts, -shift, alpha=alpha, interval=interval)
+    # The rule is about failures: their difference is the successes' with the sign turned.
+    swapped = PairedCounts(counts.both, counts.baseline_only, counts.candidate_only, counts.neither)
+    return _mirrored(noninferior_rates(swapped, shift, alpha=alpha, interval=interval))
 
 
 def _mirrored(decision: Decision) -> Decision:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from harness.gate.looks import Levels
-from harness.gate.sequential_rule import SampleValues, SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.settle import settle, verdict_at
 from harness.runs.gate_record import RuleResult, Verdict
 from harness.stats import holm
@@ -32,7 +32,7 @@ class Following:
         self.verdicts: list[Verdict] = ["inconclusive"] * len(self.rules)
         self._settle()
 
-    def observe(self, task_id: str, values: Sequence[SampleValues]) -> None:
+    def observe(self, task_id: str, values: Sequence[Said]) -> None:
         """Take the next task.
 
         Args:

@@ -17,17 +17,18 @@ from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample
-from harness.runs.columns import incomplete
+from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
 
@@ -141,7 +142,8 @@ class LiveGate:
             task_id = self._order[following.tasks_used]
             if len(self._waiting.get(task_id, ())) < self._samples_per_task:
                 return False
-            following.observe(task_id, list(zip(*self._waiting.pop(task_id), strict=True)))
+            by_rule = zip(*self._waiting.pop(task_id), strict=True)
+            following.observe(task_id, [Said.of(values) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -189,7 +191,8 @@ class LiveGate:
             return {}
         self._pairing = pair_runs(manifest, tasks, self._baseline, common=self._options.common)
         if self._baseline.manifest.status != "complete":
-            raise incomplete(self._baseline, sum(1 for _ in self._baseline.iter_samples()))
+            raise incomplete(self._baseline, read_columns(self._baseline, ()))
+        require_sound(self._baseline)
         return task_tables(self._baseline, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:

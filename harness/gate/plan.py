@@ -126,7 +126,7 @@ def measured(run: Run, policy: Policy, baseline: Run | None) -> dict[str, Assume
     mine = task_tables(run, [rule.metric for rule in rules], allow_missing=True)
     pairing = theirs = None
     if baseline is not None:
-        pairing = pair_runs(run.manifest, read_task_rows(run.path), baseline, common=False)
+        pairing = pair_runs(run.manifest, read_task_rows(run), baseline, common=False)
         theirs = task_tables(baseline, [rule.metric for rule in rules if isinstance(rule, BaselineRule)])
     found = {}
     for rule in (rule for rule in rules if rule.metric in mine):
@@ -210,8 +210,10 @@ def _least_tasks(rule: BarRule, level: float, single: bool) -> int | None:
         mine = _table(np.full(tasks, good), single)
         if isinstance(rule, BaselineRule):
             theirs = _table(np.full(tasks, 1.0 - good if rule.shift * (good - 0.5) > 0 else good), single)
-            return against_baseline(mine, theirs, rule.shift, rule.sense, level).p_pass <= level
-        return against_bar(mine, rule.bar, rule.sense, level).p_pass <= level
+            return (
+                against_baseline(mine, theirs, rule.shift, rule.sense, level, interval=False).p_pass <= level
+            )
+        return against_bar(mine, rule.bar, rule.sense, level, interval=False).p_pass <= level
 
     size = 1
     while not can(size):
@@ -239,11 +241,10 @@ def _chances(
         rows = rng.integers(len(assumed.values), size=tasks)
         if assumed.pairs is not None:
             mine, theirs = (_table(assumed.pairs[rows, side], assumed.single) for side in (0, 1))
-            evidence = against_baseline(mine, theirs, bar_of(rule), rule.sense, level)
+            evidence = against_baseline(mine, theirs, bar_of(rule), rule.sense, level, interval=False)
         else:
-            evidence = against_bar(
-                _table(assumed.values[rows], assumed.single), bar_of(rule), rule.sense, level
-            )
+            table = _table(assumed.values[rows], assumed.single)
+            evidence = against_bar(table, bar_of(rule), rule.sense, level, interval=False)
         passed += evidence.p_pass <= level
         failed += evidence.p_fail <= failing
     return passed / draws, failed / draws

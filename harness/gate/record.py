@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,9 @@ from harness.gate.looks import Spending
 from harness.gate.policy import Policy
 from harness.runs.directory import GATE
 from harness.runs.gate_record import GateRecord, GateResult, Look
+from harness.runs.integrity import read_gate
 from harness.runs.manifest import now
+from harness.runs.seals import sealed_document
 
 FORMAT_VERSION = 1
 
@@ -38,7 +39,7 @@ def earlier_looks(folder: Path) -> tuple[Look, ...]:
         DataError: the file can't be read, so that nobody knows how often the run was looked at.
     """
     try:
-        return GateRecord.from_dict(json.loads((folder / GATE).read_bytes())).result.looks
+        return GateRecord.from_dict(read_gate(folder)).result.looks
     except FileNotFoundError:
         return ()
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -71,6 +72,6 @@ def write_record(folder: Path, result: GateResult, policy: Policy) -> None:
     Raises:
         HarnessError: the run directory can't be written to.
     """
-    content = json.dumps(record(result, policy), indent=1, allow_nan=False) + "\n"
+    content = sealed_document(record(result, policy))
     with files.output(folder / GATE, "gate with `no_record=True` to leave the run as it is"):
         files.write_text(folder / GATE, content)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from harness.gate.advice import BarRule, bar_of
-from harness.gate.common_tasks import Pairs, Tally, rests_on, with_pairs
+from harness.gate.common_tasks import Pairs, Tally, bounded, rests_on, with_pairs
 from harness.gate.evidence import Evidence
 from harness.gate.expression import BaselineRule
 from harness.gate.looks import Levels
@@ -19,16 +19,62 @@ SampleValues = Sequence[float | None]
 """What each sample of a task says for a metric, None where it doesn't count."""
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the samples of one task say for a metric.
+
+    Attributes:
+        valued: samples with a value.
+        silent: samples without one that don't count, such as those that didn't parse.
+        missing: samples that count and whose value isn't known, such as unscored ones.
+        total: of the values.
+        least: of the values of samples that count, once all are known.
+        most: likewise.
+    """
+
+    valued: int = 0
+    silent: int = 0
+    missing: int = 0
+    total: float = 0.0
+    least: float = 0.0
+    most: float = 0.0
+
+    @classmethod
+    def of(cls, values: SampleValues) -> Said:
+        """By the samples of one task."""
+        counted = [value for value in values if value is not None]
+        total = math.fsum(counted)
+        return cls(len(counted), len(values) - len(counted), 0, total, total, total)
+
+    @property
+    def counting(self) -> int:
+        """Samples that count."""
+        return self.valued + self.missing
+
+    @property
+    def samples(self) -> int:
+        """All of them."""
+        return self.valued + self.missing + self.silent
+
+
+def said_by_task(table: TaskTable) -> dict[str, Said]:
+    """A stored metric, task by task."""
+    columns = (table.count, table.silent, table.missing, table.total)
+    ends = (table.filled(0.0).total, table.filled(1.0).total)
+    rows = zip(*(column.tolist() for column in (*columns, *ends)), strict=True)
+    return {task_id: Said(*row) for task_id, row in zip(table.task_ids, rows, strict=True)}
+
+
 class SequentialRule:
     """Feeds `SequentialTest` with one observation in [0, 1] a task.
 
     Against a number the observation is the mean over the task's samples, those that don't count (not parsed,
     say) standing at the bar itself: the mean of the observations is at least the bar exactly where the
-    metric is, and a sample at the bar leaves all capital as it is.
+    metric is, and a sample at the bar leaves all capital as it is. A value that isn't known counts as the
+    worst that it could be in the test that may pass the rule, and as the best in the one that may fail it.
 
-    Against a baseline it is (1 + difference) / 2. A sample without a value on either side counts as the worst
-    that it could have been in the test that may pass the rule, and as the best in the one that may fail it.
-    Where the rule says `common`, a task without a value on either side stands at the bar instead.
+    Against a baseline it is (1 + difference) / 2, and a sample that doesn't count is one whose value isn't
+    known. Where the rule says `common`, a task without a sample that counts on either side stands at the bar.
 
     Args:
         rule: what is to be shown.
@@ -57,10 +103,11 @@ class SequentialRule:
         self._alpha = levels.interval
         strictest = min(levels.interval, (levels.failing or levels.interval) / rules)
         self._tasks = frozenset(tasks)
-        self._theirs = None if baseline is None else _by_task(baseline)
+        self._theirs = None if baseline is None else said_by_task(baseline)
         self._bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
         self._population = len(self._tasks) if whole_list and self._tasks else None
-        self._bounded = isinstance(rule, BaselineRule) and not rule.common
+        self._common = isinstance(rule, BaselineRule) and rule.common
+        self._open = False
         self._passing, self._failing = (
             SequentialTest(self._bar, alpha=strictest, sense=rule.sense, population=self._population)
             for _ in range(2)
@@ -75,49 +122,52 @@ class SequentialRule:
         self._paired = [0.0, 0.0]
         self._note()
 
-    def observe(self, task_id: str, values: SampleValues) -> None:
+    def observe(self, task_id: str, said: Said) -> None:
         """Take the next task in the order of drawing, with all its samples."""
         if task_id not in self._tasks:
             return
-        counted = [value for value in values if value is not None]
-        self._tally = self._tally.plus(len(counted), len(values) - len(counted))
+        self._tally = self._tally.plus(said.valued, said.silent, said.missing)
         if self._theirs is None:
-            neutral = not counted
-            least = most = math.fsum(self._bar if value is None else value for value in values) / len(values)
-            self._samples += len(counted)
-            self._total += math.fsum(counted)
+            neutral, least, most = self._against_bar(said)
         else:
-            neutral, least, most = self._compared(values, counted, self._theirs.get(task_id, _Their()))
+            neutral, least, most = self._compared(said, self._theirs.get(task_id, Said(silent=1)))
         if neutral:
             self._neutral += 1
         else:
             self._least.append(least)
             self._most.append(most)
+        self._open |= least < most
         above = self.rule.sense == ">="
         self._passing.update(min(1.0, max(0.0, least if above else most)))
         self._failing.update(min(1.0, max(0.0, most if above else least)))
         self._note()
 
-    def _compared(
-        self, values: SampleValues, counted: Sequence[float], their: _Their
-    ) -> tuple[bool, float, float]:
+    def _against_bar(self, said: Said) -> tuple[bool, float, float]:
         """Whether the task says nothing, and the least and largest that its observation could be."""
-        self._their_tally = self._their_tally.plus(their.valued, their.silent)
-        known, unknown = math.fsum(counted), len(values) - len(counted)
-        observation = None
-        if counted and their.mean is not None:
-            mine = known / len(counted)
-            observation = 0.5 * (1.0 + mine - their.mean)
-            self._samples += 1
-            self._total += mine - their.mean
-            self._paired[0] += mine
-            self._paired[1] += their.mean
-        if self._bounded:
-            least, most = known / len(values), (known + unknown) / len(values)
-            return False, 0.5 * (1.0 + least - their.most), 0.5 * (1.0 + most - their.least)
-        if observation is None:
+        self._samples += said.valued
+        self._total += said.total
+        if not said.counting:
             return True, self._bar, self._bar
-        return False, observation, observation
+        least, most = ((total + said.silent * self._bar) / said.samples for total in (said.least, said.most))
+        return False, least, most
+
+    def _compared(self, mine: Said, theirs: Said) -> tuple[bool, float, float]:
+        """The same of a difference."""
+        self._their_tally = self._their_tally.plus(theirs.valued, theirs.silent, theirs.missing)
+        if mine.valued and theirs.valued:
+            means = mine.total / mine.valued, theirs.total / theirs.valued
+            self._samples += 1
+            self._total += means[0] - means[1]
+            self._paired = [total + mean for total, mean in zip(self._paired, means, strict=True)]
+        if self._common and not (mine.counting and theirs.counting):
+            return True, self._bar, self._bar
+        (my_least, my_most), (their_least, their_most) = (
+            (said.least / said.counting, said.most / said.counting)
+            if self._common
+            else (said.least / said.samples, (said.most + said.silent) / said.samples)
+            for said in (mine, theirs)
+        )
+        return False, 0.5 * (1.0 + my_least - their_most), 0.5 * (1.0 + my_most - their_least)
 
     def evidence(self) -> Evidence:
         """What was seen so far, with p-values that hold at any time."""
@@ -126,8 +176,8 @@ class SequentialRule:
         above = value is not None and value >= bar_of(self.rule)
         for_pass, for_fail = self._passing.log_evidence_pass, self._failing.log_evidence_fail
         capital = for_pass if above == (self.rule.sense == ">=") else for_fail
-        if self._bounded:
-            # The estimate is of the tasks with a value alone.
+        if self._open:
+            # The estimate is of what has a value alone.
             capital = max(for_pass, for_fail)
         evidence = Evidence(self.p_pass, self.p_fail, estimate, self._passing.n, "sequential")
         return self._in_words(replace(evidence, log_capital=capital))
@@ -162,41 +212,19 @@ class SequentialRule:
 
     def _in_words(self, evidence: Evidence) -> Evidence:
         if not isinstance(self.rule, BaselineRule):
-            return replace(evidence, detail=rests_on(self._tally, self.rule.metric))
-        tasks, both = self._passing.n, self._samples
+            evidence = replace(evidence, detail=rests_on(self._tally, self.rule.metric))
+            return bounded(evidence, self.rule, *self._reach()) if self._open else evidence
+        both = self._samples
         mine, theirs = (total / both if both else None for total in self._paired)
-        pairs = Pairs(tasks, both, mine, theirs, self._tally, self._their_tally)
-        if not self._bounded or not tasks:
-            return replace(evidence, detail=pairs.detail(self.rule.metric))
-        low, high = (2.0 * math.fsum(column) / tasks - 1.0 for column in (self._least, self._most))
-        return with_pairs(evidence, self.rule, pairs, low, high)
+        pairs = Pairs(self._passing.n, both, mine, theirs, self._tally, self._their_tally)
+        return with_pairs(evidence, self.rule, pairs, *self._reach())
 
-
-@dataclass(frozen=True, slots=True)
-class _Their:
-    """The baseline's samples of a task: how many have a value, how many none, and what that leaves open."""
-
-    valued: int = 0
-    silent: int = 0
-    mean: float | None = None
-    least: float = 0.0
-    most: float = 1.0
-
-
-def _by_task(table: TaskTable) -> dict[str, _Their]:
-    every = table.of_every_answer()
-    columns = (
-        table.task_ids,
-        table.count,
-        table.silent,
-        table.means,
-        every.filled(0.0).means,
-        every.filled(1.0).means,
-    )
-    return {
-        task_id: _Their(int(valued), int(silent), float(mean) if valued else None, float(least), float(most))
-        for task_id, valued, silent, mean, least, most in zip(*columns, strict=True)
-    }
+    def _reach(self) -> tuple[float | None, float | None]:
+        """Least and largest that the mean of what was observed could be."""
+        if not self._least:
+            return None, None
+        low, high = (math.fsum(column) / len(column) for column in (self._least, self._most))
+        return (low, high) if self._theirs is None else (2.0 * low - 1.0, 2.0 * high - 1.0)
 
 
 def _certainly(test: SequentialTest, verdict: str) -> bool:

@@ -1,8 +1,8 @@
 """How far a judge can be trusted: agreement with itself, biases, and what else its scores go along with.
 
 Pure statistics. The unit of every interval is the task, as for the scores themselves: samples of one task,
-and repeats of one sample, are alike. Rates without a score have Wilson's interval, the rest a percentile
-bootstrap.
+and repeats of one sample, are alike. Rates and means have the intervals of `harness.stats`, which keep their
+level; agreement and correlations a percentile bootstrap.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.judge.answer import UNSCORED_REASONS
-from harness.stats import Estimate, bootstrap_ratio, wilson_clustered
+from harness.stats import Estimate, mean_interval, rate_by_task
 from harness.stats.bootstrap import percentile_limits
 from harness.stats.distributions import normal_quantile
 
@@ -55,7 +55,7 @@ def unscored_rates(name: str, reasons: Sequence[str | None], tasks: Sequence[int
 
     def rate(wanted: frozenset[str]) -> Estimate:
         hits = Counter(task for task, reason in zip(tasks, reasons, strict=True) if reason in wanted)
-        return wilson_clustered([hits[task] for task in order], [total[task] for task in order])
+        return rate_by_task([hits[task] for task in order], [total[task] for task in order])
 
     metrics = {f"{name}.unscored": rate(frozenset(UNSCORED_REASONS))}
     for reason in UNSCORED_REASONS:
@@ -182,14 +182,13 @@ def _correlation(ranks: list[FloatArray], weight: FloatArray) -> float:
     return float(np.clip((r[0, 1] - r[0, 2] * r[1, 2]) / math.sqrt(rest), -1.0, 1.0))
 
 
-def position_bias(earlier: FloatArray, later: FloatArray, task_index: IntArray, *, seed: int) -> Estimate:
+def position_bias(earlier: FloatArray, later: FloatArray, task_index: IntArray) -> Estimate:
     """How often the presentation that showed the top choice earlier got the higher score.
 
     Args:
         earlier: [P] score of the repeat in which the ranking's first choice was listed earlier.
         later: [P] score of the repeat of the same sample in which it was listed later.
         task_index: [P] task of each pair.
-        seed: of the bootstrap.
 
     Returns:
         A rate among pairs whose scores differ, in [0, 1]: ½ without bias, 1 when being listed early always
@@ -198,9 +197,7 @@ def position_bias(earlier: FloatArray, later: FloatArray, task_index: IntArray, 
     task = compact(task_index)
     differ = (earlier != later).astype(np.float64)
     wins = (earlier > later).astype(np.float64)
-    return bootstrap_ratio(
-        sums(task, wins), sums(task, differ), n=int(differ.sum()), seed=seed, bounds=(0.0, 1.0)
-    )
+    return mean_interval(sums(task, wins), sums(task, differ), most=int(counts(task).max(initial=0)))
 
 
 def detectable_difference(

@@ -16,6 +16,7 @@ from harness.judge.rubric import Rubric
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs import Run
+from harness.runs.directory import JUDGE_LOG
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,11 @@ def read_judged(run: Run) -> tuple[dict[str, Judged], dict[str, dict[str, float]
     latest: dict[str, str] = {}
     labels: dict[str, dict[str, float]] = defaultdict(dict)
     for record in read_records(run.path):
+        if isinstance(record, Judgement | PairJudgement) and record.digest not in by_digest:
+            raise DataError(
+                f"{run.path / JUDGE_LOG} holds a judgement by rubric {record.digest}, but not that rubric: "
+                "a line is lost; remove the file and judge the run again"
+            )
         match record:
             case RubricUse():
                 rubric = read_rubric(record)

@@ -25,11 +25,11 @@ from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
+from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
-from harness.runs import Run, RunDirectory, load
-from harness.stats import Estimate, bootstrap_ratio, wilson
-
-_UNIT = (0.0, 1.0)
+from harness.runs import Run, RunDirectory, load, source_of
+from harness.runs.integrity import require_sound
+from harness.stats import Estimate, mean_interval, wilson
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +79,14 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
         if rankings:
             # In an order that doesn't depend on when the judgements came in.
             rankings.sort(key=lambda row: (row.task_id, row.sample, row.order_seed, row.repeat))
-            metrics |= _score_metrics(by_rubric.rubric, rankings, samples, seed)
+            metrics |= _score_metrics(by_rubric.rubric, rankings, samples)
             metrics |= _exposure_metrics(by_rubric.rubric, rankings, samples, labels.get(name, {}), seed)
         pairs = [row for row in by_rubric.pairs.values() if holds(row, current)]
         if pairs:
             task_of = {key: sample.task for key, sample in samples.items()}
             metrics |= pair_metrics(name, pairs, task_of, seed)
+    if run.manifest.stopped is not None:
+        return {name: without_interval(value) for name, value in metrics.items()}
     return metrics
 
 
@@ -99,8 +101,9 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
     """
     run = load(directory.path)
     kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
+    require_sound(run, kept)
     metrics = kept | rubric_metrics(run)
-    if metrics != run.metrics:
+    if metrics != run.metrics or (run.source is not None and run.source != source_of(run.path, run.manifest)):
         directory.write_metrics(metrics)
 
 
@@ -109,9 +112,10 @@ def drop_rubric_metrics(directory: RunDirectory) -> None:
 
     A process killed before `merge_rubric_metrics` then leaves no numbers of an earlier state.
     """
-    metrics = load(directory.path).metrics
-    kept = {name: value for name, value in metrics.items() if not name.startswith(JUDGE_PREFIXES)}
-    if len(kept) < len(metrics):
+    run = load(directory.path)
+    kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
+    require_sound(run, kept)
+    if len(kept) < len(run.metrics):
         directory.write_metrics(kept)
 
 
@@ -131,7 +135,7 @@ def _strict_samples(run: Run) -> dict[str, _Sample]:
 
 
 def _score_metrics(
-    rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample], seed: int
+    rubric: Rubric, rows: Sequence[Judgement], samples: dict[str, _Sample]
 ) -> dict[str, Estimate]:
     scored = scored_by_sample(rows)
     task = compact([samples[key].task for key in scored])
@@ -139,7 +143,7 @@ def _score_metrics(
 
     def mean(criterion: str | None) -> Estimate:
         values = list(sample_values(rubric, scored, criterion).values())
-        return bootstrap_ratio(sums(task, values), count, n=len(task), seed=seed, bounds=_UNIT)
+        return mean_interval(sums(task, values), count)
 
     name = f"{RUBRIC_PREFIX}{rubric.name}"
     return {name: mean(None)} | {f"{name}.{one.name}": mean(one.name) for one in rubric.criteria}
@@ -207,7 +211,7 @@ def _agreement(
     use = np.array([first != second for first, second in shown], dtype=np.bool_)
     swap = np.array([first > second for first, second in shown], dtype=np.bool_)
     score[swap] = score[swap][:, ::-1]
-    metrics[f"{name}.position_bias"] = position_bias(score[use, 0], score[use, 1], task[use], seed=seed)
+    metrics[f"{name}.position_bias"] = position_bias(score[use, 0], score[use, 1], task[use])
     return metrics
 
 

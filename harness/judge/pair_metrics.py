@@ -10,9 +10,8 @@ import numpy as np
 
 from harness.judge.exposure import IntArray, compact, counts, self_agreement, sums, unscored_rates
 from harness.judge.records import PairJudgement
-from harness.stats import Estimate, bootstrap_ratio, wilson_clustered
+from harness.stats import Estimate, mean_interval, rate_by_task
 
-_UNIT = (0.0, 1.0)
 _EVEN = 0.5
 
 
@@ -51,7 +50,7 @@ def pair_metrics(
         rubric: name of the rubric.
         rows: its judgements of pairs.
         task_of: task of each of this run's samples.
-        seed: of the bootstrap.
+        seed: of the bootstrap of κ.
     """
     by_other: dict[str, list[PairJudgement]] = defaultdict(list)
     for row in rows:
@@ -68,13 +67,13 @@ def _against(
     pairs = _pairs(rows, task_of)
     asked = [pair for pair in pairs if not pair.identical]
     metrics = {
-        f"{name}.preference": _mean(pairs, [pair.value for pair in pairs], seed),
+        f"{name}.preference": _mean(pairs, [pair.value for pair in pairs]),
         f"{name}.win_rate": _rate(pairs, [pair.value == 1.0 for pair in pairs]),
         f"{name}.loss_rate": _rate(pairs, [pair.value == 0.0 for pair in pairs]),
         f"{name}.tie_rate": _rate(pairs, [0.0 < pair.value < 1.0 for pair in pairs]),
         f"{name}.identical_rate": _rate(pairs, [pair.identical for pair in pairs]),
         f"{name}.inconsistent": _rate(asked, [pair.shown_first != pair.shown_second for pair in asked]),
-        f"{name}.position_bias": _position_bias(asked, seed),
+        f"{name}.position_bias": _position_bias(asked),
         f"{name}.self_agreement": self_agreement(
             np.array([pair.shown_first for pair in asked], dtype=np.float64),
             np.array([pair.shown_second for pair in asked], dtype=np.float64),
@@ -107,22 +106,22 @@ def _value(row: PairJudgement) -> float:
     return _EVEN if row.better == "tie" else float(row.better == row.shown)
 
 
-def _mean(pairs: Sequence[_Pair], values: Sequence[float], seed: int) -> Estimate:
+def _mean(pairs: Sequence[_Pair], values: Sequence[float]) -> Estimate:
     task = _tasks(pairs)
-    return bootstrap_ratio(sums(task, values), counts(task), n=len(values), seed=seed, bounds=_UNIT)
+    return mean_interval(sums(task, values), counts(task))
 
 
 def _rate(pairs: Sequence[_Pair], hits: Sequence[bool]) -> Estimate:
     task = _tasks(pairs)
-    return wilson_clustered(sums(task, hits).astype(np.int64), counts(task))
+    return rate_by_task(sums(task, hits).astype(np.int64), counts(task))
 
 
-def _position_bias(pairs: Sequence[_Pair], seed: int) -> Estimate:
+def _position_bias(pairs: Sequence[_Pair]) -> Estimate:
     task = _tasks(pairs)
     # Shown first and won, or shown second and lost: the first position won.
     first = [(pair.shown_first == 1.0) + (pair.shown_second == 0.0) for pair in pairs]
     decided = [(pair.shown_first != _EVEN) + (pair.shown_second != _EVEN) for pair in pairs]
-    return bootstrap_ratio(sums(task, first), sums(task, decided), n=sum(decided), seed=seed, bounds=_UNIT)
+    return mean_interval(sums(task, first), sums(task, decided), most=2 * int(counts(task).max(initial=0)))
 
 
 def _tasks(pairs: Sequence[_Pair]) -> IntArray:

@@ -18,7 +18,9 @@ from harness.judge.config import JudgeConfig
 from harness.judge.cost import request_bytes
 from harness.judge.prompt import JUDGE_PROMPT_VERSION, pair_prompt, presented_order, ranking_prompt
 from harness.judge.records import Judgement, PairJudgement, Record
+from harness.metrics.table import JUDGE_PREFIXES
 from harness.runs import Run, Sample, load
+from harness.runs.integrity import require_sound
 
 _SLUG = re.compile(r"[^a-z0-9]+")
 
@@ -233,6 +235,7 @@ def _complete_run(path: Path) -> Run:
         raise HarnessError(
             f"{path} isn't complete (status {status}); run its `harness eval` again, then judge"
         )
+    require_sound(run, [name for name in run.metrics if not name.startswith(JUDGE_PREFIXES)])
     return run
 
 

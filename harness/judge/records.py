@@ -10,10 +10,11 @@ from types import TracebackType
 from typing import Any
 
 from harness.errors import DataError
-from harness.files import LineLog, resumable, whole_lines
+from harness.files import LineLog, resumable
 from harness.judge.answer import Preference, UnscoredReason
 from harness.judge.rubric import Rubric
-from harness.runs.directory import JUDGE_LOG
+from harness.runs.directory import JUDGE_LOG, REJUDGE
+from harness.runs.seals import sealed_line, sealed_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,9 @@ class JudgeLog:
         """
         row = {"kind": _NAMES[type(record)], **asdict(record)}
         with resumable(self._folder):
-            self._file.append(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n")
+            self._file.append(
+                sealed_line(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii"))
+            )
 
 
 def read_records(folder: Path) -> Iterator[Record]:
@@ -179,14 +182,11 @@ def read_records(folder: Path) -> Iterator[Record]:
     path = folder / JUDGE_LOG
     if not path.exists():
         return
-    for number, line in whole_lines(path):
+    for number, line in sealed_lines(path, required=False, remedy=REJUDGE):
         try:
             yield _from_line(line)
         except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}:{number}: not a judge record ({error!r}); delete this line and run the same "
-                "`harness judge` again"
-            ) from error
+            raise DataError(f"{path}:{number}: not a judge record ({error!r}); {REJUDGE}") from error
 
 
 def read_rubric(use: RubricUse) -> Rubric:

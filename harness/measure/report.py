@@ -14,6 +14,7 @@ from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tail
 from harness.metrics.table import CLIFF_PREFIX
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
+from harness.runs.integrity import require_sound
 
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
@@ -130,13 +131,15 @@ class CliffReport:
         """Put `cliff.json` and the `cliff.…` metrics into the run at `path`; returns it with them."""
         with RunDirectory(self.path) as directory:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
-            known = load(self.path).metrics
+            stored = load(self.path)
+            known = stored.metrics
             kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
+            require_sound(stored, kept)
             metrics = kept | self.result.metrics()
             if len(kept) < len(known):
                 # Killed between the two files, a run must not hold one estimate in each.
                 directory.write_metrics(kept)
-            directory.write_cliff(self.to_dict())
+            directory.write_cliff(self.to_dict(), self.rollouts)
             directory.write_metrics(metrics)
         return replace(run, metrics=metrics)
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from harness.metrics.table import SampleMetric
+from harness.metrics.table import Metric, SampleMetric
+from harness.stats.bounded import mean_against_bar
 from harness.stats.decision import Decision, Sense
-from harness.stats.threshold import clustered_rate_against_bar, mean_against_bar
+from harness.stats.threshold import rate_against_bar
 
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
@@ -29,6 +30,8 @@ class Columns:
         index: [N] of a sample among those of its task.
         values: name → [N] values of a measure of samples, or [T] of a metric of tasks; NaN where one doesn't
             count.
+        one_grade: [T] whether a task's relevant candidates are equally relevant, so that its NDCG@1 is 0 or
+            1 whatever is answered; None where that isn't known.
     """
 
     task_ids: tuple[str, ...]
@@ -37,6 +40,7 @@ class Columns:
     task: IntArray
     index: IntArray
     values: dict[str, npt.NDArray[np.floating]]
+    one_grade: BoolArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that can't stand side by side."""
@@ -54,6 +58,13 @@ class Columns:
         """Number of samples."""
         return len(self.task)
 
+    def is_rate(self, metric: Metric) -> bool:
+        """Whether each value of a metric must be 0 or 1: by its nature, or by the labels of all its tasks."""
+        if metric.is_rate:
+            return True
+        used = self.can_rank if metric.rankable_only else np.ones_like(self.can_rank)
+        return metric.rate_of_one_grade and self.one_grade is not None and bool(self.one_grade[used].all())
+
     def by_task(self, metric: SampleMetric) -> TaskTable:
         """A metric of samples, added up by task."""
         values = self.values[metric.name]
@@ -69,7 +80,7 @@ class Columns:
             count.astype(np.int64)[used],
             self.missing[used],
             (there - count).astype(np.int64)[used],
-            metric.is_rate,
+            self.is_rate(metric),
             metric.always,
         )
 
@@ -118,6 +129,16 @@ class TaskTable:
         return {task_id: mean for task_id, mean, count in rows if count}
 
     @property
+    def most(self) -> int:
+        """Largest number of samples that a task was to have."""
+        return int((self.count + self.missing + self.silent).max(initial=0))
+
+    @property
+    def is_single(self) -> bool:
+        """Whether a task has one sample at most, which is 0 or 1: what the exact tests of rates are for."""
+        return self.is_rate and self.most <= 1
+
+    @property
     def is_open(self) -> bool:
         """Whether some value isn't known."""
         return bool(self.missing.any()) or self.limits is not None
@@ -153,9 +174,11 @@ class TaskTable:
             limits=None if self.limits is None else (self.limits[0][rows], self.limits[1][rows]),
         )
 
-    def against_bar(self, bar: float, sense: Sense, alpha: float) -> Decision:
+    def against_bar(self, bar: float, sense: Sense, alpha: float, *, interval: bool = True) -> Decision:
         """The test of the metric against a number, over the samples that are there."""
-        if self.is_rate:
-            successes = np.rint(self.total).astype(np.int64)
-            return clustered_rate_against_bar(successes, self.count, bar, sense=sense, alpha=alpha)
-        return mean_against_bar(self.total, self.count, bar, sense=sense, alpha=alpha)
+        if self.is_single:
+            successes, n = round(float(self.total.sum())), int(self.count.sum())
+            return rate_against_bar(successes, n, bar, sense=sense, alpha=alpha)
+        return mean_against_bar(
+            self.total, self.count, bar, sense=sense, alpha=alpha, most=self.most, interval=interval
+        )

@@ -37,6 +37,11 @@ def is_all_tied(relevance: Sequence[float]) -> bool:
     return all(label == relevance[0] for label in relevance)
 
 
+def has_one_grade(relevance: Sequence[float]) -> bool:
+    """Whether all relevant candidates are equally relevant, so that NDCG@1 can only be 0 or 1."""
+    return len({label for label in relevance if label > 0}) == 1
+
+
 def ndcg_at(relevance: Sequence[float], ranking: Sequence[int], at: int = 1) -> float | None:
     """NDCG of a ranking, over its first `at` ranks.
 

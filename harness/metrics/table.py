@@ -24,12 +24,16 @@ CONTRACT = "parse_validity.strict"
 """Whether the raw answer keeps the contract, which everything else comes after."""
 QUALITY = "ndcg_at_1.parsed"
 """How well the answers that keep it rank."""
+QUALITY_OF_ALL = "ndcg_at_1.all"
+"""How well all answers rank, those that don't keep it as 0: it can't be raised by failing on hard tasks."""
 CONTRACT_BAR = 0.95
 """Share of answers that must keep the contract where nobody asks for another."""
 
 CLIFF_PREFIX = "cliff."
 """Metrics of the measurement of λ*, which rest on token probabilities and not on samples alone."""
 RUBRIC_PREFIX = "rubric."
+KNOWN = "known from the labels of these tasks"
+"""Method of an estimate that nothing was sampled for."""
 JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", "pairwise.")
 """Metrics that judging adds."""
 
@@ -38,6 +42,9 @@ SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {
     "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(relevance)),
 }
 """Scores of a ranking that are stored with its sample, for tasks whose labels can rank."""
+
+_FIRST_RANK = ("ndcg_at_1",)
+"""Those that look at the first rank only."""
 
 
 class StoredSample(Protocol):
@@ -76,8 +83,8 @@ class Metric:
         group: heading it stands under.
         label: what it is called there.
         hint: what a reader may need to know about it.
-        is_rate: whether each value is 0 or 1. A rate has Wilson's interval, with the design effect of several
-            samples a task; a mean has the percentile bootstrap by task.
+        is_rate: whether each value is 0 or 1.
+        rate_of_one_grade: whether that is so where all relevant candidates of a task are equally relevant.
         rankable_only: whether tasks whose labels can't rank are left out.
         lower_is_better: whether less of it is better.
         brief: whether it is one of the few in a short summary.
@@ -89,6 +96,7 @@ class Metric:
     hint: str
     _: KW_ONLY
     is_rate: bool = False
+    rate_of_one_grade: bool = False
     rankable_only: bool = False
     lower_is_better: bool = False
     brief: bool = False
@@ -187,13 +195,32 @@ def _parsed(score: str, label: str, hint: str = "", *, brief: bool = False) -> S
     """Mean over strictly parsed samples."""
     name, label = f"{score}.parsed", f"{label}, parsed"
     value = _scored(score, None)
-    return SampleMetric(name, RANKING, label, hint, value, rankable_only=True, brief=brief, always=False)
+    return SampleMetric(
+        name,
+        RANKING,
+        label,
+        hint,
+        value,
+        rate_of_one_grade=score in _FIRST_RANK,
+        rankable_only=True,
+        brief=brief,
+        always=False,
+    )
 
 
 def _all(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
     """Mean over all samples, every one that isn't strict counting 0."""
     name, label = f"{score}.all", f"{label}, failures as 0"
-    return SampleMetric(name, RANKING, label, hint, _scored(score, 0.0), rankable_only=True, brief=brief)
+    return SampleMetric(
+        name,
+        RANKING,
+        label,
+        hint,
+        _scored(score, 0.0),
+        rate_of_one_grade=score in _FIRST_RANK,
+        rankable_only=True,
+        brief=brief,
+    )
 
 
 def _odd(name: str, label: str, value: Callable[[Labels], bool]) -> TaskMetric:

@@ -18,15 +18,24 @@ from harness.stats import (
     Decision,
     PairedComparison,
     PairedCounts,
+    bounded_equivalence,
     compare_means,
     compare_outcomes,
-    equivalent_means,
     equivalent_rates,
     holm,
     paired_differences,
 )
 
-Word = Literal["better", "worse", "equivalent", "not settled", "no pairs"]
+Word = Literal[
+    "better",
+    "worse",
+    "slightly better",
+    "slightly worse",
+    "equivalent",
+    "not settled",
+    "not tested",
+    "no pairs",
+]
 
 ALPHA = 0.05
 SEED = 0
@@ -40,17 +49,28 @@ class Difference:
         metric: its name.
         comparison: the difference with its interval, and the test of no difference.
         equivalence: whether it lies within the margin either way; None without pairs.
-        p_holm: the test's p-value after Holm's correction over all tests of the page; None without pairs.
-        word: what that comes to.
-        counts: the pairs by outcome, where every task has one sample and it is a rate.
+        p_holm: the test's p-value after Holm's correction over all tests of the page; None without a test.
+        word: what that comes to: `better` and `worse` are shown by the test, `slightly` so where the margin
+            is shown to hold as well; `equivalent` is the margin alone; `not tested` where the data decided
+            when a run ended, so that the tests of a fixed number of samples don't hold.
+        means: of the candidate and of the baseline over the same pairs; None without pairs.
+        of: pairs there are, whether or not the metric counts in both; None where it always does.
+        note: what else the word rests on, empty where nothing.
     """
 
     metric: str
     comparison: PairedComparison
     equivalence: Decision | None
-    p_holm: float | None
-    word: Word
-    counts: PairedCounts | None
+    means: tuple[float, float] | None
+    of: int | None = None
+    p_holm: float | None = None
+    word: Word = "no pairs"
+    note: str = ""
+
+    @property
+    def against(self) -> bool:
+        """Whether the paired test went against the run."""
+        return self.word in ("worse", "slightly worse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +115,7 @@ def compare_runs(runs: Sequence[RunFacts], baseline: RunFacts, margin: float) ->
     corrected = holm([p for _, _, p in tests]) if tests else []
     for (name, metric, _), p_holm in zip(tests, corrected, strict=True):
         differences = found[name].differences
-        differences[metric] = _worded(replace(differences[metric], p_holm=float(p_holm)))
+        differences[metric] = _worded(replace(differences[metric], p_holm=float(p_holm)), len(tests))
     return found
 
 
@@ -122,13 +142,26 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
         unpaired = "the runs have no sample in common"
         return Comparison(candidate.name, baseline.name, {}, unpaired, tuple(cautions), 0)
     differences = {name: pairs.difference(metric, margin) for name, metric in compared().items()}
+    for name, difference in differences.items():
+        everywhere = differences.get(counterpart(name))
+        if everywhere is not None:
+            differences[name] = replace(difference, of=everywhere.comparison.difference.n)
     for name in (name for name in candidate.rubrics if name in baseline.rubrics):
         metric = f"{RUBRIC_PREFIX}{name}"
         try:
-            differences[metric] = _rubric_difference(candidate, baseline, metric, margin)
+            differences[metric] = _rubric_difference(candidate, baseline, metric, margin, pairs.tasks)
         except RunMismatchError as error:
             cautions.append(str(error))
+    stopped = [facts.name for facts in (candidate, baseline) if facts.stopped]
+    if stopped:
+        differences = {name: _untested(one, stopped) for name, one in differences.items()}
     return Comparison(candidate.name, baseline.name, differences, None, tuple(cautions), len(pairs.task))
+
+
+def counterpart(metric: str) -> str:
+    """The metric over all samples that goes with one over some of them: `….parsed` → `….all`."""
+    score, _, over = metric.rpartition(".")
+    return f"{score}.all" if over not in ("all", "") else ""
 
 
 class _Pairs:
@@ -144,6 +177,7 @@ class _Pairs:
         self.task: IntArray = np.array(
             [number.setdefault(task_id, len(number)) for task_id, _ in shared], dtype=np.int64
         )
+        self.tasks = len(number)
         self._single = len(number) == len(shared)
         self._values = (theirs.columns.values, mine.columns.values)
 
@@ -154,7 +188,8 @@ class _Pairs:
         if self._single and metric.is_rate:
             counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
             equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
-            return Difference(name, compare_outcomes(counts), equivalence, None, "no pairs", counts)
+            means = (float(new.mean()), float(old.mean()))
+            return Difference(name, compare_outcomes(counts), equivalence, means)
         return _mean_difference(name, self._by_task(old, new), self._by_task(new, old), margin)
 
     def _by_task(self, values: FloatArray, others: FloatArray) -> FloatArray:
@@ -170,35 +205,64 @@ class _Pairs:
         return means
 
 
-def _rubric_difference(candidate: RunFacts, baseline: RunFacts, metric: str, margin: float) -> Difference:
+def _rubric_difference(
+    candidate: RunFacts, baseline: RunFacts, metric: str, margin: float, pairs: int
+) -> Difference:
     require_same_rubric(candidate.run, baseline.run, metric)
     new, old = (rubric_table(facts.run, metric).mean_of() for facts in (candidate, baseline))
     shared = sorted(new.keys() & old.keys())
-    return _mean_difference(
+    found = _mean_difference(
         metric,
         np.array([old[task_id] for task_id in shared], dtype=np.float64),
         np.array([new[task_id] for task_id in shared], dtype=np.float64),
         margin,
     )
+    return replace(found, of=pairs)
 
 
 def _mean_difference(metric: str, old: FloatArray, new: FloatArray, margin: float) -> Difference:
     differences, _ = paired_differences(old, new)
     if not len(differences):
-        nothing = compare_means([], [], seed=SEED)
-        return Difference(metric, nothing, None, None, "no pairs", None)
-    equivalence = equivalent_means(differences, margin, alpha=ALPHA)
-    return Difference(metric, compare_means(old, new, seed=SEED), equivalence, None, "no pairs", None)
+        return Difference(metric, compare_means([], [], seed=SEED), None, None)
+    both = ~(np.isnan(old) | np.isnan(new))
+    means = (float(new[both].mean()), float(old[both].mean()))
+    equivalence = bounded_equivalence(differences, margin, alpha=ALPHA)
+    return Difference(metric, compare_means(old, new, seed=SEED), equivalence, means)
 
 
-def _worded(difference: Difference) -> Difference:
-    estimate, p = difference.comparison.difference.estimate, difference.p_holm
-    if estimate is None or p is None or difference.equivalence is None:
-        return replace(difference, word="no pairs")
-    if difference.equivalence.verdict == "pass":
-        return replace(difference, word="equivalent")
+def _untested(difference: Difference, stopped: Sequence[str]) -> Difference:
+    """Only the estimate: neither a test nor an interval of a fixed number of samples holds here."""
+    if difference.means is None:
+        return difference
+    compared = difference.comparison
+    estimate = replace(compared.difference, low=None, high=None, method="stopped early: no interval")
+    return replace(
+        difference,
+        comparison=replace(compared, difference=estimate, p_value=None),
+        equivalence=None,
+        word="not tested",
+        note=f"{' and '.join(stopped)} stopped early by the gate",
+    )
+
+
+def _worded(difference: Difference, tests: int) -> Difference:
+    compared = difference.comparison
+    estimate, p = compared.difference, difference.p_holm
+    if estimate.estimate is None or p is None or difference.equivalence is None:
+        return difference
+    within = difference.equivalence.verdict == "pass"
     if p > ALPHA:
-        return replace(difference, word="not settled")
+        word: Word = "equivalent" if within else "not settled"
+        apart = (
+            estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
+        )
+        if within or not apart:
+            return replace(difference, word=word)
+        unadjusted = compared.p_value is not None and compared.p_value <= ALPHA
+        why = f"after the correction for {tests} comparisons" if unadjusted else f"by {compared.test}"
+        return replace(difference, word=word, note=why)
     metric = METRICS.get(difference.metric)
-    up = (estimate > 0) != (metric is not None and metric.lower_is_better)
+    up = (estimate.estimate > 0) != (metric is not None and metric.lower_is_better)
+    if within:
+        return replace(difference, word="slightly better" if up else "slightly worse")
     return replace(difference, word="better" if up else "worse")

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 
 from harness.settings import Settings
 
-Format = Literal["html", "md"]
+Format = Literal["html", "md", "json"]
 Redact = Literal["titles"]
 
 DEFAULT_ROWS = 10_000
@@ -21,9 +21,9 @@ class ReportConfig(Settings, title="Report"):
     """One report."""
 
     runs: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Run directories, in the order in which they are shown."""
+    """Run directories, in the order in which they are shown, or folders that hold runs, such as a sweep's."""
     baseline: str | None = None
-    """Name or directory of the run that the others are compared with; the first by default."""
+    """Name or directory of the run that the others are compared with; the last by default."""
     title: str | None = None
     """Title of the page; made from the runs' names by default."""
     max_samples: Annotated[int | None, Field(ge=0)] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,6 +39,12 @@ class Content:
     config: ReportConfig
 
     @property
+    def missing(self) -> dict[str, tuple[str, ...]]:
+        """What isn't known, and of which runs."""
+        kinds = dict.fromkeys(one for decided in self.decided for one in decided.missing)
+        return {kind: tuple(one.run for one in self.decided if kind in one.missing) for kind in kinds}
+
+    @property
     def baseline_place(self) -> int:
         """Index of the baseline among the runs, 0 for a single run."""
         return 0 if self.baseline is None else self.runs.index(self.baseline)
@@ -54,7 +61,12 @@ def gather(config: ReportConfig) -> Content:
     sweep = find_sweep(runs, config.lambdas, wanted=config.x == "lambda")
     compared = {} if baseline is None else compare_runs(runs, baseline, config.margin)
     decided = tuple(
-        decide_run(facts, compared.get(facts.name), margin=config.margin, is_baseline=facts is baseline)
+        decide_run(
+            facts,
+            None if facts is baseline else baseline,
+            compared.get(facts.name),
+            margin=config.margin,
+        )
         for facts in runs
     )
     title = one_line(config.title) if config.title else _title(runs, baseline)
@@ -62,8 +74,12 @@ def gather(config: ReportConfig) -> Content:
 
 
 def _title(runs: Sequence[RunFacts], baseline: RunFacts | None) -> str:
-    names = [facts.name for facts in runs if facts is not baseline]
+    candidates = [facts for facts in runs if facts is not baseline]
+    names = [facts.name for facts in candidates if facts.folder is None]
+    folders = Counter(
+        one_line(facts.folder.resolve().name) for facts in candidates if facts.folder is not None
+    )
+    names += [f"{count} run{'s' if count != 1 else ''} of {folder}" for folder, count in folders.items()]
     if len(names) > _NAMES_IN_TITLE:
         names = [*names[: _NAMES_IN_TITLE - 1], f"{len(names) - _NAMES_IN_TITLE + 1} more"]
-    against = "" if baseline is None else f" against {baseline.name}"
-    return f"{', '.join(names)}{against}"
+    return ", ".join(names) + ("" if baseline is None else f" against {baseline.name}")

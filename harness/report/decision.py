@@ -1,58 +1,36 @@
-"""One sentence per run: contract, ranking, rubric and cliff, each answered on its own."""
+"""A sentence a run: first what went against it beside the baseline; contract, rubric and cliff."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import get_args
 
 from harness.errors import DataError
 from harness.judge import findings
-from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, RUBRIC_PREFIX
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, QUALITY_OF_ALL, RUBRIC_PREFIX
+from harness.report.against import clauses_against
+from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
-from harness.report.text import percent, signed, threshold
-from harness.runs import stale_reasons
+from harness.report.text import decimal, parameters, percent, threshold
 from harness.runs.gate_record import RuleResult
-
-Kind = Literal["good", "bad", "open", "known", "missing"]
 
 _KEPT: dict[str, tuple[str, Kind]] = {
     "pass": ("keeps its contract", "good"),
     "fail": ("breaks its contract", "bad"),
     "inconclusive": ("contract not settled", "open"),
 }
-_RANKS: dict[str, tuple[str, Kind]] = {
-    "better": ("ranks better than", "good"),
-    "worse": ("ranks worse than", "bad"),
-    "equivalent": ("ranks as well as", "good"),
-    "not settled": ("ranking not settled against", "open"),
-    "no pairs": ("ranking can't be compared with", "missing"),
-}
 _SIDES: dict[str, tuple[str, Kind]] = {
-    "left": ("left of λ*", "good"),
-    "right": ("right of λ*", "bad"),
-    "on_cliff": ("on the cliff", "open"),
-    "undecided": ("side of λ* undecided", "open"),
-    "out_of_scope": ("λ* out of scope", "open"),
+    "left": ("left of λ*", "known"),
+    "right": ("right of λ*", "known"),
+    "on_cliff": ("on the cliff", "known"),
+    "undecided": ("side of λ* undecided", "known"),
+    "out_of_scope": ("λ* out of scope", "known"),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Clause:
-    """One part of the sentence.
-
-    Attributes:
-        subject: `contract`, `ranking`, `rubric` or `cliff`.
-        claim: the words that carry it.
-        kind: whether it speaks for the run or against it, leaves the question open, is a fact without a
-            verdict, or says that nothing is known.
-        detail: the numbers behind it.
-    """
-
-    subject: str
-    claim: str
-    kind: Kind
-    detail: str
+"""Predictions, none of them a verdict on what the run did."""
+STOPPED_EARLY = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
+"""What stands beside every number of a run whose data decided when it ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,64 +39,137 @@ class Decided:
 
     Attributes:
         run: its name.
-        clauses: contract, ranking, rubric, cliff, in this order.
-        gate: verdict of the stored gate, None where the run was never gated.
+        baseline: what it is compared with, None for the baseline itself and for a single run.
+        clauses: of the sentence, what goes against the run first.
+        missing: what isn't known of it, such as a rubric's score.
+        gate: verdict of the stored gate, `stale` where it no longer holds, None where there is none.
+        stale: why the verdict no longer holds.
+        stopped: whether its own data decided when it ended.
         notes: what must be known beside it.
     """
 
     run: str
+    baseline: str | None
     clauses: tuple[Clause, ...]
+    missing: tuple[str, ...]
     gate: str | None
+    stale: tuple[str, ...]
+    stopped: bool
     notes: tuple[str, ...]
+
+    @property
+    def who(self) -> str:
+        """The run, and what it is held against."""
+        return self.run if self.baseline is None else f"{self.run} against {self.baseline}"
 
     @property
     def sentence(self) -> str:
         """The sentence as plain text."""
         parts = [f"{one.claim} ({one.detail})" if one.detail else one.claim for one in self.clauses]
-        return f"{self.run}: {'; '.join(parts)}."
+        return f"{self.who}: {'; '.join(parts)}."
+
+    @property
+    def line(self) -> str:
+        """The sentence with the gate's verdict, and that it was stopped early where it was."""
+        return f"{self.sentence} [{self.gate_words}]" + (f" [{STOPPED_EARLY}]" if self.stopped else "")
+
+    @property
+    def gate_words(self) -> str:
+        """`no gate`, `gate: pass`, `gate: stale (why)`."""
+        if self.gate is None:
+            return "no gate"
+        return f"gate: {self.gate}" + (f" ({'; '.join(self.stale)})" if self.stale else "")
 
 
 def decide_run(
-    facts: RunFacts, comparison: Comparison | None, *, margin: float, is_baseline: bool
+    facts: RunFacts, baseline: RunFacts | None, comparison: Comparison | None, *, margin: float
 ) -> Decided:
     """The sentence of a run.
 
-    Whether the contract is kept is what the run's gate said of `parse_validity.strict`; without such a rule
-    it is judged here by the default one.
+    Beside a baseline it states the size, every paired test that went against the run, and format, ranking and
+    rubrics whichever way they went; alone it states what the run is. Whether the contract is kept is what the
+    run's gate said of `parse_validity.strict`; without such a rule, or where the verdict is stale, it is
+    judged here by the default one.
+
+    Args:
+        facts: the run.
+        baseline: what it is compared with, None for the baseline itself and for a single run.
+        comparison: the two side by side.
+        margin: of the equivalence.
     """
-    clauses = (
-        _contract(facts),
-        _ranking(comparison, margin, is_baseline),
-        _rubric(facts),
-        _cliff(facts),
+    contract, missing = _contract(facts), []
+    clauses = [contract]
+    if baseline is None or comparison is None:
+        clauses += _alone(facts)
+    else:
+        clauses += clauses_against(facts, baseline, comparison, margin)
+        format_change = comparison.differences.get(CONTRACT)
+        if contract.kind == "good" and format_change is not None and format_change.against:
+            # It holds of the run alone; a tick would outshine what the sentence says of the comparison.
+            clauses[0] = Clause(contract.subject, contract.claim, "known", contract.detail)
+    for found, nothing in ((_rubric(facts), "not judged"), (_cliff(facts), "cliff not measured")):
+        if found is None:
+            missing.append(nothing)
+        else:
+            clauses.append(found)
+    ordered = sorted(clauses, key=_place)
+    gate = None if facts.gate is None else "stale" if facts.stale else facts.gate.result.verdict
+    return Decided(
+        run=facts.name,
+        baseline=None if baseline is None else baseline.name,
+        clauses=tuple(ordered),
+        missing=tuple(missing),
+        gate=gate,
+        stale=facts.stale,
+        stopped=facts.stopped,
+        notes=tuple(_notes(facts)),
     )
-    gate = None if facts.gate is None else facts.gate.result.verdict
-    return Decided(facts.name, clauses, gate, tuple(_notes(facts)))
+
+
+def _place(clause: Clause) -> int:
+    return -1 if clause.subject == "size" else get_args(Kind).index(clause.kind)
+
+
+def _alone(facts: RunFacts) -> Iterator[Clause]:
+    """What a run is by itself, without a claim about another."""
+    size = facts.run.manifest.engine.parameters
+    if size:
+        yield Clause("size", f"{parameters(size)(size)} parameters", "known")
+    for name, words in ((QUALITY_OF_ALL, "on all answers, failures as 0"), (QUALITY, "on what it parsed")):
+        stored = facts.run.metrics.get(name)
+        if stored is not None and stored.estimate is not None:
+            ends = (
+                ""
+                if stored.low is None or stored.high is None
+                else (f"{decimal(stored.low)} … {decimal(stored.high)}, ")
+            )
+            claim = f"NDCG@1 {decimal(stored.estimate)} {words}"
+            yield Clause("ranking", claim, "known", f"{ends}n {stored.n:,}")
 
 
 def _contract(facts: RunFacts) -> Clause:
-    gated = _strict_rule(facts)
+    gated = None if facts.stale else _strict_rule(facts)
     if gated is not None:
         seen = None if gated.estimate is None else gated.estimate.estimate
         verdict, rule = gated.verdict, f"gated by {gated.rule}"
     else:
         table = facts.samples.columns.by_task(compared()[CONTRACT])
+        if facts.stopped:
+            return Clause("contract", "contract not judged", "open", "stopped early by the gate")
         if facts.run.manifest.status != "complete" or table.missing.any():
             why = f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
-            return Clause("contract", "contract not judged", "missing", why)
+            return Clause("contract", "contract not judged", "open", why)
         seen = table.estimate
         try:
             if CONTRACT in facts.run.metrics:
                 facts.run.require_current(CONTRACT, seen)
         except DataError as error:
-            return Clause("contract", "contract not judged", "missing", str(error))
+            return Clause("contract", "contract not judged", "open", str(error))
         decision = table.against_bar(CONTRACT_BAR, ">=", ALPHA)
         verdict = "inconclusive" if decision.verdict == "undecided" else decision.verdict
         rule = f"default rule {CONTRACT} >= {CONTRACT_BAR}"
     claim, kind = _KEPT[verdict]
-    stored = facts.run.metrics.get(CONTRACT)
-    value = seen if stored is None else stored.estimate
-    shown = "" if value is None else f"strict {percent(value)}, "
+    shown = "" if seen is None else f"strict {percent(seen)}, "
     return Clause("contract", claim, kind, f"{shown}{rule}")
 
 
@@ -130,42 +181,21 @@ def _strict_rule(facts: RunFacts) -> RuleResult | None:
     return None
 
 
-def _ranking(comparison: Comparison | None, margin: float, is_baseline: bool) -> Clause:
-    if is_baseline:
-        return Clause("ranking", "the baseline", "missing", "")
-    if comparison is None:
-        return Clause("ranking", "ranking compared with nothing", "missing", "one run only")
-    if comparison.unpaired is not None:
-        return Clause("ranking", f"ranking not compared with {comparison.baseline}", "missing", "not paired")
-    difference = comparison.differences[QUALITY]
-    claim, kind = _RANKS[difference.word]
-    estimate = difference.comparison.difference
-    if estimate.estimate is None:
-        detail = "no task parsed in both"
-    else:
-        detail = (
-            f"NDCG@1 {signed(estimate.estimate)} where both parsed, {estimate.n} tasks, margin ±{margin:g}"
-        )
-    return Clause("ranking", f"{claim} {comparison.baseline}", kind, detail)
-
-
-def _rubric(facts: RunFacts) -> Clause:
+def _rubric(facts: RunFacts) -> Clause | None:
     shown = []
     for name in facts.rubrics:
         score = facts.run.metrics[f"{RUBRIC_PREFIX}{name}"]
         against = len(findings(facts.run.metrics, name))
         doubt = f", {against} finding{'s' if against != 1 else ''} against the judge" if against else ""
-        value = "unscored" if score.estimate is None else f"{score.estimate:.3f}"
+        value = "unscored" if score.estimate is None else decimal(score.estimate)
         shown.append(f"{name} {value}, n {score.n}{doubt}")
-    if not shown:
-        return Clause("rubric", "not judged", "missing", "")
-    return Clause("rubric", "judged", "known", "; ".join(shown))
+    return Clause("rubric", "judged", "known", "; ".join(shown)) if shown else None
 
 
-def _cliff(facts: RunFacts) -> Clause:
+def _cliff(facts: RunFacts) -> Clause | None:
     cliff = facts.cliff
     if cliff is None:
-        return Clause("cliff", "cliff not measured", "missing", "")
+        return None
     claim, kind = _SIDES[cliff.verdict]
     star = cliff.lambda_star
     detail = f"λ {cliff.lam:g}"
@@ -175,21 +205,18 @@ def _cliff(facts: RunFacts) -> Clause:
     return Clause("cliff", claim, kind, detail)
 
 
-def _notes(facts: RunFacts) -> list[str]:
-    manifest, notes = facts.run.manifest, []
-    if manifest.status != "complete":
-        notes.append(
-            f"the run is {manifest.status}: {facts.samples.n} of {manifest.planned} samples; it has "
-            + ("metrics of an earlier state" if facts.run.metrics else "no metrics yet")
+def _notes(facts: RunFacts) -> Iterator[str]:
+    manifest = facts.run.manifest
+    if facts.stopped:
+        yield STOPPED_EARLY
+    elif manifest.status != "complete":
+        yield f"the run is {manifest.status}: {facts.samples.n} of {manifest.planned} samples; it has " + (
+            "metrics of an earlier state" if facts.run.metrics else "no metrics yet"
         )
     if facts.constrained:
-        notes.append(
+        yield (
             "answers were held to the schema while they were drawn: the form can't fail by construction, "
             "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
         )
     if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
-        notes.append("no sample parsed strictly: there is no ranking to score and nothing for a judge")
-    gate = facts.gate
-    if gate is not None and (stale := stale_reasons(facts.run, gate)):
-        notes.append(f"the gate's verdict is stale: {'; '.join(stale)}; gate the run again")
-    return notes
+        yield "no sample parsed strictly: there is no ranking to score and nothing for a judge"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,8 @@ class Report:
 
     Attributes:
         content: what it says.
-        document: HTML or Markdown.
-        rows: rows of the samples viewer, 0 in Markdown.
+        document: HTML, Markdown or JSON.
+        rows: rows of the samples viewer, 0 but in HTML.
     """
 
     content: Content
@@ -38,7 +39,7 @@ def report(config: ReportConfig, form: Format = "html") -> Report:
 
     Args:
         config: which runs, and how.
-        form: a self-contained HTML page, or a short Markdown summary.
+        form: a self-contained HTML page, a short Markdown summary, or JSON for machines.
 
     Raises:
         HarnessError: a run can't be read, a name is unknown, or λ is asked for and not known.
@@ -49,6 +50,10 @@ def report(config: ReportConfig, form: Format = "html") -> Report:
         from harness.report.markdown import render_markdown
 
         return Report(content, render_markdown(content), 0)
+    if form == "json":
+        from harness.report.summary import as_dict
+
+        return Report(content, json.dumps(as_dict(content), indent=1, allow_nan=False) + "\n", 0)
     from harness.report.page import render
 
     if config.max_samples is None:

@@ -2,47 +2,76 @@
 
 from __future__ import annotations
 
-from harness.metrics.table import RUBRIC_PREFIX
+from harness.metrics.table import METRICS, RUBRIC_PREFIX
+from harness.report.against import alike_comparisons
+from harness.report.comparison import number_of_tests
 from harness.report.content import Content
-from harness.report.metrics import MetricLine, compared_lines, metric_groups
+from harness.report.groups import groups_of
+from harness.report.metrics import MetricLine, alike_tiers, compared_lines, metric_groups
 from harness.report.reading import RunFacts
 from harness.report.text import probability
 from harness.runs.text import escape
 from harness.stats import Estimate
 
+_MOST_ACROSS = 6
+"""Runs that stand across a table; of more, each has a row."""
+
 
 def render_markdown(content: Content) -> str:
     """Sentences, the few numbers that decide, and the differences to the baseline."""
     groups = metric_groups(content.runs)
-    lines = [line for group in groups for line in group.metrics if line.brief]
+    alike = alike_tiers(content.runs)
+    lines = [line for group in groups for line in group.metrics if line.brief and line.name not in alike]
     parts = [f"### {escape(content.title)}", "", *_sentences(content), "", *_table(content, lines)]
     names = [name for one in content.comparisons for name in one.differences]
-    compared = [line for line in compared_lines(groups, names) if line in lines]
+    few = len(content.runs) <= _MOST_ACROSS
+    compared = [
+        line for line in compared_lines(groups, names) if line.brief or (few and _against(content, line))
+    ]
     if compared:
         parts += ["", *_differences(content, compared)]
     parts += ["", *_notes(content)]
     return "\n".join(parts).rstrip() + "\n"
 
 
+def _against(content: Content, line: MetricLine) -> bool:
+    """Whether it went against any run and isn't said by the row of strict parse validity."""
+    named = line.name not in alike_comparisons(content.comparisons)
+    return named and any(one.differences[line.name].against for one in content.comparisons if one.differences)
+
+
 def _sentences(content: Content) -> list[str]:
     found = []
-    for decided in content.decided:
-        gate = "no gate" if decided.gate is None else f"gate: {decided.gate}"
-        clauses = "; ".join(
-            f"**{escape(one.claim)}**" + (f" ({escape(one.detail)})" if one.detail else "")
-            for one in decided.clauses
-        )
-        found.append(f"- {escape(decided.run)} [{gate}]: {clauses}.")
+    for group in groups_of(content):
+        if group.label:
+            found.append(f"- **{escape(group.label)}**, {escape(group.summary)}")
+            continue
+        for decided in group.decided:
+            clauses = "; ".join(
+                f"**{escape(one.claim)}**" + (f" ({escape(one.detail)})" if one.detail else "")
+                for one in decided.clauses
+            )
+            found.append(f"- {escape(decided.who)}: {clauses}. [{escape(decided.gate_words)}]")
     return found
 
 
 def _table(content: Content, lines: list[MetricLine]) -> list[str]:
-    head = "| metric | " + " | ".join(escape(facts.name) for facts in content.runs) + " |"
-    rows = [head, "|---|" + "--:|" * len(content.runs)]
-    for line in lines:
-        cells = [_cell(facts, line) for facts in content.runs]
-        rows.append(f"| {escape(line.group)}: {escape(line.label)} | " + " | ".join(cells) + " |")
-    return rows
+    """Metrics down and runs across; of many runs the other way round."""
+    names = [_heading(facts) for facts in content.runs]
+    labels = [f"{escape(line.group)}: {escape(line.label)}" for line in lines]
+    if len(names) <= _MOST_ACROSS:
+        rows = [[_cell(facts, line) for facts in content.runs] for line in lines]
+        return _rows("metric", names, labels, rows)
+    return _rows("run", labels, names, [[_cell(facts, line) for line in lines] for facts in content.runs])
+
+
+def _rows(corner: str, across: list[str], down: list[str], cells: list[list[str]]) -> list[str]:
+    found = [f"| {corner} | " + " | ".join(across) + " |", "|---|" + "--:|" * len(across)]
+    return found + [f"| {name} | " + " | ".join(row) + " |" for name, row in zip(down, cells, strict=True)]
+
+
+def _heading(facts: RunFacts) -> str:
+    return escape(facts.name) + (" (stopped early)" if facts.stopped else "")
 
 
 def _cell(facts: RunFacts, line: MetricLine) -> str:
@@ -75,9 +104,11 @@ def _differences(content: Content, lines: list[MetricLine]) -> list[str]:
                 continue
             p = "–" if one.p_holm is None else probability(one.p_holm)
             estimate = one.comparison.difference
+            word = f"{one.word} {one.note}".rstrip()
+            pairs = f"{estimate.n:,}" if one.of is None else f"{estimate.n:,} of {one.of:,}"
             rows.append(
                 f"| {escape(line.group)}: {escape(line.label)} | {escape(comparison.candidate)} | "
-                f"{_with_interval(estimate, line, change=True)} | {escape(p)} | {estimate.n} | {one.word} |"
+                f"{_with_interval(estimate, line, change=True)} | {escape(p)} | {pairs} | {escape(word)} |"
             )
     return rows
 
@@ -91,9 +122,16 @@ def _notes(content: Content) -> list[str]:
         if comparison.cautions:
             listed = escape("; ".join(comparison.cautions))
             notes.append(f"- {names} differ in more than the checkpoint (baseline → run): {listed}")
+    if alike := alike_tiers(content.runs):
+        labels = " and ".join(escape(METRICS[name].label) for name in alike)
+        notes.append(f"- {labels} say the same as strict in every run")
+    for kind, names_of in content.missing.items():
+        which = "all runs" if len(names_of) == len(content.runs) > 1 else ", ".join(map(escape, names_of))
+        notes.append(f"- {kind}: {which}")
     if content.comparisons:
+        tests = number_of_tests({one.candidate: one for one in content.comparisons})
         notes.append(
-            f"- Rates in percentage points; equivalent means within ±{content.config.margin:g} at 5 %, "
-            "better or worse p ≤ 0.05 after Holm's correction."
+            f"- Rates in percentage points; p after Holm's correction for {tests} comparisons, better or "
+            f"worse at p ≤ 0.05; equivalent within ±{content.config.margin:g} at 5 %; intervals uncorrected."
         )
     return notes

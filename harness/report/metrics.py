@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harness.metrics.table import FAILURES, METRICS, RUBRIC_PREFIX, Metric, TaskMetric
+from harness.contract import TIERS
+from harness.metrics.table import CONTRACT, FAILURES, METRICS, RUBRIC_PREFIX, Metric, TaskMetric
 from harness.report.reading import RunFacts
-from harness.report.text import decimal, percent, points, signed
-
-Shown = Callable[[float], str]
+from harness.report.text import Shown, decimal, percent, points, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +24,7 @@ class MetricLine:
         change: writes a difference of two values.
         plotted: whether it lies in [0, 1] and is drawn there.
         brief: whether a short summary has it.
+        is_rate: whether it is written in percent.
     """
 
     name: str
@@ -35,6 +35,7 @@ class MetricLine:
     change: Shown = signed
     plotted: bool = True
     brief: bool = False
+    is_rate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,29 @@ def rubric_names(runs: Iterable[RunFacts]) -> list[str]:
 
 def _line(metric: Metric) -> MetricLine:
     shown, change = (percent, points) if metric.is_rate else (decimal, signed)
-    return MetricLine(metric.name, metric.group, metric.label, metric.hint, shown, change, brief=metric.brief)
+    return MetricLine(
+        metric.name,
+        metric.group,
+        metric.label,
+        metric.hint,
+        shown,
+        change,
+        brief=metric.brief,
+        is_rate=metric.is_rate,
+    )
+
+
+def alike_tiers(runs: Sequence[RunFacts]) -> tuple[str, ...]:
+    """Tiers of parse validity that say in every run what strict says, so that one row is enough."""
+
+    def same(facts: RunFacts, name: str) -> bool:
+        return facts.run.metrics.get(name) == facts.run.metrics.get(CONTRACT)
+
+    tiers = [f"parse_validity.{tier}" for tier in TIERS]
+    known = [facts for facts in runs if CONTRACT in facts.run.metrics]
+    return tuple(
+        name for name in tiers if name != CONTRACT and known and all(same(facts, name) for facts in known)
+    )
 
 
 def compared_lines(groups: Iterable[Group], compared: Iterable[str]) -> list[MetricLine]:

@@ -19,7 +19,7 @@ from harness.report.payload import encode_rows
 from harness.report.rows import choose_rows, read_rows
 from harness.report.view import view
 
-_SIGNS = {"good": "✓", "bad": "✕", "open": "?", "known": "•", "missing": "–"}
+_SIGNS = {"good": "✓", "bad": "✕", "against": "↓", "open": "?", "known": "•"}
 _TEMPLATES = "templates"
 _LEAST_ROWS = 50
 
@@ -77,6 +77,7 @@ def environment() -> jinja2.Environment:
         "exact": _exact,
         "place": _place,
         "capitalised": _capitalised,
+        "ticked": _ticked,
     }
     found.filters |= filters
     found.globals |= {
@@ -87,7 +88,6 @@ def environment() -> jinja2.Environment:
         "threshold": text.threshold,
         "whole": text.whole,
         "short": lambda value: f"{value:g}",
-        "tick": lambda value: f"{value:+g}".replace("-", "−") if value else "0",
         "four": lambda value: f"{value:.4f}".replace("-", "−"),
         "one_decimal": lambda value: f"{value:.1f}",
     }
@@ -111,6 +111,17 @@ def _place(value: float) -> str:
 
 def _capitalised(sentence: str) -> str:
     return sentence[:1].upper() + sentence[1:].rstrip(".")
+
+
+def _ticked(words: str) -> Markup:
+    """Text in which what stands between backticks is code, and everything is escaped."""
+    parts = text.visible(words).split("`")
+    if len(parts) % 2 == 0:
+        return Markup.escape("`".join(parts))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else Markup.escape(part)
+        for place, part in enumerate(parts)
+    )
 
 
 def _source(name: str) -> str:

@@ -6,10 +6,12 @@ import json
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
 from harness.report.reading import RunFacts
+from harness.runs.manifest import DatasetRecord
 
 _SEPARATELY = ("sessions", "command")
 _ABSENT = "–"
@@ -81,8 +83,16 @@ def _flat(facts: RunFacts) -> dict[str, str]:
     for name, value in manifest.items():
         if name not in _SEPARATELY:
             _flatten(name, value, rows)
+    rows["dataset.path"] = _bundled(facts.run.manifest.dataset)
     rows |= {f"sha256 of {file}": sha256 for file, sha256 in facts.hashes.items()}
     return rows
+
+
+def _bundled(dataset: DatasetRecord) -> str:
+    """Path of the data; of a bundled dataset from its folder on, which is the same on every machine."""
+    parts = PurePath(dataset.path).parts
+    place = next((n for n, pair in enumerate(pairwise(parts)) if pair == ("datasets", dataset.name)), 0)
+    return str(PurePath(*parts[place:]))
 
 
 def _flatten(name: str, value: Any, rows: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,21 +14,32 @@ from pydantic import ValidationError
 from harness.cliff import CliffResult
 from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
-from harness.judge import rubric_of
+from harness.judge import rubric_metrics, rubric_of
 from harness.metrics.columns import Columns, IntArray
-from harness.metrics.table import FAILURES, RUBRIC_PREFIX, Labels, SampleMetric, can_rank, sample_metrics
-from harness.report.text import one_line
-from harness.runs import Run, Sample, open_run
-from harness.runs.columns import read_columns, read_labels
-from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
+from harness.metrics.stopped import STOPPED
+from harness.metrics.table import (
+    FAILURES,
+    METRICS,
+    RUBRIC_PREFIX,
+    Labels,
+    SampleMetric,
+    can_rank,
+    sample_metrics,
+)
+from harness.report.folders import Found, find_runs
+from harness.runs import Run, Sample, open_run, stale_reasons
+from harness.runs.columns import metrics_of_samples, read_columns, read_labels
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
+from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord
+from harness.runs.integrity import cliff_metrics, read_cliff, read_gate, require_given, require_sound
 
 Place = tuple[str, int]
 """Task id and sample index: the same place in two runs of one dataset is a pair."""
 
 UNKNOWN = -1
 NO_CODE = -1
-_FILES = (MANIFEST, SAMPLES, TASKS, METRICS, GATE, CLIFF, JUDGE_LOG)
+_FILES = (MANIFEST, SAMPLES, TASKS, METRICS_FILE, GATE, CLIFF, JUDGE_LOG)
 _Stored = TypeVar("_Stored")
 
 
@@ -49,7 +59,7 @@ class SampleFacts:
 
     Attributes:
         row: place → row.
-        columns: values of the metrics of `compared`.
+        columns: values of the metrics of `METRICS`; without tasks, of those of `compared`.
         code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
@@ -81,8 +91,11 @@ class RunFacts:
         has_tasks: whether the evaluated rows lie in the run.
         candidates: numbers of candidates that occur, ascending.
         gate: its last verdict, None where it was never gated.
+        stale: why that verdict no longer holds of the run, empty where it does.
         cliff: its verdict on λ*, None where it wasn't measured.
         hashes: file → SHA-256, of the files there are.
+        folder: the folder named in its place, None where it was named itself.
+        lam: λ that its place in that folder says, None where it says none.
     """
 
     name: str
@@ -91,8 +104,17 @@ class RunFacts:
     has_tasks: bool
     candidates: tuple[int, ...]
     gate: GateRecord | None
+    stale: tuple[str, ...]
     cliff: CliffResult | None
     hashes: dict[str, str]
+    folder: Path | None = None
+    lam: float | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether its own data decided when it ended, so that what holds at a fixed size doesn't hold."""
+        methods = (estimate.method for estimate in self.run.metrics.values())
+        return self.run.manifest.stopped is not None or any(STOPPED in method for method in methods)
 
     @property
     def dataset(self) -> str:
@@ -112,28 +134,24 @@ class RunFacts:
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunFacts]:
-    """Read every run.
+    """Read every run; a folder that is none stands for the runs below it.
 
     Raises:
         DataError: one isn't a run, or a file of it can't be read.
         IncompleteError: one is still being written.
         HarnessError: one is named twice.
     """
-    resolved = [path.expanduser().resolve() for path in paths]
-    for path in resolved:
-        if resolved.count(path) > 1:
-            raise HarnessError(f"{path} is named twice; a run can't be compared with itself")
-    return [_read(path, name) for path, name in zip(paths, _names(resolved), strict=True)]
+    return [_read(found) for found in find_runs(paths)]
 
 
 def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | None:
-    """The run that the others are compared with; None for a single run.
+    """The run that the others are compared with: the one named, else the last; None for a single run.
 
     Raises:
         HarnessError: no run of that name.
     """
     if named is None:
-        return runs[0] if len(runs) > 1 else None
+        return runs[-1] if len(runs) > 1 else None
     wanted = Path(named).expanduser().resolve()
     for facts in runs:
         if facts.name == named or facts.run.path.expanduser().resolve() == wanted:
@@ -142,28 +160,29 @@ def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | Non
     raise HarnessError(f"no run is called {named!r}; `baseline=` is one of {known}")
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
-    """Folder names, with as many parents as tell them apart."""
-    for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            break
-    return [one_line(name) for name in names]
-
-
-def _read(path: Path, name: str) -> RunFacts:
+def _read(found: Found) -> RunFacts:
+    path = found.path
     run = open_run(path)
-    has_tasks = (path / TASKS).exists()
-    labels = dict(read_labels(path)) if has_tasks else {}
+    require_sound(run)
+    # A run of an older version may have been passed on without its tasks.
+    has_tasks = run.manifest.sealed or (path / TASKS).exists()
+    labels = dict(read_labels(run)) if has_tasks else {}
+    samples = _samples(run, labels)
+    if labels:
+        _require_given(run, samples.columns)
+    gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     return RunFacts(
-        name=name,
+        name=found.name,
         run=run,
-        samples=_samples(run, labels),
+        samples=samples,
         has_tasks=has_tasks,
         candidates=tuple(sorted({len(one) for one in labels.values()})),
-        gate=_stored(path / GATE, GateRecord.from_dict, "gate the run again"),
-        cliff=_stored(path / CLIFF, CliffResult.from_dict, "measure it again with `harness cliff`"),
+        gate=gate,
+        stale=() if gate is None else stale_reasons(run, gate),
+        cliff=_stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again"),
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
+        folder=found.folder,
+        lam=found.lam,
     )
 
 
@@ -180,7 +199,7 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,
     }
-    columns = read_columns(run, compared(), labels.items(), counted)
+    columns = read_columns(run, METRICS if labels else compared(), labels.items(), counted)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
         {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},
@@ -201,9 +220,21 @@ def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
 
 
-def _stored(path: Path, made: Callable[[Any], _Stored], remedy: str) -> _Stored | None:
+def _require_given(run: Run, columns: Columns) -> None:
+    """Refuse stored numbers that the files beside them don't give."""
+    if not run.metrics:
+        return
+    found = metrics_of_samples(run, columns)
+    if run.source is not None:
+        found |= cliff_metrics(run.path) | rubric_metrics(run)
+    require_given(run, found, run.metrics.keys() | found.keys() if run.source is not None else found)
+
+
+def _stored(
+    path: Path, read: Callable[[Path], Any], made: Callable[[Any], _Stored], remedy: str
+) -> _Stored | None:
     try:
-        return made(json.loads(path.read_bytes()))
+        return made(read(path.parent))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, ValidationError, DataError) as error:

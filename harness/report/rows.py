@@ -189,7 +189,7 @@ def _asked(facts: RunFacts, wanted: set[str], redact: bool) -> dict[str, _Asked]
         return {}
     contract = facts.run.manifest.contract
     book = {}
-    for row in read_task_rows(facts.run.path):
+    for row in read_task_rows(facts.run):
         if row["task_id"] in wanted:
             task = RankingTask.model_validate(row)
             text = render_prompt(task, contract)

@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from harness.report.comparison import Comparison
+from harness.report.content import Content
+from harness.report.decision import STOPPED_EARLY
 from harness.report.distributions import outcome_counts
-from harness.report.job import Report
 
 
-def as_dict(made: Report, out: Path | None) -> dict[str, Any]:
-    """Where the report lies, the sentences, and every difference to the baseline."""
-    content = made.content
+def as_dict(content: Content) -> dict[str, Any]:
+    """The sentences, and every difference to the baseline."""
     baseline = content.baseline
     return {
-        "report": None if out is None else str(out),
-        "bytes": len(made.encoded),
-        "rows": made.rows,
         "title": content.title,
         "baseline": None if baseline is None else baseline.name,
         "runs": [
             {
                 "name": facts.name,
                 "path": str(facts.run.path),
+                "baseline": decided.baseline,
                 "gate": decided.gate,
+                "gate_stale": list(decided.stale),
+                "stopped_early": STOPPED_EARLY if decided.stopped else None,
+                "parameters": facts.run.manifest.engine.parameters,
                 "sentence": decided.sentence,
                 "clauses": [asdict(clause) for clause in decided.clauses],
+                "missing": list(decided.missing),
                 "notes": list(decided.notes),
                 "outcomes": {} if baseline is None or facts is baseline else outcome_counts(facts, baseline),
             }
@@ -51,7 +52,12 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
                 "p_holm": one.p_holm,
                 "test": one.comparison.test,
                 "equivalence_p": None if one.equivalence is None else one.equivalence.p_pass,
+                "candidate_mean": None if one.means is None else one.means[0],
+                "baseline_mean": None if one.means is None else one.means[1],
+                "pairs_of": one.of,
                 "verdict": one.word,
+                "against": one.against,
+                "note": one.note,
             }
             for name, one in comparison.differences.items()
         },

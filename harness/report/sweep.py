@@ -84,7 +84,7 @@ def lambda_of(facts: RunFacts) -> float | None:
     """λ that a run's checkpoint was trained with, None where nothing says it.
 
     From `cliff.json`, else from the run's manifest, else from the manifest of the training run
-    (`harness train opd`) that the checkpoint lies in.
+    (`harness train opd`) that the checkpoint lies in, else from its place in a sweep's folder.
     """
     if facts.cliff is not None:
         return facts.cliff.lam
@@ -93,7 +93,8 @@ def lambda_of(facts: RunFacts) -> float | None:
         found = _number(record)
         if found is not None:
             return found
-    return _trained_with(Path(manifest.engine.checkpoint))
+    trained = _trained_with(Path(manifest.engine.checkpoint))
+    return facts.lam if trained is None else trained
 
 
 def _trained_with(checkpoint: Path) -> float | None:

@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 _WORD = re.compile(r"[^\W_]+")
 _SMALL_NUMBER = re.compile(r"\d{1,2}")
 _END = "\n"
+_SIZES = ((1e9, " B"), (1e6, " M"), (1e3, " K"), (1.0, ""))
+_SHARES = {
+    0.1: "a tenth of the",
+    0.25: "a quarter of the",
+    1 / 3: "a third of the",
+    0.5: "half the",
+    2 / 3: "two thirds of the",
+    0.75: "three quarters of the",
+    1.0: "as many",
+    2.0: "twice the",
+    4.0: "four times the",
+    10.0: "ten times the",
+}
+_NEARLY = 0.03
+
+Shown = Callable[[float], str]
+"""Writes a number."""
 
 
 def visible(text: str) -> str:
@@ -59,8 +77,12 @@ def percent(value: float) -> str:
 
 
 def points(value: float) -> str:
-    """A difference of rates in percentage points, signed: `+61.3`."""
-    return _minus(f"{100 * value:+.1f}")
+    """A difference of rates in percentage points, signed: `+61.3`; more digits where one would show none."""
+    for digits in (1, 2, 3, 4):
+        shown = f"{100 * value:+.{digits}f}"
+        if value == 0.0 or float(shown) != 0.0:
+            break
+    return _minus(shown) if value else "0.0"
 
 
 def decimal(value: float) -> str:
@@ -88,6 +110,11 @@ def whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def three_digits(value: float) -> str:
+    """`242`, `0.87`."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def seconds(value: float) -> str:
     """`29.3 s`, `3 min 20 s`, `2 h 05 min`."""
     if value < 100:
@@ -98,12 +125,28 @@ def seconds(value: float) -> str:
     return f"{whole_seconds // 3600} h {whole_seconds % 3600 // 60:02d} min"
 
 
-def parameters(value: float) -> str:
-    """`1.7 B`, `0.78 M`."""
-    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if value >= size / 2:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.0f}"
+def parameters(*values: float) -> Shown:
+    """How numbers of parameters are written in one unit: `1.7 B`, `775 K`.
+
+    The largest decides the unit; a number far below it, `0.4 M` beside `8 B`, keeps one of its own.
+    """
+
+    def written(value: float) -> str:
+        for least in (max(values, default=value), value):
+            size, unit = next((one for one in _SIZES if least >= one[0]), _SIZES[-1])
+            if value >= size / 20:
+                break
+        return f"{value / size:.3g}{unit}"
+
+    return written
+
+
+def share_of(ratio: float) -> str:
+    """How many parameters a run has beside another: `half the parameters`, `4.7× the parameters`."""
+    for value, words in _SHARES.items():
+        if abs(ratio / value - 1) <= _NEARLY:
+            return f"{words} parameters"
+    return f"{ratio:.2g}× the parameters"
 
 
 def _minus(text: str) -> str:

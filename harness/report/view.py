@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,24 +11,28 @@ from markupsafe import Markup
 
 from harness import __version__
 from harness.judge import findings
-from harness.metrics.table import CONTRACT, QUALITY
-from harness.report import plots, text
+from harness.metrics.table import CONTRACT, METRICS
+from harness.report import drawing
+from harness.report.against import alike_comparisons
 from harness.report.comparison import number_of_tests
 from harness.report.content import Content
-from harness.report.distributions import (
-    Counts,
-    failure_counts,
-    length_counts,
-    mean_tokens,
-    outcome_counts,
-    rank_counts,
-)
+from harness.report.cost import costs_of
+from harness.report.decision import STOPPED_EARLY
+from harness.report.distributions import Counts, failure_counts, length_counts, outcome_counts, rank_counts
 from harness.report.examples import examples
-from harness.report.metrics import MetricLine, compared_lines, metric_groups, rubric_lines, rubric_names
+from harness.report.groups import Group, groups_of
+from harness.report.metrics import (
+    MetricLine,
+    alike_tiers,
+    compared_lines,
+    metric_groups,
+    rubric_lines,
+    rubric_names,
+)
 from harness.report.provenance import manifest_fields, reproduction
 from harness.report.reading import RunFacts
 from harness.report.rows import Shown
-from harness.stats import Estimate
+from harness.report.scatter import scatter_of
 
 _MOST_TICKS = 9
 
@@ -51,25 +55,6 @@ class Histogram:
         return list(range(0, bins, step))
 
 
-@dataclass(frozen=True, slots=True)
-class CostCell:
-    """A number of the manifest."""
-
-    name: str
-    value: float | None
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What a run was and took."""
-
-    run: str
-    cells: tuple[CostCell, ...]
-    tokens: Estimate | None
-    engine: str
-
-
 def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
     """The templates' `page`.
 
@@ -83,26 +68,43 @@ def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
     names = dict.fromkeys(name for one in content.comparisons for name in one.differences)
     rubrics = rubric_names(runs)
     place = content.baseline_place
+    lines = compared_lines(groups, names)
+    costs = costs_of(runs)
+    alike, alike_differences = alike_tiers(runs), alike_comparisons(content.comparisons)
+    sentences = groups_of(content)
     return {
         "facts": _facts(content),
         "sections": _sections(),
         "runs": runs,
         "baseline": None if content.baseline is None else content.baseline.name,
         "margin": content.config.margin,
-        "decided": content.decided,
+        "groups": sentences,
+        "missing": {kind: _all_or(names, runs) for kind, names in content.missing.items()},
+        "beside": {cost.run: cost.beside for cost in costs},
+        "scatter": scatter_of(content, _short_names(content, sentences)),
+        "any_stopped": any(facts.stopped for facts in runs),
+        "stopped_early": STOPPED_EARLY,
+        "contract": CONTRACT,
         "comparisons": content.comparisons,
-        "groups": groups,
-        "compared": compared_lines(groups, names),
-        "difference_axis": _difference_axis(content),
+        "groups_of_metrics": groups,
+        "alike": alike,
+        "alike_labels": _labels(alike),
+        "axes": drawing.metric_axes(content, groups),
+        "stacks": drawing.metric_stacks(content, groups),
+        "compared": lines,
+        "alike_differences": alike_differences,
+        "alike_differences_labels": _labels(alike_differences),
+        "difference_axes": drawing.difference_axes(content, lines),
+        "difference_stacks": drawing.difference_stacks(content, lines),
         "tests": number_of_tests({one.candidate: one for one in content.comparisons}),
         "test_names": _test_names(content),
         "outcomes": _outcomes(content),
-        "costs": [_cost(facts) for facts in runs],
+        "costs": costs,
         "failures": failure_counts(runs),
         "sweep": content.sweep,
-        "panels": _panels(),
-        "lambda_axis": _lambda_axis(content),
-        "role_axis": _role_axis(runs),
+        "panels": drawing.panels(),
+        "lambda_axis": drawing.lambda_axis(content),
+        "role_axis": drawing.role_axis(runs),
         "without_cliff": [facts.name for facts in runs if facts.cliff is None],
         "rubrics": [_rubric(runs, name) for name in rubrics],
         "not_judged": [facts.name for facts in runs if not facts.rubrics],
@@ -157,6 +159,21 @@ def _facts(content: Content) -> list[str]:
     return found
 
 
+def _labels(names: Sequence[str]) -> list[str]:
+    return [METRICS[name].label for name in names]
+
+
+def _all_or(names: Sequence[str], runs: Sequence[RunFacts]) -> list[str]:
+    return ["all runs"] if len(names) == len(runs) > 1 else list(names)
+
+
+def _short_names(content: Content, groups: Sequence[Group]) -> dict[str, str]:
+    """What runs are called in the figure: of a sweep each λ once."""
+    return {
+        one.run: group.label.replace(" = ", " ") for group in groups if group.label for one in group.decided
+    }
+
+
 def _sections() -> list[tuple[str, str]]:
     return [
         ("decision", "Decision"),
@@ -168,16 +185,6 @@ def _sections() -> list[tuple[str, str]]:
         ("samples", "Samples"),
         ("provenance", "Provenance"),
     ]
-
-
-def _difference_axis(content: Content) -> plots.Axis:
-    differences = [
-        one.comparison.difference
-        for comparison in content.comparisons
-        for one in comparison.differences.values()
-    ]
-    ends = [end for one in differences for end in (one.estimate, one.low, one.high)]
-    return plots.around_zero(content.config.margin * 2, *ends)
 
 
 def _test_names(content: Content) -> list[str]:
@@ -200,62 +207,6 @@ def _outcomes(content: Content) -> dict[str, dict[str, int]]:
         if facts is not content.baseline
     }
     return {name: {str(kind): n for kind, n in found.items()} for name, found in counts.items() if found}
-
-
-def _cost(facts: RunFacts) -> Cost:
-    manifest = facts.run.manifest
-    sessions = manifest.sessions
-    prompt = sum(session.prompt_tokens for session in sessions)
-    completion = sum(session.completion_tokens for session in sessions)
-    loading = [one.load_seconds for one in sessions if one.load_seconds is not None]
-    generating = [one.generate_seconds for one in sessions if one.generate_seconds is not None]
-
-    def cell(name: str, value: float | None, shown: Callable[[float], str]) -> CostCell:
-        return CostCell(name, value, "" if value is None else shown(value))
-
-    return Cost(
-        facts.name,
-        (
-            cell("engine.parameters", manifest.engine.parameters, text.parameters),
-            cell("sessions.prompt_tokens", prompt or None, text.whole),
-            cell("sessions.completion_tokens", completion or None, text.whole),
-            cell("sessions.load_seconds", sum(loading) if loading else None, text.seconds),
-            cell("sessions.generate_seconds", sum(generating) if generating else None, text.seconds),
-        ),
-        mean_tokens(facts),
-        f"{manifest.engine.name} {manifest.engine.version}",
-    )
-
-
-def _panels() -> list[dict[str, Any]]:
-    return [
-        {"metric": CONTRACT, "label": "strict parse validity", "shown": text.percent},
-        {"metric": QUALITY, "label": "NDCG@1 on parsed", "shown": text.decimal},
-    ]
-
-
-def _lambda_axis(content: Content) -> plots.Axis | None:
-    sweep = content.sweep
-    if sweep is None:
-        return None
-    band = () if sweep.band is None else (sweep.band.low, sweep.band.high)
-    return plots.over(*(lam for lam, _ in sweep.points), *band)
-
-
-def _role_axis(runs: tuple[RunFacts, ...]) -> plots.Axis:
-    """One axis for all runs, so that their plots can be compared."""
-    cliffs = [facts.cliff for facts in runs if facts.cliff is not None]
-    stars = [
-        star
-        for cliff in cliffs
-        for star in (
-            cliff.lambda_star,
-            *(role.lambda_star for role in cliff.estimate.under(cliff.calibration).roles),
-        )
-    ]
-    # An interval that ends far out would squeeze everything else: points and lower ends decide.
-    ends = [end for star in stars for end in (star.value, star.low)]
-    return plots.over(*(cliff.lam for cliff in cliffs), *ends)
 
 
 def _rubric(runs: tuple[RunFacts, ...], name: str) -> dict[str, Any]:

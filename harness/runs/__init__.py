@@ -1,11 +1,11 @@
 """Run directories: one evaluated checkpoint on one dataset, written so that a crash loses nothing."""
 
-from harness.runs.directory import RunDirectory
 from harness.runs.loading import Run, load, open_run
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.runs.source import Source, source_of
 from harness.runs.staleness import stale_reasons
+from harness.runs.writing import RunDirectory
 
 __all__ = [
     "Manifest",

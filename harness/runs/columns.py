@@ -5,48 +5,51 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from harness.errors import DataError, IncompleteError
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.ranking import has_one_grade
+from harness.metrics.stopped import summarise_stopped
+from harness.metrics.summary import summarise
 from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
-from harness.runs.directory import TASKS
+from harness.runs.directory import REWRITE_TASKS, SAMPLES, TASKS, bad_task_row, task_lines
+from harness.runs.drawing import drawing_order
 from harness.runs.loading import Run
 from harness.runs.samples import Sample
+from harness.stats import Estimate
 
 Measure = Callable[[Sample], float | None]
 """A number that a sample says, None where it doesn't count."""
 
 
-def read_task_rows(path: Path) -> Iterator[dict[str, Any]]:
+def read_task_rows(run: Run) -> Iterator[dict[str, Any]]:
     """The rows of a run's `tasks.jsonl` as plain dicts: they were validated when they were written.
 
     Raises:
-        DataError: the file is absent or a row can't be read.
+        DataError: the file is absent, or a row can't be read or isn't what was written.
     """
-    try:
-        with (path / TASKS).open("rb") as rows:
-            for row in rows:
-                task = json.loads(row)
-                if not (isinstance(task["task_id"], str) and isinstance(task["relevance"], list)):
-                    raise ValueError("a row isn't a task")
-                yield task
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path / TASKS} can't be read: {str(error).splitlines()[0]}") from error
+    for number, row in task_lines(run.path, sealed=run.manifest.sealed):
+        try:
+            task = json.loads(row)
+            if not (isinstance(task["task_id"], str) and isinstance(task["relevance"], list)):
+                raise ValueError("it isn't a task")
+        except (ValueError, KeyError, TypeError) as error:
+            raise bad_task_row(run.path, number, error) from error
+        yield task
 
 
-def read_labels(path: Path) -> Iterator[tuple[str, Labels]]:
+def read_labels(run: Run) -> Iterator[tuple[str, Labels]]:
     """Id and labels of each of a run's tasks.
 
     Raises:
         DataError: as `read_task_rows`.
     """
-    return ((task["task_id"], task["relevance"]) for task in read_task_rows(path))
+    return ((task["task_id"], task["relevance"]) for task in read_task_rows(run))
 
 
 def read_columns(
@@ -77,14 +80,19 @@ def read_columns(
     }
     of_samples |= {name: (value, array("d")) for name, value in (also or {}).items()}
     place: dict[str, int] = {}
-    rankable = array("b")
-    for task_id, relevance in read_labels(run.path) if labels is None else labels:
+    rankable, one_grade = array("b"), array("b")
+    for task_id, relevance in read_labels(run) if labels is None else labels:
+        if task_id in place:
+            raise DataError(
+                f"{run.path / TASKS} holds task {task_id!r} twice; remove {TASKS} and {REWRITE_TASKS}"
+            )
         place[task_id] = len(place)
         rankable.append(can_rank(relevance))
+        one_grade.append(has_one_grade(relevance))
         for of_task, values in of_tasks.values():
             values.append(_or_nan(of_task(relevance)))
     known = len(place)
-    task, index = array("l"), array("l")
+    held = Held(run)
     for sample in run.iter_samples():
         row = place.get(sample.task_id) if known else place.setdefault(sample.task_id, len(place))
         if row is None:
@@ -94,29 +102,52 @@ def read_columns(
                 f"{run.path}: sample {sample.key!r} of task {sample.task_id!r} has {says}; "
                 f"`harness rescore {run.path}` parses and scores it anew"
             )
-        task.append(row)
-        index.append(sample.sample_index)
+        held.add(row, sample)
         for value, column in of_samples.values():
             column.append(_or_nan(value(sample)))
     can = np.array(rankable if known else [True] * len(place), dtype=np.bool_)
     columns = Columns(
         task_ids=tuple(place),
         can_rank=can,
-        missing=np.full(len(place), run.manifest.samples_per_task, dtype=np.int64),
-        task=np.asarray(task, dtype=np.int64),
-        index=np.asarray(index, dtype=np.int64),
+        missing=held.missing(tuple(place)),
+        task=np.asarray(held.task, dtype=np.int64),
+        index=np.asarray(held.index, dtype=np.int64),
         values={name: np.asarray(column) for name, (_, column) in (of_samples | of_tasks).items()},
+        one_grade=np.array(one_grade, dtype=np.bool_) if known else None,
     )
     for metric in (one for one in wanted if one.rankable_only):
         counts = can if isinstance(metric, TaskMetric) else can[columns.task]
         columns.values[metric.name][~counts] = math.nan
-    return replace(columns, missing=columns.missing - _samples_of_each_task(run, columns))
+    return columns
 
 
-def incomplete(run: Run, samples: int) -> IncompleteError:
-    """The error that says how far a run is."""
+def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
+    """Every metric of the table that a run's samples give.
+
+    Args:
+        run: which run.
+        columns: of all of `METRICS`, read from it.
+    """
+    seed = run.manifest.sampling["seed"]
+    if run.manifest.stopped is None:
+        return summarise(columns)
+    return summarise_stopped(columns, drawing_order(seed, columns.task_ids))
+
+
+def incomplete(run: Run, columns: Columns) -> IncompleteError:
+    """The error that says how far a run is, and what it lacks where it was complete once; `columns` of it."""
+    return lacking(run, columns.task_ids, columns.missing)
+
+
+def lacking(run: Run, task_ids: Sequence[str], missing: IntArray) -> IncompleteError:
+    """The same, from the [T] ids of its tasks and how many samples of each are missing."""
+    gone = ""
+    if run.manifest.was_complete and (places := np.flatnonzero(missing)).size:
+        named = ", ".join(repr(task_ids[place]) for place in places[:3])
+        gone = f" (lost since: of {named}{', …' if places.size > 3 else ''})"
+    planned = run.manifest.planned
     return IncompleteError(
-        f"{run.path} has {samples} of {run.manifest.planned} samples; finish it with the same "
+        f"{run.path} has {planned - int(missing.sum())} of {planned} samples{gone}; finish it with the same "
         "`harness eval`, or gate by worst and best case with `allow_incomplete=True`"
     )
 
@@ -129,23 +160,56 @@ def unknown_task(path: Path, sample: Sample) -> DataError:
     )
 
 
-def _samples_of_each_task(run: Run, columns: Columns) -> IntArray:
-    """[T] how many there are, once it is known that none is there twice and none too many."""
-    order = np.lexsort((columns.index, columns.task))
-    twice = (np.diff(columns.task[order]) == 0) & (np.diff(columns.index[order]) == 0)
-    if twice.any():
-        row = order[int(twice.argmax())]
-        raise DataError(
-            f"{run.path} holds sample {columns.index[row]} of task {columns.task_ids[columns.task[row]]!r} "
-            "twice; its files don't belong together"
-        )
-    seen = np.bincount(columns.task, minlength=len(columns.task_ids)).astype(np.int64)
-    if (seen > columns.missing).any():
-        raise DataError(
-            f"{run.path} holds {seen.max()} samples of task {columns.task_ids[int(seen.argmax())]!r} and "
-            f"should hold {run.manifest.samples_per_task}; its files don't belong together"
-        )
-    return seen
+class Held:
+    """Which samples a run holds; a few numbers a sample.
+
+    Args:
+        run: whose.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._key = array("q")
+        self.task = array("l")
+        """Place of each sample's task."""
+        self.index = array("l")
+        """Number of each sample among those of its task."""
+
+    def add(self, task: int, sample: Sample) -> None:
+        """One more; `task` is the place of its task."""
+        self.task.append(task)
+        self.index.append(sample.sample_index)
+        self._key.append(hash(sample.key))
+
+    def missing(self, task_ids: Sequence[str]) -> IntArray:
+        """[T] how many samples of each task aren't there.
+
+        Args:
+            task_ids: [T] of the run, in the order of places.
+
+        Raises:
+            DataError: one is there twice, or none of those planned; the message names it.
+        """
+        task, index = (np.asarray(one, dtype=np.int64) for one in (self.task, self.index))
+        wanted = self._run.manifest.samples_per_task
+        for order in (np.lexsort((index, task)), np.argsort(self._key, kind="stable")):
+            same = np.diff(np.asarray(self._key)[order]) == 0
+            same |= (np.diff(task[order]) == 0) & (np.diff(index[order]) == 0)
+            if same.any():
+                self._refuse(int(order[int(same.argmax()) + 1]), "twice; delete one of its lines")
+        beyond = (index < 0) | (index >= wanted)
+        if beyond.any():
+            said = f"and was to draw numbers 0 to {wanted - 1}; its files don't belong together"
+            self._refuse(int(beyond.argmax()), said)
+        left: IntArray = wanted - np.bincount(task, minlength=len(task_ids)).astype(np.int64)
+        return left
+
+    def _refuse(self, row: int, said: str) -> NoReturn:
+        for place, sample in enumerate(self._run.iter_samples()):
+            if place == row:
+                which = f"{sample.key!r} (number {sample.sample_index} of task {sample.task_id!r})"
+                raise DataError(f"{self._run.path / SAMPLES} holds sample {which} {said}")
+        raise DataError(f"{self._run.path / SAMPLES} was changed while it was read; run the command again")
 
 
 def _or_nan(value: float | None) -> float:

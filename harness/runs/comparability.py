@@ -99,7 +99,7 @@ def pair_runs(
             f"the run and its baseline {baseline.path} aren't comparable: {listed} (baseline → run); "
             "evaluate both alike, or compare the common tasks with `common=True`"
         )
-    theirs = {task["task_id"]: _content(task) for task in read_task_rows(baseline.path)}
+    theirs = {task["task_id"]: _content(task) for task in read_task_rows(baseline)}
     rows = (task if isinstance(task, dict) else json.loads(task.model_dump_json()) for task in tasks)
     shared = frozenset(task["task_id"] for task in rows if theirs.get(task["task_id"]) == _content(task))
     if not shared:

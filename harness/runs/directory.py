@@ -1,21 +1,15 @@
-"""Writing a run directory: one writer, atomic files, append-only samples."""
+"""The files of a run directory, and how its manifest and its tasks are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
-from harness import files
 from harness.data.tasks import RankingTask
-from harness.errors import DataError, HarnessError, nearest
+from harness.errors import DataError, nearest
 from harness.runs.manifest import Manifest
-from harness.runs.samples import Sample, read_samples
-from harness.stats import Estimate
+from harness.runs.seals import opened_document, sealed_lines
 
 MANIFEST = "manifest.json"
 SAMPLES = "samples.jsonl"
@@ -25,136 +19,8 @@ CLIFF = "cliff.json"
 GATE = "gate.json"
 JUDGE_LOG = "judge.jsonl"
 LOCK = "run.lock"
-_OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
-
-
-class RunDirectory:
-    """The writer of a run.
-
-    Use as a context manager: entering takes the lock, which the operating system frees if the process dies.
-
-    Args:
-        path: the directory, made when absent.
-
-    Raises:
-        RunMismatchError: another process is writing this run.
-        HarnessError: the directory can't be made, or holds something that isn't a run.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._lock: AbstractContextManager[object] | None = None
-        self._samples: files.LineLog | None = None
-
-    def __enter__(self) -> RunDirectory:
-        with files.output(self.path, "choose another `out=`"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            if not (self.path / MANIFEST).exists() and _holds_other_files(self.path):
-                raise HarnessError(f"{self.path} isn't empty and isn't a run; choose another `out=`")
-            self._lock = files.lock(self.path / LOCK)
-            files.clear_drafts(self.path)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._samples is not None:
-            self._samples.close()
-            self._samples = None
-        if self._lock is not None:
-            self._lock.__exit__(kind, value, trace)
-
-    def read_manifest(self) -> Manifest | None:
-        """The manifest, None in a new directory.
-
-        Raises:
-            DataError: it can't be read.
-        """
-        return read_manifest(self.path) if (self.path / MANIFEST).exists() else None
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        """Replace the manifest in one step."""
-        self._write(MANIFEST, manifest.model_dump_json(indent=2) + "\n")
-
-    def write_tasks(self, tasks: Iterable[RankingTask]) -> None:
-        """Keep the evaluated rows, so that everything after the raw text can be redone from here."""
-        self._write(TASKS, "".join(f"{task.model_dump_json()}\n" for task in tasks))
-
-    def write_metrics(self, metrics: Mapping[str, Estimate]) -> None:
-        """Replace `metrics.json` in one step."""
-        if self._samples is not None:
-            with files.resumable(self.path):
-                self._samples.sync()
-        rows = {name: asdict(estimate) for name, estimate in metrics.items()}
-        self._write(METRICS, json.dumps(rows, indent=1, allow_nan=False) + "\n")
-
-    def write_cliff(self, content: Mapping[str, Any]) -> None:
-        """Replace `cliff.json` in one step."""
-        self._write(CLIFF, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-    def drop_metrics(self) -> None:
-        """Remove `metrics.json` and `cliff.json`: the samples are about to change under them."""
-        with files.resumable(self.path):
-            for name in (METRICS, CLIFF):
-                (self.path / name).unlink(missing_ok=True)
-
-    def open_samples(self) -> set[str]:
-        """Open `samples.jsonl` for appending, drop a torn last line, and return the keys it holds."""
-        path = self.path / SAMPLES
-        with files.resumable(self.path):
-            self._samples = files.LineLog(path)
-        return {sample.key for sample in read_samples(path)}
-
-    def append(self, sample: Sample) -> None:
-        """Add a finished sample; it is with the operating system when this returns.
-
-        Raises:
-            IncompleteError: the disk is full or gone; what was written before is kept.
-        """
-        assert self._samples is not None, "open_samples comes first"
-        with files.resumable(self.path):
-            self._samples.append(sample.to_line())
-
-    def replace_samples(self, samples: Iterable[Sample], before: Callable[[], None] = lambda: None) -> None:
-        """Write all samples anew, streaming, and swap the file in one step.
-
-        Args:
-            samples: all of them.
-            before: called when they are written and nothing but the swap is left to do.
-        """
-        with files.resumable(self.path), files.replacing(self.path / SAMPLES) as out:
-            for sample in samples:
-                out.write(sample.to_line())
-            before()
-
-    @contextmanager
-    def unsettled(self, kept: Mapping[str, Estimate]) -> Iterator[Callable[[], None]]:
-        """A block that replaces samples and, after them, the metrics that are made from them.
-
-        The two files are one state. From the call of what this yields to the end of the block the manifest
-        says `incomplete` and the metrics are those that don't rest on samples, so that a process killed in
-        between leaves no run that passes for complete; evaluating or rescoring it again finishes it.
-
-        Args:
-            kept: metrics that stay right whatever the samples say.
-        """
-        text = (self.path / MANIFEST).read_text(encoding="utf-8")
-        manifest = read_manifest(self.path)
-
-        def unsettle() -> None:
-            self.write_manifest(manifest.model_copy(update={"status": "incomplete"}))
-            self.write_metrics(kept)
-
-        yield unsettle
-        if manifest.status == "incomplete" and manifest.finished is not None:
-            # It was complete before a process was killed in such a block.
-            self.write_manifest(manifest.model_copy(update={"status": "complete"}))
-        else:
-            self._write(MANIFEST, text)
-
-    def _write(self, name: str, text: str) -> None:
-        with files.resumable(self.path):
-            files.write_text(self.path / name, text)
+REJUDGE = "delete this line and run the same `harness judge` again"
+REWRITE_TASKS = "run the same `harness eval` again to have it written anew"
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -164,7 +30,11 @@ def read_manifest(path: Path) -> Manifest:
         DataError: there is none, or it can't be read.
     """
     try:
-        return Manifest.model_validate_json((path / MANIFEST).read_bytes())
+        content, has_seal = opened_document((path / MANIFEST).read_bytes())
+        manifest = Manifest.model_validate_json(json.dumps(content))
+        if manifest.sealed and not has_seal:
+            raise ValueError("it has no seal: it was changed by hand, or damaged")
+        return manifest
     except (FileNotFoundError, NotADirectoryError):
         raise _no_run(path) from None
     except (OSError, ValueError) as error:
@@ -181,19 +51,39 @@ def _no_run(path: Path) -> DataError:
     return DataError(f"{path} isn't a run: there is no such folder{nearest(str(path), sorted(runs))}")
 
 
-def read_tasks(path: Path) -> Iterator[RankingTask]:
+def task_lines(path: Path, *, sealed: bool) -> Iterator[tuple[int, bytes]]:
+    """Number and JSON of each row of a run's `tasks.jsonl`.
+
+    Args:
+        path: the run directory.
+        sealed: whether every row must have a checksum (`Manifest.sealed`).
+
+    Raises:
+        DataError: the file is absent, or a row isn't what was written.
+    """
+    if not (path / TASKS).exists():
+        raise DataError(f"{path} has no {TASKS} any more; {REWRITE_TASKS}")
+    yield from sealed_lines(path / TASKS, required=sealed, remedy=f"remove {TASKS} and {REWRITE_TASKS}")
+
+
+def read_tasks(path: Path, *, sealed: bool) -> Iterator[RankingTask]:
     """The tasks of a run, in the order they were evaluated.
+
+    Args:
+        path: the run directory.
+        sealed: as in `task_lines`.
 
     Raises:
         DataError: the file is absent or a row can't be read.
     """
-    try:
-        with (path / TASKS).open("rb") as rows:
-            for row in rows:
-                yield RankingTask.model_validate_json(row)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path / TASKS} can't be read: {str(error).splitlines()[0]}") from error
+    for number, row in task_lines(path, sealed=sealed):
+        try:
+            yield RankingTask.model_validate_json(row)
+        except ValueError as error:
+            raise bad_task_row(path, number, error) from error
 
 
-def _holds_other_files(path: Path) -> bool:
-    return any(entry.name not in _OWN_FILES and not files.is_draft(entry) for entry in path.iterdir())
+def bad_task_row(path: Path, number: int, error: Exception) -> DataError:
+    """The error that says that a row of a run's tasks can't be read."""
+    reason = str(error).splitlines()[0]
+    return DataError(f"{path / TASKS}:{number} can't be read: {reason}; remove {TASKS} and {REWRITE_TASKS}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -18,6 +17,8 @@ from harness.metrics.table import RUBRIC_PREFIX
 from harness.runs.directory import LOCK, METRICS, SAMPLES, read_manifest, read_tasks
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
+from harness.runs.seals import opened_document
+from harness.runs.source import SOURCE, Source, read_source
 from harness.stats import Estimate
 
 if TYPE_CHECKING:
@@ -32,19 +33,22 @@ class Run:
         path: its directory.
         manifest: how it was made.
         metrics: metric name → estimate; empty while the run isn't complete.
+        source: digests of what these metrics were made from, as `metrics.json` names it; None where there is
+            no such file or an older version wrote it.
     """
 
     path: Path
     manifest: Manifest
     metrics: dict[str, Estimate]
+    source: Source | None = None
 
     def iter_samples(self) -> Iterator[Sample]:
         """Stream the samples in the order they finished."""
-        return read_samples(self.path / SAMPLES)
+        return read_samples(self.path / SAMPLES, sealed=self.manifest.sealed)
 
     def tasks(self) -> Iterator[RankingTask]:
         """Stream the evaluated tasks in dataset order."""
-        return read_tasks(self.path)
+        return read_tasks(self.path, sealed=self.manifest.sealed)
 
     def stored(self, metric: str) -> Estimate:
         """A metric, checked: files are edited by hand and written by other programs.
@@ -125,16 +129,24 @@ def load(path: str | Path) -> Run:
     """
     folder = Path(path)
     manifest = read_manifest(folder)
+    metrics, source = _read_metrics(folder, manifest)
+    return Run(path=folder, manifest=manifest, metrics=metrics, source=source)
+
+
+def _read_metrics(folder: Path, manifest: Manifest) -> tuple[dict[str, Estimate], Source | None]:
     try:
-        rows = json.loads((folder / METRICS).read_bytes())
-        metrics = {name: Estimate(**row) for name, row in rows.items()}
+        rows, has_seal = opened_document((folder / METRICS).read_bytes())
+        if manifest.sealed and not (has_seal and SOURCE in rows):
+            raise ValueError("it doesn't say what it was made from: it was changed by hand, or damaged")
+        source = read_source(rows.pop(SOURCE)) if SOURCE in rows else None
+        return {name: Estimate(**row) for name, row in rows.items()}, source
     except FileNotFoundError:
-        metrics = {}
+        return {}, None
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
         raise DataError(
-            f"{folder / METRICS} can't be read ({error}); `harness rescore {folder}` makes it anew"
+            f"{folder / METRICS} can't be read ({reason}); `harness rescore {folder}` makes it anew"
         ) from error
-    return Run(path=folder, manifest=manifest, metrics=metrics)
 
 
 def open_run(path: str | Path) -> Run:

@@ -17,7 +17,8 @@ from harness.contract import Contract
 
 Status = Literal["running", "complete", "incomplete", "failed"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2: lines and documents carry checksums, `metrics.json` its source."""
 
 _RECORDED_PACKAGES = (
     "numpy",
@@ -128,6 +129,16 @@ class Manifest(BaseModel):
     host: dict[str, Any] = Field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
     stopped: Stopped | None = None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether everything in the run must carry its checksum; a run of an older version carries none."""
+        return self.format_version >= 2
+
+    @property
+    def was_complete(self) -> bool:
+        """Whether all its samples were there once."""
+        return self.status == "complete" or self.finished is not None
 
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a sample says: two processes may share a run only if all are equal."""

@@ -10,7 +10,9 @@ from typing import Any
 
 from harness.contract import ParseResult
 from harness.errors import DataError
-from harness.files import whole_lines
+from harness.runs.seals import sealed_line, sealed_lines
+
+_REDO = "delete this line and run the same `harness eval` again to have the sample redone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Sample:
     scores: dict[str, float | None]
 
     def to_line(self) -> bytes:
-        """The sample as one JSON line, ASCII only: lone surrogates survive and no reader splits it."""
+        """The sample as one sealed JSON line, ASCII only: lone surrogates survive, no reader splits it."""
         parse = self.parse
         row: dict[str, Any] = {
             "key": self.key,
@@ -65,7 +67,7 @@ class Sample:
             },
             "scores": self.scores,
         }
-        return json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        return sealed_line(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii"))
 
     @classmethod
     def from_line(cls, line: bytes | str) -> Sample:
@@ -101,17 +103,24 @@ class Sample:
             raise ValueError(f"not a sample: {error!r}") from error
 
 
-def read_samples(path: Path) -> Iterator[Sample]:
+def read_samples(path: Path, *, sealed: bool = False) -> Iterator[Sample]:
     """Stream the samples of a `samples.jsonl`, skipping a torn last line.
 
+    Args:
+        path: of the file.
+        sealed: whether every line must have a checksum (`Manifest.sealed`).
+
     Raises:
-        DataError: the file, or a line before the last, can't be read; the message names it.
+        DataError: the file, or a line before the last, can't be read or isn't what was written; the message
+            names it.
     """
-    for number, line in whole_lines(path):
+    if not path.exists():
+        raise DataError(
+            f"{path.parent} has no {path.name} any more; restore it, or run the same `harness eval` again to "
+            "have it drawn anew"
+        )
+    for number, line in sealed_lines(path, required=sealed, remedy=_REDO):
         try:
             yield Sample.from_line(line)
         except ValueError as error:
-            raise DataError(
-                f"{path}:{number}: {error}; delete this line and run the same `harness eval` again "
-                "to have the sample redone"
-            ) from error
+            raise DataError(f"{path}:{number}: {error}; {_REDO}") from error

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from harness.files import whole_lines
 from harness.runs.directory import CLIFF, JUDGE_LOG, SAMPLES, TASKS, read_manifest
 from harness.runs.manifest import Manifest
 
+SOURCE = "source"
+"""Under what name a derived file keeps it."""
 _SCORED = b',"parse":{"tier":'
 """What begins the part of a sample's line that rescoring makes anew; no JSON string can hold it."""
 
@@ -23,7 +29,7 @@ class Source:
     an empty one.
 
     Attributes:
-        identity_sha256: of the manifest's fields that decide samples and metrics, not of its sessions.
+        identity_sha256: of the manifest's fields that decide what a sample says.
         tasks: rows of `tasks.jsonl`.
         tasks_sha256: of `tasks.jsonl`.
         samples: whole lines of `samples.jsonl`.
@@ -67,6 +73,20 @@ def source_of(path: Path, manifest: Manifest | None = None) -> Source:
     )
 
 
+def from_run(run: Path, other: Path) -> str:
+    """Path of another run, from a run's directory: both may be moved together."""
+    return os.path.relpath(other.resolve(), run.resolve())
+
+
+def read_source(content: Any) -> Source:
+    """What `asdict` made of a source.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    return _SOURCE.validate_python(content)
+
+
 @dataclass(frozen=True, slots=True)
 class _Samples:
     lines: int
@@ -100,5 +120,7 @@ def _digest_rows(path: Path) -> tuple[int, str]:
 
 
 def _identity(manifest: Manifest) -> str:
-    decides = {**manifest.identity(), "tasks": manifest.tasks, "planned": manifest.planned}
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(manifest.identity(), sort_keys=True).encode()).hexdigest()
+
+
+_SOURCE: TypeAdapter[Source] = TypeAdapter(Source)

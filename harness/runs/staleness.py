@@ -45,6 +45,18 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
         path: of the run.
     """
     names = tuple(metrics)
+    found = list(drawn_changes(then, now, path))
+    if then.drawn_sha256 == now.drawn_sha256 and then.samples_sha256 != now.samples_sha256:
+        found.append("the samples were scored anew")
+    if any(name.startswith(JUDGE_PREFIXES) for name in names) and then.judge_sha256 != now.judge_sha256:
+        found.append(_replaced(JUDGE_LOG, "judgements", now.judge_sha256))
+    if any(name.startswith(CLIFF_PREFIX) for name in names) and then.cliff_sha256 != now.cliff_sha256:
+        found.append(_replaced(CLIFF, "measurements", now.cliff_sha256))
+    return tuple(found)
+
+
+def drawn_changes(then: Source, now: Source, path: Path) -> tuple[str, ...]:
+    """What changed of what a run asked and what the engine said, one clause each; see `changes`."""
     found = []
     if then.identity_sha256 != now.identity_sha256:
         found.append(f"{MANIFEST} asks something else now")
@@ -52,12 +64,6 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
         found.append(_rows_changed(TASKS, "tasks", then.tasks, now.tasks, path))
     if then.drawn_sha256 != now.drawn_sha256:
         found.append(_rows_changed(SAMPLES, "samples", then.samples, now.samples, path))
-    elif then.samples_sha256 != now.samples_sha256:
-        found.append("the samples were scored anew")
-    if any(name.startswith(JUDGE_PREFIXES) for name in names) and then.judge_sha256 != now.judge_sha256:
-        found.append(f"{JUDGE_LOG} is gone" if now.judge_sha256 is None else "the run was judged anew")
-    if any(name.startswith(CLIFF_PREFIX) for name in names) and then.cliff_sha256 != now.cliff_sha256:
-        found.append(f"{CLIFF} is gone" if now.cliff_sha256 is None else "the cliff was measured anew")
     return tuple(found)
 
 
@@ -67,9 +73,8 @@ def digest_entries(run: Run, names: Iterable[str]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
-def from_run(run: Path, other: Path) -> str:
-    """Path of another run, from a run's directory: both may be moved together."""
-    return os.path.relpath(other.resolve(), run.resolve())
+def _replaced(name: str, content: str, now: str | None) -> str:
+    return f"{name} is gone" if now is None else f"{name} holds other {content} now"
 
 
 def _rows_changed(name: str, rows: str, then: int, now: int, path: Path) -> str:

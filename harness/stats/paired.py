@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from harness.stats.bootstrap import bootstrap_ratio
+from harness.stats.bounded import mean_interval
 from harness.stats.distributions import binomial_cdf, two_sided_z
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import check_counts, wilson
@@ -135,40 +135,30 @@ def compare_means(
     *,
     seed: int,
     confidence: float = 0.95,
-    draws: int = 2000,
     permutations: int = 9999,
-    bounds: tuple[float, float] | None = (-1.0, 1.0),
+    bounds: tuple[float, float] = (-1.0, 1.0),
 ) -> PairedComparison:
     """Compare two runs by one number a task: a score, or the mean or rate over its samples.
 
-    Sign-flip permutation test of the mean of task differences and BCa bootstrap interval by task. Tasks count
-    equally, however many samples they have. The test assumes that under "no difference" a task's difference
-    is as likely d as −d.
+    Sign-flip permutation test of the mean of task differences, and the interval of `mean_interval`. Tasks
+    count equally, however many samples they have. The p-value is of "it makes no difference which run is
+    which": a task's difference is as likely d as −d. The interval is of the mean difference and assumes
+    nothing but the bounds, so it is the more cautious of the two.
 
     Args:
         baseline: [T] one value a task, NaN where it is missing.
         candidate: [T] the same tasks in the same order.
-        seed: of the permutations and the bootstrap.
+        seed: of the permutations.
         confidence: two-sided level in (0, 1).
-        draws: bootstrap resamples.
         permutations: Monte Carlo sign flips where there are too many tasks to go through all of them.
-        bounds: least and largest possible difference, None when unknown.
+        bounds: least and largest possible difference.
 
     Raises:
         ValueError: arrays of different shapes, or an infinite value.
     """
     differences, dropped = paired_differences(baseline, candidate)
     n = len(differences)
-    interval = bootstrap_ratio(
-        differences,
-        np.ones(n),
-        n=n,
-        seed=seed,
-        confidence=confidence,
-        draws=draws,
-        method="bca",
-        bounds=bounds,
-    )
+    interval = mean_interval(differences, np.ones(n), confidence=confidence, bounds=bounds, most=1)
     flips = sign_flip(differences, seed=seed, draws=permutations)
     return PairedComparison(
         difference=interval,

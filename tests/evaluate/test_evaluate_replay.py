@@ -9,6 +9,8 @@ from harness.engines.config import EngineConfig
 from harness.errors import DataError, HarnessError, RunMismatchError
 from harness.evaluate import EvalConfig, evaluate, rescore
 from harness.runs import Run, load
+from tests.report.report_runs import with_cliff
+from tests.resealing import change_document, change_rows
 
 K = 3
 RELEVANCE = {"a": [3, 1, 0], "b": [0, 2, 1], "c": [0, 0, 0], "d": [2, 2, 2]}
@@ -111,28 +113,28 @@ def test_the_run_alone_is_enough(run: Run, data: Path, recorded: Path) -> None:
 
 
 def test_rescore_uses_the_text_not_the_stored_scores(run: Run) -> None:
-    path = run.path / "samples.jsonl"
-    spoiled = path.read_text().replace('"ndcg_at_1":1.0', '"ndcg_at_1":0.0')
-    assert spoiled != path.read_text()
-    path.write_text(spoiled)
+    before = (run.path / "samples.jsonl").read_bytes()
+    change_rows(
+        run.path / "samples.jsonl", lambda rows: [row["scores"].update(ndcg_at_1=0.5) for row in rows]
+    )
+    assert before != (run.path / "samples.jsonl").read_bytes()
     assert rescore(run.path).metrics == run.metrics
+    assert (run.path / "samples.jsonl").read_bytes() == before
 
 
 def test_rescore_keeps_what_other_jobs_measured(run: Run) -> None:
-    path = run.path / "metrics.json"
-    side = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"cliff.lambda_star": side}))
-    before = load(run.path).metrics
+    before = with_cliff(run, 1.2).metrics
+    assert "cliff.lambda_star" in before
     assert rescore(run.path).metrics == before
-    path.write_text("{")
-    assert "cliff.lambda_star" not in rescore(run.path).metrics
+    (run.path / "metrics.json").write_text("{")
+    assert rescore(run.path).metrics == before
 
 
-def test_rescore_drops_rubric_scores_that_no_judgement_backs(run: Run) -> None:
-    path = run.path / "metrics.json"
+@pytest.mark.parametrize("name", ["rubric.relevance", "cliff.lambda_star"])
+def test_rescore_drops_numbers_that_nothing_backs(run: Run, name: str) -> None:
     before = load(run.path).metrics
-    judged = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"rubric.relevance": judged}))
+    number = {"n": 2, "estimate": 0.5, "low": 0.1, "high": 0.9, "method": "bootstrap"}
+    change_document(run.path / "metrics.json", lambda metrics: metrics.update({name: number}))
     assert rescore(run.path).metrics == before
 
 

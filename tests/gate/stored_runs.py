@@ -1,6 +1,5 @@
 """Stored runs of random answers, whole, cut or spoilt, and one rule's verdict on them."""
 
-import json
 import random
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import numpy as np
 from harness.gate import Policy, RuleResult, decide
 from harness.runs import Run, load
 from tests.gate.gate_runs import BAD, good
+from tests.resealing import change_document
 
 TASKS = 120
 
@@ -55,8 +55,7 @@ def cut(run: Run, folder: Path, keep: int, status: str = "incomplete") -> Run:
     path = copy_of(run, folder)
     lines = (path / "samples.jsonl").read_bytes().splitlines(keepends=True)
     (path / "samples.jsonl").write_bytes(b"".join(lines[:keep]))
-    manifest = json.loads((path / "manifest.json").read_text())
-    (path / "manifest.json").write_text(json.dumps(manifest | {"status": status}))
+    change_document(path / "manifest.json", lambda manifest: manifest.update(status=status))
     if status != "complete":
         (path / "metrics.json").unlink()
     return load(path)

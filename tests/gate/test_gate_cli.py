@@ -64,7 +64,7 @@ def test_exit_codes(good_run: Run, bad_run: Run, middle_run: Run, capsys: pytest
 
 def test_a_log_has_one_line_a_rule(good_run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     policy = tmp_path / "gate.yaml"
-    policy.write_text("rules:\n  - parse_validity.strict >= 0.9\n  - ndcg_at_1.all >= baseline - 0.02\n")
+    policy.write_text("rules:\n  - parse_validity.strict >= 0.9\n  - ndcg_at_1.all >= baseline - 0.05\n")
     assert harness("gate", good_run.path, "--policy", policy, "--baseline", good_run.path) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[:3]] == ["rule", "parse_validity.strict", "ndcg_at_1.all"]

@@ -22,7 +22,7 @@ from harness.gate.expression import BaselineRule
 from harness.gate.live import LiveOptions
 from harness.gate.looks import Levels
 from harness.gate.policy import check_rules
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.metrics.table import sample_metrics
 from harness.runs import Run
 from tests.gate.gate_runs import BAD, good, make_run, write_outputs, write_tasks
@@ -195,7 +195,7 @@ def test_what_is_hidden_raises_no_error_rate(sense: str, hidden_worse: bool) -> 
             whole_list=False,
         )
         for task_id, value in first.items():
-            sequential.observe(task_id, [value])
+            sequential.observe(task_id, Said.of([value]))
         counts["live pass"] += sequential.p_pass <= 0.05
         counts["live fail"] += sequential.p_fail <= 0.05
     assert all(map(errors_at_most_alpha, counts.values())), counts
@@ -224,6 +224,23 @@ def test_a_live_gate_bounds_what_does_not_parse(tmp_path: Path) -> None:
     answered = write_outputs(tmp_path / "mostly.jsonl", mostly)
     refused, _ = live(data, answered, tmp_path / "mostly", lost, baseline=baseline)
     assert refused.verdict == "fail"
+
+
+@pytest.mark.parametrize("rule", ["ndcg_at_1.parsed >= baseline - 0.3", "ndcg_at_1.parsed >= 0.66"])
+def test_a_continued_run_counts_every_answer(tmp_path: Path, rule: str) -> None:
+    """Three samples a task, never more than two of which parse."""
+    rng = random.Random(1)
+    data = write_tasks(tmp_path / "tasks.jsonl", 60)
+    texts = [[good(rng.choice([1, 2])), rng.choice([BAD, good()]), BAD] for _ in range(60)]
+    run = make_run(tmp_path / "run", texts, data=data)
+    baseline = make_run(tmp_path / "baseline", [[good()] * 3] * 60, data=data)
+    stored, followed = (
+        decide(run, Policy(rules=(rule,)), baseline, continued=continued).rules[0]
+        for continued in (False, True)
+    )
+    assert _words(followed.why).partition(" is shown")[0] == _words(stored.why).partition(" is shown")[0]
+    strict = sum(text != BAD for row in texts for text in row)
+    assert f"{180 - strict} don't parse" in followed.why
 
 
 def _words(why: str) -> str:

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from harness.errors import DataError
 from harness.gate import decide
 from harness.runs import Run, load
 from tests.gate.gate_runs import BAD, answers, make_run
-from tests.gate.stored_runs import TASKS, column, mixed, only, policy, shifted
+from tests.gate.stored_runs import TASKS, column, copy_of, mixed, only, policy, shifted
+from tests.stats.betting import p_above
 
 
 @pytest.mark.parametrize("bar", [0.6, 0.75, 0.8, 0.9])
@@ -29,16 +31,15 @@ def test_a_rate_has_the_exact_binomial_p_values(one: Run, bar: float, sense: str
 
 
 @pytest.mark.parametrize("metric", ["ndcg_at_1.parsed", "ndcg_at_1.all", "ndcg_at_k.parsed"])
-def test_a_mean_has_the_t_test_over_tasks(one: Run, metric: str) -> None:
+def test_a_mean_has_the_betting_test_over_tasks(one: Run, metric: str) -> None:
     """Tasks with equal labels say nothing; failures count 0 in `.all` and not at all in `.parsed`."""
     score, kind = metric.split(".")
     values = column(one, score)[: TASKS - 10]
     values = np.nan_to_num(values) if kind == "all" else values[~np.isnan(values)]
-    bar = float(values.mean()) - 0.05
+    bar = float(values.mean()) - 0.1
     rule = only(one, f"{metric} >= {bar!r}")
-    assert rule.p_pass == pytest.approx(
-        scipy.stats.ttest_1samp(values, bar, alternative="greater").pvalue, abs=1e-9
-    )
+    assert 0.0 < rule.p_pass < 1.0  # type: ignore[operator]
+    assert rule.p_pass == pytest.approx(p_above(values, bar), rel=1e-9)
     assert rule.estimate is not None
     assert (rule.estimate.n, rule.estimate.estimate) == (len(values), pytest.approx(values.mean()))
 
@@ -47,9 +48,9 @@ def test_differences_are_paired_by_task(one: Run, two: Run) -> None:
     """`common`: over the tasks on which both parsed."""
     values = [column(run, "ndcg_at_1")[: TASKS - 10] for run in (one, two)]
     difference = (values[0] - values[1])[~np.isnan(values[0] + values[1])]
-    rule = only(one, "ndcg_at_1.parsed >= baseline - 0.1 common", two)
-    expected = scipy.stats.ttest_1samp(difference, -0.1, alternative="greater").pvalue
-    assert rule.p_pass == pytest.approx(expected, abs=1e-9)
+    rule = only(one, "ndcg_at_1.parsed >= baseline - 0.3 common", two)
+    assert 0.0 < rule.p_pass < 1.0  # type: ignore[operator]
+    assert rule.p_pass == pytest.approx(p_above(difference, -0.3, -1.0, 1.0), rel=1e-9)
     assert rule.estimate is not None
     assert rule.estimate.n == len(difference)
 
@@ -92,8 +93,8 @@ def test_several_samples_a_task_are_not_independent(folder: Path, data: Path) ->
     copied = make_run(folder / "copied", [row * 3 for row in texts], data=data)
     for rule in ("ndcg_at_1.all >= 0.5", "ndcg_at_1.parsed >= 0.6"):
         assert only(copied, rule).p_pass == pytest.approx(only(single, rule).p_pass, abs=1e-9)
-    rule = "parse_validity.strict >= 0.74"
-    assert only(copied, rule).p_pass == pytest.approx(only(single, rule).p_pass, rel=0.2)
+    rule = "parse_validity.strict >= 0.7"
+    assert only(copied, rule).p_pass > only(single, rule).p_pass  # type: ignore[operator]
 
 
 def test_several_samples_a_task_against_a_baseline(several: Run, folder: Path, data: Path) -> None:
@@ -102,9 +103,9 @@ def test_several_samples_a_task_against_a_baseline(several: Run, folder: Path, d
         run.samples.assign(strict=run.samples["tier"] == "strict").groupby("task_id")["strict"].mean()
         for run in (several, other)
     ]
-    expected = scipy.stats.ttest_1samp(means[0] - means[1], -0.05, alternative="greater").pvalue
-    rule = only(several, "parse_validity.strict >= baseline - 0.05", other)
-    assert rule.p_pass == pytest.approx(expected, abs=1e-9)
+    rule = only(several, "parse_validity.strict >= baseline - 0.25", other)
+    assert 0.0 < rule.p_pass < 1.0  # type: ignore[operator]
+    assert rule.p_pass == pytest.approx(p_above(means[0] - means[1], -0.25, -1.0, 1.0), rel=1e-9)
 
 
 def bar_with(p: float, run: Run, *, passing: bool) -> float:
@@ -190,8 +191,9 @@ def test_a_list_alone_is_settled_by_its_numbers(one: Run, two: Run) -> None:
         assert only(one, shifted("parse_validity.strict", shift), two, scope="list").verdict == verdict
 
 
-def test_rates_need_no_samples_file(one: Run, tmp_path: Path) -> None:
-    """Counts are in the metrics where each task has one sample."""
-    for name in ("manifest.json", "metrics.json"):
-        (tmp_path / name).write_bytes((one.path / name).read_bytes())
-    assert only(load(tmp_path), "parse_validity.strict >= 0.6").verdict == "pass"
+@pytest.mark.parametrize("name", ["samples.jsonl", "tasks.jsonl"])
+def test_metrics_alone_are_no_run(one: Run, tmp_path: Path, name: str) -> None:
+    path = copy_of(one, tmp_path / "copy")
+    (path / name).unlink()
+    with pytest.raises(DataError, match=rf"has no {name} any more; .*harness eval"):
+        only(load(path), "parse_validity.strict >= 0.6")

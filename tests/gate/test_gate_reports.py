@@ -3,12 +3,14 @@
 import json
 import re
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateResult, LiveFacts, Policy, RuleResult, Subject
@@ -123,14 +125,68 @@ def test_nothing_in_the_text_commands_a_ci_system() -> None:
     assert "##[" not in shown
 
 
-@given(st.text())
-def test_escaped_markdown_reads_as_the_text(text: str) -> None:
-    """Nothing of Markdown's or HTML's own stays; decoded, it is the text."""
-    import html
+MARKUP = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *"\\`*_~[]()<>{}#+-=!|$@:&.\"' 1a\u00e9\u03bb",
+                "<b>", "</b>", "<!--", "&lt;", "&#42;", "http://x.yz", "www.x.yz", "a@b.cd", "__", "**",
+                "](u)", "1. ", "- ", "> ", "===", "---", "~~~", "```", "    ", "a_b >= 0.95",
+                "NDCG@1", "p < 0.001",
+            ]
+        ),
+        st.text(max_size=3),
+    ),
+    max_size=8,
+).map("".join)  # fmt: skip
+PLACES = ("{}\n", "- {}\n", "- **{}** ({}); x.\n", "| a | b |\n|---|---|\n| {} | x |\n", "### {}\n")
 
-    shown = escape(text)
-    assert not set(re.sub(r"&#\d+;", "", shown)) & set('|<>`*_[](){}#+-!\\~@:/$^&.\n"')
-    assert html.unescape(shown) == plain(text).strip()
+
+class Read(HTMLParser):
+    """What a rendered page says, and the elements it has."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = ""
+        self.tags: list[str] = []
+        self.feed(document)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def rendered(markdown: str) -> Read:
+    reader = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
+    return Read(reader.render(markdown))
+
+
+@pytest.mark.parametrize("place", PLACES)
+@given(text=MARKUP)
+def test_escaped_markdown_reads_as_the_text(place: str, text: str) -> None:
+    """Rendered where the product puts it, it is the text, and makes no element of its own."""
+    assume(plain(text).strip())
+    shown, around = rendered(place.replace("{}", escape(text))), rendered(place.replace("{}", "y"))
+    assert shown.tags == around.tags
+    expected = around.text.replace("y", plain(text).strip())
+    assert "".join(shown.text.split()) == "".join(expected.split())
+
+
+def test_escaped_markdown_is_readable() -> None:
+    for words in (
+        "parse_validity.strict >= 0.95",
+        "NDCG@1 0.955 (0.93 \u2026 0.97), n 512, p < 0.001",
+        "K = 8; 3.2 %",
+    ):
+        assert escape(words) == words
+
+
+def test_escaped_markdown_names_no_person_issue_or_address() -> None:
+    for words in ("@somebody", "see #12", "http://x.yz", "www.x.yz", "a@b.cd", ":tada:", "a/b#3"):
+        assert not re.search(r"@\w|#\d(?!\d*;)|://|www\.|:\w", escape(words)), words
 
 
 def test_a_summary_is_one_table_row_a_rule() -> None:
@@ -163,6 +219,7 @@ def test_the_record_can_be_read_back(tmp_path: Path) -> None:
     policy = Policy(alpha=0.01)
     write_record(tmp_path, result(), policy)
     stored = json.loads((tmp_path / "gate.json").read_text())
+    assert stored.pop("seal")
     assert stored == json.loads(json.dumps(record(result(), policy))) | {"decided": stored["decided"]}
     assert stored["policy_sha256"] == policy.sha256
     assert stored["rules"][0]["estimate"]["low"] == 0.954

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.stats
 
 from harness.errors import DataError, RunMismatchError
 from harness.gate import Policy, RuleResult, decide
@@ -17,6 +16,7 @@ from harness.judge.records import JudgeLog, Judgement, RubricUse
 from harness.runs import Run, RunDirectory, load
 from harness.runs.directory import JUDGE_LOG
 from tests.gate.gate_runs import answers, make_run, write_tasks
+from tests.stats.betting import p_above
 
 TASKS = 60
 NAME = "listwise-relevance"
@@ -104,10 +104,10 @@ def test_a_bar_is_tested_with_unscored_repeats_at_their_worst(run: Run, rubric: 
     for task in strict:
         repeats = [0] if task % 7 == 0 else [0, 1]
         values.append(math.fsum((task + one) % (high - low + 1) / (high - low) for one in repeats) / 2)
-    rule = only(run, f"rubric.{NAME} >= 0.4")
+    rule = only(run, f"rubric.{NAME} >= 0.35")
     assert f"those of {sum(task % 7 == 0 for task in strict)} tasks are scored in part" in rule.why
-    expected = scipy.stats.ttest_1samp(values, 0.4, alternative="greater").pvalue
-    assert rule.p_pass == pytest.approx(expected, abs=1e-9)
+    assert 0.0 < rule.p_pass < 1.0
+    assert rule.p_pass == pytest.approx(p_above(values, 0.35), rel=1e-9)
 
 
 def test_a_baseline_judged_alike_is_paired(run: Run, tmp_path: Path, data: Path, rubric: Rubric) -> None:
@@ -144,6 +144,10 @@ def test_a_judge_that_refuses_what_is_bad_passes_nothing(tmp_path: Path, data: P
     assert f"10 don't parse, {unscored} are unscored" in rule.why
     assert "what has no value decides it" in rule.why
     assert rule.more is None
+    for continued in (False, True):
+        result = decide(refusing, Policy(rules=(f"rubric.{NAME} >= 0.7",)), continued=continued)
+        assert result.verdict == "inconclusive"
+        assert "what has no value decides it" in result.rules[0].why
     # Whatever the judge would have said of them, a third of the answers can't drag the mean below this.
     assert only(refusing, f"rubric.{NAME} >= 0.4").verdict == "pass"
     poor = judged(tmp_path / "two", data, rubric, lambda task, _: None if task % 3 == 0 else low)

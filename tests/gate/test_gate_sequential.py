@@ -15,7 +15,7 @@ from harness.gate import GateResult, Policy
 from harness.gate.expression import BaselineRule, NumberRule
 from harness.gate.live import LiveGate, LiveOptions
 from harness.gate.looks import Levels
-from harness.gate.sequential_rule import SequentialRule
+from harness.gate.sequential_rule import Said, SequentialRule
 from harness.metrics.table import sample_metrics
 from harness.runs import Run, Sample
 from harness.stats import SequentialTest, confidence_sequence
@@ -86,7 +86,7 @@ def test_single_parsed_samples_are_tested_as_if_the_others_were_not_there() -> N
     alone = SequentialTest(0.6, alpha=0.05)
     best = 1.0
     for name, value in zip(names, values, strict=True):
-        rule.observe(name, [value])
+        rule.observe(name, Said.of([value]))
         if value is not None:
             alone.update(value)
             best = min(best, float(np.exp(-alone.log_evidence_pass)))
@@ -143,7 +143,7 @@ def test_a_ratio_at_its_bar_is_seldom_passed_or_failed(whole_list: bool) -> None
             bar = (0.4 * (0.3 + 0.7 * 2 / 3) + 0.6 * (0.3 * 2 / 3 + 0.7 / 2)) / (0.4 + 0.6 * 2 / 3)
         rule = sequential(NumberRule("r", "ndcg_at_1.parsed", ">=", bar), names, whole_list=whole_list)
         for name, use, values in zip(names[: tasks // 2], parsed, score, strict=False):
-            rule.observe(name, [float(v) if u else None for u, v in zip(use, values, strict=True)])
+            rule.observe(name, Said.of([float(v) if u else None for u, v in zip(use, values, strict=True)]))
         passed += rule.p_pass <= 0.05
         failed += rule.p_fail <= 0.05
     assert errors_at_most_alpha(passed)
@@ -161,7 +161,7 @@ def test_a_difference_at_its_margin_is_seldom_passed_or_failed() -> None:
         mine = np.where(rng.random(tasks) < 1 / 7, 0.0, theirs)  # a seventh of 0.7 is lost: −0.1
         rule = sequential(rule_text, names, dict(zip(names, theirs.tolist(), strict=True)))
         for name, value in zip(names, mine.tolist(), strict=True):
-            rule.observe(name, [value])
+            rule.observe(name, Said.of([value]))
         passed += rule.p_pass <= 0.05
         failed += rule.p_fail <= 0.05
     assert errors_at_most_alpha(passed)

@@ -1,6 +1,7 @@
 """What lies in a run's directory: the cliff's verdict, stored intervals, locks, spoilt files."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateFailure, check, decide, open_run
 from harness.runs import Run, load
 from tests.gate.stored_runs import copy_of, only, policy, with_cliff
+from tests.report.report_runs import with_cliff as measured
+from tests.resealing import change_rows
 
 
 @pytest.mark.parametrize(
@@ -38,8 +41,8 @@ def test_metrics_that_cannot_be_are_refused(one: Run, tmp_path: Path, metric: st
 
 def test_a_score_that_is_no_number_is_refused(one: Run, tmp_path: Path) -> None:
     path = copy_of(one, tmp_path / "copy")
-    text = (path / "samples.jsonl").read_text()
-    (path / "samples.jsonl").write_text(text.replace('"ndcg_at_1":1.0', '"ndcg_at_1":NaN', 1))
+    nothing = {"ndcg_at_1": math.nan, "ndcg_at_k": 1.0}
+    change_rows(path / "samples.jsonl", lambda rows: rows[0].update(scores=nothing))
     with pytest.raises(DataError, match="harness rescore"):
         decide(load(path), policy("ndcg_at_1.parsed >= 0.5"))
 
@@ -106,13 +109,13 @@ def test_no_cliff_is_said(one: Run) -> None:
 
 def test_a_stored_interval_is_exact_at_its_own_level(one: Run, tmp_path: Path) -> None:
     """A 95 % interval refutes exactly the bars outside it at one-sided 2.5 %."""
-    path = copy_of(one, tmp_path / "copy")
-    metrics = json.loads((path / "metrics.json").read_text())
-    row = {"n": 40, "estimate": 0.5, "low": 0.4, "high": 0.55, "method": "bootstrap"}
-    (path / "metrics.json").write_text(json.dumps(metrics | {"judge.x.self_agreement": row}))
-    run = load(path)
-    for bar, verdict in ((0.399, "pass"), (0.401, "inconclusive"), (0.549, "inconclusive"), (0.551, "fail")):
-        assert only(run, f"judge.x.self_agreement >= {bar}", alpha=0.025).verdict == verdict
+    run = measured(load(copy_of(one, tmp_path / "copy")), 1.2)
+    star = run.metrics["cliff.lambda_star"]
+    assert star.low is not None
+    assert star.high is not None
+    bars = ((star.low, -1, "pass"), (star.low, 1, "inconclusive"))
+    for end, side, verdict in (*bars, (star.high, -1, "inconclusive"), (star.high, 1, "fail")):
+        assert only(run, f"cliff.lambda_star >= {end + side * 1e-4:.6f}", alpha=0.025).verdict == verdict
 
 
 def test_a_run_being_written_is_left_alone(one: Run, tmp_path: Path) -> None:
@@ -175,7 +178,7 @@ def test_more_samples_than_planned(one: Run, tmp_path: Path) -> None:
     [first, *_] = one.iter_samples()
     with (path / "samples.jsonl").open("ab") as file:
         file.write(replace(first, key="again").to_line())
-    with pytest.raises(DataError, match="belong together"):
+    with pytest.raises(DataError, match=r"holds sample 'again' .* twice"):
         decide(load(path), policy("ndcg_at_1.all >= 0.5"))
 
 

@@ -109,17 +109,20 @@ def slow_points(
 @pytest.mark.parametrize(("samples", "tasks"), [(60, 60), (240, 60), (50, 80), (1000, 30)])
 def test_points_agree_with_the_slow_definition(samples: int, tasks: int) -> None:
     run = random_run(samples, samples, tasks)
-    metrics = summarise(columns(*run), seed=0)
+    metrics = summarise(columns(*run))
     slow = slow_points(*run)
     assert metrics.keys() == slow.keys() == METRICS.keys()
     for name, (n, value) in slow.items():
         assert metrics[name].n == n, name
         assert metrics[name].estimate == pytest.approx(value, abs=1e-12), name
-        assert metrics[name].low <= metrics[name].estimate <= metrics[name].high, name  # type: ignore[operator]
+        if isinstance(METRICS[name], TaskMetric):
+            assert (metrics[name].low, metrics[name].high) == (None, None), name
+        else:
+            assert 0 <= metrics[name].low <= metrics[name].estimate <= metrics[name].high <= 1, name  # type: ignore[operator]
 
 
 def test_strict_and_failures_account_for_every_sample() -> None:
-    metrics = summarise(columns(*random_run(1, 500, 100)), seed=0)
+    metrics = summarise(columns(*random_run(1, 500, 100)))
     failures = sum(metrics[f"failure_rate.{code}"].estimate or 0.0 for code in FAILURE_CODES)
     assert (metrics["parse_validity.strict"].estimate or 0.0) + failures == pytest.approx(1.0)
 
@@ -131,32 +134,30 @@ def test_neither_the_order_of_samples_nor_the_numbering_of_tasks_matters(samples
     shuffled = [answers[place] for place in rng.permutation(samples)]
     renumbered = {task_id: labels[task_id] for task_id in rng.permutation(list(labels)).tolist()}
     once, again = columns(answers, labels), columns(shuffled, renumbered)
-    assert summarise(again, seed=5) == summarise(once, seed=5)
+    assert summarise(again) == summarise(once)
 
 
 def test_one_sample_a_task_gives_plain_wilson() -> None:
     answers, labels = random_run(4, 90, 90)
     successes = sum(one.parse.tier == "strict" for one in answers)
-    metrics = summarise(columns(answers, labels), seed=0)
+    metrics = summarise(columns(answers, labels))
     assert metrics["parse_validity.strict"] == wilson(successes, 90)
 
 
 def test_repeating_every_sample_adds_no_certainty() -> None:
     """Greedy samples of one task are the same text: eight copies must not look like eight times the data."""
     answers, labels = random_run(6, 100, 100)
-    one, eight = (summarise(columns(answers * copies, labels), seed=0) for copies in (1, 8))
+    one, eight = (summarise(columns(answers * copies, labels)) for copies in (1, 8))
     for name in ("parse_validity.strict", "ndcg_at_1.parsed", "ndcg_at_k.all"):
-        widths = [
-            found[name].high - found[name].low  # type: ignore[operator]
-            for found in (one, eight)
-        ]
-        assert widths[1] == pytest.approx(widths[0], rel=0.02), name
+        assert eight[name].estimate == pytest.approx(one[name].estimate)
+        assert eight[name].low <= one[name].low + 1e-6, name  # type: ignore[operator]
+        assert eight[name].high >= one[name].high - 1e-6, name  # type: ignore[operator]
 
 
 def test_nothing_parsed_is_missing_not_zero() -> None:
     answers, labels = random_run(7, 40, 40)
     failed = [replace(one, parse=ParseResult("none", "empty", None, None, None)) for one in answers]
-    metrics = summarise(columns(failed, labels), seed=0)
+    metrics = summarise(columns(failed, labels))
     parsed = metrics["ndcg_at_1.parsed"]
     assert (parsed.n, parsed.estimate, parsed.low, parsed.high) == (0, None, None, None)
     assert metrics["ndcg_at_1.all"].estimate == 0.0
@@ -166,14 +167,14 @@ def test_nothing_parsed_is_missing_not_zero() -> None:
 
 @pytest.mark.parametrize("labels", [{}, {"t0": (1.0, 0.0)}])
 def test_no_samples_at_all(labels: dict[str, Sequence[float]]) -> None:
-    metrics = summarise(columns([], labels), seed=0)
+    metrics = summarise(columns([], labels))
     assert all(value.n == 0 and value.estimate is None for value in metrics.values())
 
 
 def test_a_perfect_run_is_not_certain() -> None:
     n = 64
     labels: dict[str, Sequence[float]] = {f"t{number}": (1, 0, 0) for number in range(n)}
-    metrics = summarise(columns([strict(task_id, PERFECT) for task_id in labels], labels), seed=0)
+    metrics = summarise(columns([strict(task_id, PERFECT) for task_id in labels], labels))
     assert metrics["ndcg_at_1.parsed"].high == 1.0
     assert metrics["ndcg_at_1.parsed"].low == pytest.approx(0.025 ** (1 / n))
     assert metrics["failure_rate.empty"].high > 0.0  # type: ignore[operator]

@@ -85,7 +85,7 @@ class Page(HTMLParser):
                 self.scripts.append(data)
         elif inside.tag == "style":
             self.styles.append(data)
-        elif inside.tag == "title":
+        elif inside.tag == "title" and not any(one.tag == "svg" for one in self._open):
             self.title += data
         else:
             self.text += data

@@ -117,8 +117,8 @@ def with_cliff(run: Run, lam: float, *, seed: int = 0) -> Run:
         student=mass((1e-4, 6e-4)),
     )
     result = assess(estimate_cliff(records, known_clip(5.0), seed=seed), lam)
-    (run.path / "cliff.json").write_text(json.dumps(result.to_dict(), allow_nan=False))
     with RunDirectory(run.path) as directory:
+        directory.write_cliff(result.to_dict(), run.path)
         directory.write_metrics(run.metrics | result.metrics())
     return load(run.path)
 

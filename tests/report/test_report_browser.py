@@ -31,7 +31,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def file(runs: Path) -> Path:
     path = runs / "report.html"
-    write_document(path, report(ReportConfig(runs=(runs / "sft", runs / "student", runs / "far"))))
+    three = (runs / "sft", runs / "student", runs / "far")
+    write_document(path, report(ReportConfig(runs=three, baseline="sft")))
     return path
 
 
@@ -79,6 +80,79 @@ def test_nothing_sticks_out_at_the_side(tab: Page, file: Path, width: int, dark:
         f" && one.getBoundingClientRect().right > {width} + 1).map(one => one.tagName + '.' + one.className)"
     )
     assert wide == []
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Names, counts and intervals as long as they get."""
+    folder = tmp_path_factory.mktemp("long")
+    rows = tasks(1200, k=3)
+    base = make_run(folder / "a-7b-instruct-baseline-checkpoint-12000", rows, answers(0.999), seed=1)
+    run = make_run(folder / "listopd-student-of-a-7b-lambda-1.25", rows, answers(0.97), seed=2)
+    other = make_run(folder / "x", rows, answers(0.5), seed=3)
+    path = folder / "report.html"
+    write_document(path, report(ReportConfig(runs=(run.path, other.path, base.path))))
+    return path
+
+
+CUT = """(() => {
+  const shown = (one) => one.checkVisibility() && !one.closest("details:not([open])");
+  const name = (one) => one.tagName + "." + one.className + " " + one.textContent.trim().slice(0, 40);
+  const scrolls = [...document.querySelectorAll(".scroll")].filter(shown);
+  const hint = (one) => +getComputedStyle(one, "::after").opacity;
+  const outside = (box) => box.right > innerWidth || box.left < 0;
+  const over = (one) => one.scrollWidth > one.clientWidth + 1;
+  const numbers = [...document.querySelectorAll("#numbers .metrics")].map((one) => one.closest(".scroll"));
+  return {
+    cells: [...document.querySelectorAll("td, th")].filter(shown)
+      .filter((one) => one.scrollWidth > one.clientWidth + 1).map(name),
+    unhinted: scrolls.filter((one) => over(one) && hint(one) < 0.9).map(name),
+    hinted: scrolls.filter((one) => !over(one) && hint(one) > 0).map(name),
+    overflowing: scrolls.filter(over).length,
+    numbers: numbers.filter(over).map(name),
+    texts: [...document.querySelectorAll("svg text")].filter(shown).filter((one) => !one.closest(".scroll"))
+      .filter((one) => outside(one.getBoundingClientRect())).map(name),
+  };
+})()"""
+
+
+@pytest.mark.parametrize("which", ["file", "named"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_nothing_is_cut_off_without_saying_so(
+    tab: Page, request: pytest.FixtureRequest, which: str, width: int
+) -> None:
+    """No digit is lost: cells hold what they show, and a table that is wider than the page says so."""
+    tab.size(width)
+    tab.open(request.getfixturevalue(which))
+    tab.ready()
+    found = tab.evaluate(CUT)
+    assert found["cells"] == found["unhinted"] == found["hinted"] == found["numbers"] == found["texts"] == []
+    if width == 390:
+        assert found["overflowing"] > 0
+
+
+def test_the_hint_goes_where_there_is_nothing_more(tab: Page, named: Path) -> None:
+    tab.size(390)
+    tab.open(named)
+    tab.ready()
+    wide = "[...document.querySelectorAll('.scroll')].find((one) => one.scrollWidth > one.clientWidth + 1)"
+    tab.evaluate(f"{wide}.scrollLeft = 10000")
+    tab.until(f"+getComputedStyle({wide}, '::after').opacity === 0")
+
+
+def test_the_last_digit_is_on_the_page(tab: Page, named: Path) -> None:
+    """At 390 pixels 512 read 51: the end of every count lies where it can be seen."""
+    tab.size(390)
+    tab.open(named)
+    tab.ready()
+    ends = tab.evaluate(
+        "[...document.querySelectorAll('#numbers .metrics [data-field=n]')].map((one) => {"
+        "const range = document.createRange(); range.selectNodeContents(one);"
+        "const box = one.closest('.scroll').getBoundingClientRect();"
+        "return [one.textContent, range.getBoundingClientRect().right <= box.right + 0.5]; })"
+    )
+    assert ["1,200", True] in ends
+    assert [text for text, seen in ends if not seen] == []
 
 
 def test_dark_is_dark(tab: Page, file: Path) -> None:

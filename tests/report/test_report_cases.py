@@ -6,18 +6,25 @@ import json
 import random
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from harness.data.tasks import RankingTask
-from harness.report import ReportConfig, report
+from harness.gate import Policy, decide
+from harness.gate.record import write_record
+from harness.report import Format, ReportConfig, report
+from harness.report.groups import groups_of, lines
 from harness.runs import Run, RunDirectory
+from harness.runs.manifest import Stopped
 from tests.report.page_reader import Page, read_page
-from tests.report.report_runs import answers, gated, judged, make_run, never, ranked, tasks, with_cliff
+from tests.report.report_runs import answers, judged, make_run, never, ranked, tasks, with_cliff
 
 
 def page_of(*runs: Run, **options: object) -> Page:
+    """The page of some runs, the first the baseline where nothing else is said."""
     paths = tuple(run.path for run in runs)
+    options.setdefault("baseline", str(paths[0]))
     return read_page(report(ReportConfig(runs=paths, **options)).document)  # type: ignore[arg-type]
 
 
@@ -27,7 +34,9 @@ def said(page: Page) -> str:
 
 def test_one_run(tmp_path: Path) -> None:
     page = page_of(make_run(tmp_path / "alone", tasks(30), answers(0.5)))
-    assert "ranking compared with nothing" in said(page)
+    assert "against" not in said(page).partition("Numbers side by side")[0]
+    stored = json.loads((tmp_path / "alone" / "metrics.json").read_text())["ndcg_at_1.all"]["estimate"]
+    assert f"NDCG@1 {stored:.3f} on all answers, failures as 0" in said(page)
     assert "Difference to" not in said(page)
     assert page.of("difference") == page.of("outcomes") == []
     assert {one.run for one in page.numbers} == {"alone"}
@@ -39,7 +48,7 @@ def test_different_datasets_are_not_compared(tmp_path: Path) -> None:
     second = make_run(tmp_path / "two" / "b", tasks(30, seed=2), answers(0.9))
     page = page_of(first, second)
     assert "different datasets" in said(page)
-    assert "ranking not compared with a" in said(page)
+    assert "not compared (not paired, see below)" in said(page)
     assert page.of("difference") == page.of("outcomes") == []
     # Both runs' numbers and samples are there all the same.
     assert {one.run for one in page.of("metrics")} == {"a", "b"}
@@ -87,7 +96,8 @@ def test_nothing_parsed(tmp_path: Path) -> None:
     )
     text = said(page)
     assert "no sample parsed strictly" in text.lower()
-    assert "ranking can't be compared with base (no task parsed in both)" in text
+    assert "ranking on what both parsed can't be compared (no task parsed in both)" in text
+    assert "ranking on all answers worse by" in text
     assert "breaks its contract" in text
     ndcg = [one for one in page.of("metrics") if one.run == "collapsed" and one.metric == "ndcg_at_1.parsed"]
     assert {(one.field, one.value) for one in ndcg} == {("n", 0)}
@@ -171,12 +181,128 @@ def test_several_samples_a_task(tmp_path: Path) -> None:
     assert {one.field: one.value for one in strict}["n"] == 25
 
 
-def test_a_gate_of_other_samples_is_pointed_out(tmp_path: Path) -> None:
-    run = gated(make_run(tmp_path / "run", tasks(30), answers(0.9)))
-    gate = json.loads((run.path / "gate.json").read_text())
-    gate["subject"]["samples"] = 12
-    (run.path / "gate.json").write_text(json.dumps(gate))
-    assert "The gate judged 12 samples, the run has 30 now" in said(page_of(run))
+def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
+    """What it rested on was measured again: no output shows its verdict, nor judges the contract by it."""
+    run = with_cliff(make_run(tmp_path / "run", tasks(60), answers(0.9)), 1.0)
+    policy = Policy(rules=("parse_validity.strict >= 0.5", "cliff.verdict in [left]"))
+    write_record(run.path, decide(run, policy), policy)
+    assert "gate: pass" in said(page_of(run))
+    assert "gated by parse_validity.strict" in said(page_of(run))
+    with_cliff(run, 1.2, seed=5)
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    [decided] = made["json"].content.decided
+    texts = [said(read_page(made["html"].document)), made["md"].document, decided.line]
+    for text in texts:
+        assert "gate: stale" in text
+        assert "the cliff was measured anew" in text
+        assert "gate: pass" not in text
+        assert "gated by" not in text
+        assert "default rule parse_validity.strict >= 0.95" in text
+    [told] = json.loads(made["json"].document)["runs"]
+    assert told["gate"] == "stale"
+    assert told["gate_stale"] == ["the cliff was measured anew"]
+    assert "gated by" not in told["sentence"]
+
+
+def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
+    rows = tasks(60)
+    base = make_run(tmp_path / "base", rows, answers(0.9), seed=1)
+    run = make_run(tmp_path / "run", rows, answers(0.4), seed=2)
+    with RunDirectory(run.path) as directory:
+        directory.write_manifest(run.manifest.model_copy(update={"stopped": Stopped(tasks_used=60)}))
+    label = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
+    made = {form: report(ReportConfig(runs=(run.path, base.path)), form) for form in get_args(Format)}
+    page = read_page(made["html"].document)
+    told = json.loads(made["json"].document)
+    assert label in said(page).lower()
+    assert label in made["md"].document
+    assert "run (stopped early)" in made["md"].document
+    assert label in made["md"].content.decided[0].line
+    assert [one["stopped_early"] for one in told["runs"]] == [label, None]
+    # No test of a fixed number of samples holds, and no default rule judges the contract.
+    assert {one["verdict"] for one in told["comparisons"][0]["differences"].values()} == {"not tested"}
+    assert not [one for one in page.of("difference") if one.field in ("low", "high", "p_holm")]
+    assert "contract not judged (stopped early by the gate)" in told["runs"][0]["sentence"]
+    assert "format not tested" in told["runs"][0]["sentence"]
+
+
+def test_tiers_that_say_the_same_have_one_row(tmp_path: Path) -> None:
+    rows = tasks(60)
+
+    def short(task: RankingTask, rng: random.Random) -> str:
+        ids = ranked(task, rng)
+        return json.dumps({"ranking": ids if rng.random() < 0.7 else ids[:-1]})
+
+    alike = page_of(*(make_run(tmp_path / name, rows, short, seed=seed) for seed, name in enumerate("ab")))
+    metrics = {one.metric for source in ("metrics", "difference") for one in alike.of(source)}
+    assert "parse_validity.strict" in metrics
+    assert not metrics & {"parse_validity.lenient", "parse_validity.repaired"}
+    assert "lenient and repaired: the same in every run" in said(alike)
+    apart = page_of(make_run(tmp_path / "c", rows, answers(0.5)))
+    assert {"parse_validity.lenient", "parse_validity.repaired"} <= {
+        one.metric for one in apart.of("metrics")
+    }
+    assert "the same in every run" not in said(apart)
+
+
+def test_code_in_the_text_of_the_cliff_is_set_as_code(tmp_path: Path) -> None:
+    run = with_cliff(make_run(tmp_path / "run", tasks(30), answers(0.9)), 1.1)
+    page = page_of(run)
+    assert "`" not in page.text
+    assert "separator" in page.text
+
+
+def test_the_last_run_is_the_baseline_and_the_page_says_so(tmp_path: Path) -> None:
+    rows = tasks(30)
+    paths = [make_run(tmp_path / name, rows, answers(0.8), seed=seed).path for seed, name in enumerate("abc")]
+    made = report(ReportConfig(runs=(paths[0], paths[1])))
+    assert made.content.baseline is not None
+    assert made.content.baseline.name == "b"
+    assert made.content.title == "a against b"
+    assert "Against b:" in said(read_page(made.document))
+    assert "Against a:" in said(
+        read_page(report(ReportConfig(runs=(paths[0], paths[1]), baseline="a")).document)
+    )
+    assert report(ReportConfig(runs=tuple(paths))).content.title == "a, b against c"
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep's folder, as far as a report looks at it."""
+    folder = tmp_path_factory.mktemp("sweep") / "first"
+    rows, data = tasks(120), folder.parent / "tasks.jsonl"
+    for lam in (1.0, 1.5):
+        for seed in (2, 10):
+            inner = folder / "runs" / "mask" / f"lambda-{lam}" / f"seed-{seed}"
+            make_run(inner / "eval", rows, answers(0.3 if lam > 1.2 else 1.0), data=data, seed=seed)
+            (inner / "train").mkdir()
+            (inner / "train" / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": lam}))
+    make_run(folder / "base", rows, answers(0.9), data=data, seed=1)
+    return folder
+
+
+def test_a_sweep_is_reported_by_its_folder(swept: Path) -> None:
+    made = report(ReportConfig(runs=(swept,)))
+    content = made.content
+    assert [facts.name for facts in content.runs] == [
+        "lambda-1.0/seed-2", "lambda-1.0/seed-10", "lambda-1.5/seed-2", "lambda-1.5/seed-10", "base",
+    ]  # fmt: skip
+    assert content.title == "4 runs of first against base"
+    labels = [group.label for group in groups_of(content)]
+    assert labels == ["", "λ = 1", "λ = 1.5"]
+    text = said(read_page(made.document))
+    stored = [
+        json.loads((swept / "runs/mask/lambda-1.5" / seed / "eval/metrics.json").read_text())
+        for seed in ("seed-2", "seed-10")
+    ]
+    low, high = sorted(100 * one["parse_validity.strict"]["estimate"] for one in stored)
+    assert f"λ = 1.5, 2 runs: strict {low:.1f} … {high:.1f} %" in text
+    assert "format worse in 2 of 2" in text
+    assert [line.partition(",")[0] for line in lines(content)][1:] == ["λ = 1", "λ = 1.5"]
+    markdown = report(ReportConfig(runs=(swept,)), "md").document
+    assert "- **λ = 1.5**, 2 runs: strict" in markdown
+    one_arm = report(ReportConfig(runs=(swept / "runs" / "mask" / "lambda-1.5",), baseline="seed-2"))
+    assert [facts.name for facts in one_arm.content.runs] == ["seed-2", "seed-10"]
 
 
 def test_few_rows_hold_every_combination(tmp_path: Path) -> None:

@@ -39,13 +39,14 @@ def test_html(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert len(page.rows["rows"]) == 7
     assert page.rows["baseline"] == 1
     printed = capsys.readouterr().out
-    assert "student: keeps its contract" in printed
+    assert "student against sft: " in printed
+    assert "keeps its contract (strict" in printed
     assert "[gate: pass]" in printed
     assert [one.name for one in out.parent.iterdir()] == ["report.html"]
 
 
 def test_markdown_goes_to_standard_output(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(runs / "sft"), str(runs / "student"), "--format", "md"]) == 0
+    assert main(["report", str(runs / "student"), str(runs / "sft"), "--format", "md"]) == 0
     printed = capsys.readouterr().out
     assert printed.startswith("### student against sft")
     assert "| Format: strict |" in printed
@@ -53,11 +54,11 @@ def test_markdown_goes_to_standard_output(runs: Path, capsys: pytest.CaptureFixt
 
 def test_json(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "report.html"
-    assert main(["report", str(runs / "sft"), str(runs / "student"), "-o", str(out), "--json"]) == 0
+    assert main(["report", str(runs / "student"), str(runs / "sft"), "-o", str(out), "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["bytes"] == out.stat().st_size
     assert made["baseline"] == "sft"
-    gates = [json.loads((runs / name / "gate.json").read_text()) for name in ("sft", "student")]
+    gates = [json.loads((runs / name / "gate.json").read_text()) for name in ("student", "sft")]
     assert [one["gate"] for one in made["runs"]] == [gate["verdict"] for gate in gates]
     difference = made["comparisons"][0]["differences"]["parse_validity.strict"]
     metrics = [json.loads((runs / name / "metrics.json").read_text()) for name in ("sft", "student")]
@@ -66,7 +67,7 @@ def test_json(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_json_needs_no_file(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", str(runs / "sft"), str(runs / "student"), "--json"]) == 0
+    assert main(["report", str(runs / "student"), str(runs / "sft"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["report"] is None
 
 

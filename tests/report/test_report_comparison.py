@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.report.comparison import compare_runs, number_of_tests
+from harness.report.comparison import Difference, _worded, compare_runs, number_of_tests
 from harness.report.reading import read_runs
 from harness.runs import Run
+from harness.stats import Decision, Estimate, PairedComparison
 from tests.report.report_runs import answers, make_run, tasks
 
 
@@ -103,6 +104,50 @@ def test_correction_goes_over_all_runs(tmp_path: Path) -> None:
     smallest, second = rows_of_p[:2]
     assert smallest[1] == pytest.approx(tests * smallest[0])
     assert second[1] == pytest.approx(max(smallest[1], (tests - 1) * second[0]))
+
+
+PLANTED = (
+    # tests, low, high, p, p after Holm, within the margin → word, note
+    (1, -0.05, -0.01, 0.003, 0.003, False, "worse", ""),
+    (1, -0.015, -0.001, 0.003, 0.003, True, "slightly worse", ""),
+    (1, 0.001, 0.015, 0.003, 0.003, True, "slightly better", ""),
+    (9, -0.05, -0.01, 0.02, 0.18, False, "not settled", "after the correction for 9 comparisons"),
+    (9, -0.05, -0.01, 0.06, 0.54, False, "not settled", "by planted"),
+    (9, -0.05, 0.01, 0.3, 1.0, False, "not settled", ""),
+    (9, -0.012, -0.001, 0.02, 0.18, True, "equivalent", ""),
+)
+
+
+@pytest.mark.parametrize(("tests", "low", "high", "p", "p_holm", "within", "word", "note"), PLANTED)
+def test_interval_and_word_agree_or_the_word_says_why(
+    tests: int, low: float, high: float, p: float, p_holm: float, within: bool, word: str, note: str
+) -> None:
+    estimate = Estimate(100, (low + high) / 2, low, high, "planted")
+    equivalence = Decision("pass" if within else "undecided", 0.01 if within else 0.5, 0.5, estimate, 0.05)
+    compared = PairedComparison(estimate, p, 0, "planted")
+    found = _worded(Difference("ndcg_at_1.all", compared, equivalence, (0.9, 0.9), p_holm=p_holm), tests)
+    assert (found.word, found.note) == (word, note)
+    assert found.against == word.endswith("worse")
+
+
+def test_pairs_on_which_only_some_count_say_of_how_many(runs: tuple[Run, Run]) -> None:
+    facts = read_runs([run.path for run in runs])
+    differences = compare_runs(facts, facts[0], 0.02)["run"].differences
+    parsed, every = differences["ndcg_at_1.parsed"], differences["ndcg_at_1.all"]
+    both = [
+        {
+            row["task_id"]: row["scores"]["ndcg_at_1"]
+            for row in map(json.loads, lines_of(run))
+            if row["parse"]["tier"] == "strict"
+        }
+        for run in runs
+    ]
+    common = both[0].keys() & both[1].keys()
+    assert (parsed.comparison.difference.n, parsed.of) == (len(common), 80)
+    assert every.of is None
+    # Both means are over the pairs, so that their difference is the difference that is tested.
+    for mean, values in zip(parsed.means or (), (both[1], both[0]), strict=True):
+        assert mean == pytest.approx(np.mean([values[task_id] for task_id in common]))
 
 
 def test_fewer_truncations_are_better(tmp_path: Path) -> None:

@@ -7,9 +7,11 @@ import hashlib
 import json
 import random
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from harness.data.tasks import Item, RankingTask
 from harness.report import ReportConfig, report, write_document
@@ -42,7 +44,6 @@ ATTACKS = (
     "&lt;script&gt;&#x3c;script&#x3e;",
     "@import url(https://attacker.invalid/);</style>",
 )  # fmt: skip
-MARKER = "window.attacked"
 
 
 def hostile_tasks() -> list[RankingTask]:
@@ -281,10 +282,24 @@ def test_redacted_titles_are_nowhere(secret: Path) -> None:
     assert any("title hidden" in text for text in rows["texts"])
 
 
+class Tags(HTMLParser):
+    """Names of the elements of a page."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.seen.add(tag)
+
+
 def test_markdown_is_inert(runs: tuple[Path, Path]) -> None:
     text = report(ReportConfig(runs=runs, title=ATTACKS[4]), "md").document
-    assert "<" not in text
+    # A reader of Markdown takes `<` for a tag or an address only where a letter or one of these follows.
+    assert not re.search(r"(?<!\\)<[a-zA-Z/!?]", text)
     assert "javascript:" not in text
-    assert "](" not in text
+    page = Tags(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(text))
+    assert page.seen <= {"h3", "ul", "li", "strong", "table", "thead", "tbody", "tr", "th", "td"}
+    assert not re.search(r"(?<!\\)\]\(", text)
     assert all(char.isprintable() or char == "\n" for char in text)
-    assert MARKER not in text

@@ -4,22 +4,21 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.engines.config import EngineConfig
-from harness.errors import DataError
+from harness.errors import DataError, IncompleteError
 from harness.evaluate import EvalConfig, evaluate, rescore
 from harness.metrics import METRICS
 from harness.metrics.table import sample_metrics
 from harness.runs import Run, load
 from harness.runs.columns import read_columns
+from tests.resealing import Row, change_rows
 
 LABELS = {"a": [3, 1, 0], "b": [0, 2, 1], "tied": [2, 2, 2]}
 TEXTS = ('{"ranking": [1, 2, 3]}', 'Sure! {"ranking": [1, 2, 3]}')
-Row = dict[str, Any]
 
 
 @pytest.fixture
@@ -50,10 +49,7 @@ def run(tmp_path: Path) -> Run:
 
 def changed(run: Run, change: Callable[[list[Row]], None]) -> Run:
     """The run with lines of its samples.jsonl changed."""
-    path = run.path / "samples.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    change(rows)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    change_rows(run.path / "samples.jsonl", change)
     return load(run.path)
 
 
@@ -131,17 +127,30 @@ def test_a_sample_that_contradicts_itself_is_refused_until_it_is_rescored(
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "says"),
     [
-        lambda rows: rows[0].update(task_id="nobody's"),
-        lambda rows: rows[0].update(sample_index=1),
-        lambda rows: rows.append(rows[0]),
-        lambda rows: rows.append(rows[0] | {"sample_index": 2}),
+        (lambda rows: rows[0].update(task_id="nobody's"), "nobody's.* belong together"),
+        (lambda rows: rows[0].update(sample_index=1), "number 1 of task 'a'.* twice"),
+        (lambda rows: rows[0].update(sample_index=2), "number 2 of task 'a'.* belong together"),
+        (lambda rows: rows.append(rows[0]), "number 0 of task 'a'.* twice"),
+        (lambda rows: rows.append(rows[0] | {"sample_index": 2}), "number 2 of task 'a'.* twice"),
     ],
 )
-def test_files_that_do_not_belong_together_are_refused(run: Run, change: Callable[[list[Row]], None]) -> None:
-    with pytest.raises(DataError, match="belong together") as error:
+def test_files_that_do_not_belong_together_are_refused(
+    run: Run, change: Callable[[list[Row]], None], says: str
+) -> None:
+    before = (run.path / "metrics.json").read_bytes()
+    with pytest.raises(DataError, match=says) as error:
         read_columns(changed(run, change), METRICS)
     assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match="belong together"):
+    spoilt = (run.path / "samples.jsonl").read_bytes()
+    with pytest.raises(DataError, match=says):
+        rescore(run.path)
+    assert (run.path / "samples.jsonl").read_bytes() == spoilt
+    assert (run.path / "metrics.json").read_bytes() == before
+
+
+def test_a_run_that_lost_samples_is_not_rescored_to_fewer(run: Run) -> None:
+    changed(run, lambda rows: rows.__delitem__(slice(1, 4)))
+    with pytest.raises(IncompleteError, match=r"3 of 6 samples \(lost since: of 'a', 'b'\); .*harness eval"):
         rescore(run.path)

@@ -104,7 +104,8 @@ def test_pairing_sees_what_an_unpaired_test_misses():
     assert scipy.stats.ttest_ind(baseline, candidate).pvalue > 0.3
     result = compare_means(baseline, candidate, seed=0)
     assert result.p_value == pytest.approx(1e-4)  # the least that 9,999 draws can give
-    assert result.difference.high < 0.0
+    width = result.difference.high - result.difference.low
+    assert width < 0.5 * 2.0 * 1.96 * math.sqrt(baseline.var() / 100)  # of two separate means
 
 
 def test_comparison_is_decided_by_the_seed():
