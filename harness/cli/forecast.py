@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.eval_options import eval_config, eval_options
-from harness.cli.options import Command, json_option, options_of, settings_from
+from harness.cli.options import Command, GroupedOption, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.forecast import Forecast
+    from harness.forecast import Forecast, Student
     from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
-_BAR_WIDTH = 20
+_BAR_WIDTH = 10
 # Set by the job, or of engines that hold one model alone.
 _NOT_SHARED = (
     "engine",
@@ -44,12 +44,19 @@ def _options() -> list[click.Option]:
 
     limit = {"default": _DEFAULT_LIMIT, "show_default": True}
     one = {"default": 1.0, "show_default": True}
+    grid = GroupedOption(
+        ["--lambdas"],
+        group="Forecast",
+        metavar="1,1.2,…",
+        help="λ to draw at; by default a grid from 0 to 8, refined around the fall.",
+    )
     return [
+        grid,
         *options_of(
             ForecastConfig,
             only=ForecastConfig.model_fields,
-            leave_out=("evaluation",),
-            lambdas={"multiple": False, "metavar": "1,1.2,…", "type": click.STRING, "default": None},
+            leave_out=("evaluation", "lambdas"),
+            students={"metavar": "CKPT"},
         ),
         *eval_options(_NOT_SHARED, limit=limit, temperature=one),
     ]
@@ -82,7 +89,7 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     except ValueError:
         raise HarnessError(f"--lambdas {lambdas}: write numbers such as 1,1.2,1.5") from None
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
-    own = {name: options[name] for name in ("teacher", "base", "bar", "plausible", "points")}
+    own = {name: options[name] for name in ("teacher", "base", "students", "bar", "plausible", "points")}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     with listening(error_console()) as on_progress:
         found = forecast(config, on_progress)
@@ -117,6 +124,8 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     console.print(f"target of {found.teacher} and {found.base}{masked}", highlight=False)
     console.print(table, highlight=False)
     console.print(sentence(found), highlight=False)
+    for student in found.students:
+        console.print(_placed(student), highlight=False)
     console.print(f"forecast: {folder / 'forecast.json'}", highlight=False)
 
 
@@ -132,6 +141,18 @@ def sentence(found: Forecast) -> str:
         f"largest λ with strict validity of at least {found.bar:.0%}: {about}; shown to be at least that "
         f"{shown}, and below {below}"
     )
+
+
+def _placed(student: Student) -> str:
+    reached, off = student.lambda_reached, student.off_the_line
+    where = f"λ reached {reached.method}"
+    if reached.estimate is not None:
+        where = f"λ reached {reached.estimate:.2f}"
+        if reached.low is not None and reached.high is not None:
+            where += f" [{reached.low:.2f}, {reached.high:.2f}]"
+    there = "" if student.forecast_there is None else f", forecast there {student.forecast_there:.1%}"
+    valid = student.parse_validity.estimate or 0.0
+    return f"{student.checkpoint}: {where}, off the line {off.estimate:.3f} nats; strict {valid:.1%}{there}"
 
 
 def _value(estimate: Estimate) -> str:

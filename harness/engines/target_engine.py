@@ -115,6 +115,11 @@ class TargetEngine(HfEngine):
             raise HarnessError("another teacher or base takes another engine")
         self._target = target
 
+    @property
+    def base_model(self) -> Any:
+        """The base's model; the teacher's is `model`."""
+        return self._beside.model
+
     def info(self) -> EngineInfo:
         """Describe the engine; hashes both checkpoints the first time."""
         mine, theirs, target = super().info(), self._beside.info(), self._target
@@ -152,4 +157,4 @@ class TargetEngine(HfEngine):
         raise EngineUnavailableError("the target engine draws only; score its teacher and its base")
 
     def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
-        return self._draw(batch, sampling, lambda mask: TargetLogits(self._beside.model, mask, self._target))
+        return self._draw(batch, sampling, lambda mask: TargetLogits(self.base_model, mask, self._target))

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from harness.engines import OF_TWO
+from harness.engines import IN_MEMORY, OF_TWO
 from harness.engines.config import EngineConfig, TargetConfig
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Settings
@@ -28,6 +28,8 @@ class ForecastConfig(Settings, title="Forecast"):
     """λ to draw at; by default a grid from 0 to 8, refined around the fall."""
     bar: Annotated[float, Field(gt=0, lt=1)] = 0.95
     """Parse validity that λ may not fall below."""
+    students: tuple[str, ...] = ()
+    """Checkpoints to place on the line: λ reached, and how far off the line."""
     plausible: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Extrapolate only where the teacher gives a token at least this share of its likeliest one's
     probability; 0 does everywhere."""
@@ -45,6 +47,12 @@ class ForecastConfig(Settings, title="Forecast"):
     def first_lambdas(self) -> tuple[float, ...]:
         """The λ to begin with."""
         return self.lambdas or GRID
+
+    def of_student(self, number: int) -> EvalConfig:
+        """The rollouts of a student, at T = 1 from the model as it is."""
+        told = {"ckpt": self.students[number], "engine": IN_MEMORY, "target": None}
+        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / f"student-{number + 1}"}
+        return self.evaluation.changed(engine=self.evaluation.engine.changed(**told), **changes)
 
     def at(self, lam: float) -> EvalConfig:
         """The evaluation of π_λ."""

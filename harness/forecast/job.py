@@ -11,6 +11,7 @@ from harness.engines.target_engine import TargetEngine
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
 from harness.forecast.result import FORECAST, Forecast, Point
+from harness.forecast.students import place_student
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import CONTRACT, sample_metrics
 from harness.progress import OnProgress, ignore
@@ -46,9 +47,21 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
             drawn[lam] = _point(config, lam, run)
             if not waiting and not config.lambdas:
                 waiting = _between(drawn, config)
-    points = tuple(drawn[lam][0] for lam in sorted(drawn))
+        points = tuple(drawn[lam][0] for lam in sorted(drawn))
+        if config.students:
+            engine.start()
+        students = tuple(
+            place_student(config, number, engine, points, on_progress)
+            for number in range(len(config.students))
+        )
     found = Forecast(
-        config.teacher, config.base, config.plausible, config.bar, points, _largest(drawn, config.bar)
+        config.teacher,
+        config.base,
+        config.plausible,
+        config.bar,
+        points,
+        _largest(drawn, config.bar),
+        students,
     )
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"
     with files.resumable(config.out):

@@ -41,6 +41,29 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
+class Student:
+    """A checkpoint beside the line.
+
+    Attributes:
+        checkpoint: its name.
+        run: folder of its rollouts, from the forecast's.
+        parse_validity: strict, at T = 1.
+        ndcg_at_1_parsed: over strictly valid answers.
+        lambda_reached: the nearest λ of the line.
+        off_the_line: KL from the target there, in nats a token.
+        forecast_there: parse validity of the target at λ reached, between the λ drawn; None outside.
+    """
+
+    checkpoint: str
+    run: str
+    parse_validity: Estimate
+    ndcg_at_1_parsed: Estimate
+    lambda_reached: Estimate
+    off_the_line: Estimate
+    forecast_there: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """Where the format falls, before any training.
 
@@ -51,6 +74,7 @@ class Forecast:
         bar: of parse validity.
         points: by ascending λ.
         largest_lambda: up to which λ ≥ 1 parse validity is at least the bar.
+        students: checkpoints placed on the line.
     """
 
     teacher: str
@@ -59,6 +83,7 @@ class Forecast:
     bar: float
     points: tuple[Point, ...]
     largest_lambda: LargestLevel
+    students: tuple[Student, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
+from harness.stats.bounded import mean_interval
 from harness.stats.distributions import check_confidence
-from harness.stats.intervals import wilson_clustered
+from harness.stats.estimate import Estimate
+from harness.stats.threshold import rate_against_bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +59,7 @@ def largest_level(
     if not 0.0 < bar < 1.0 or len(levels) == 0 or not (np.diff(levels) > 0).all():
         raise ValueError(f"bar = {bar!r}, levels = {list(levels)}: a bar in (0, 1) and ascending levels")
     each = 1.0 - (1.0 - confidence) / len(levels)
-    estimates = [
-        wilson_clustered(np.asarray(k), np.asarray(n), each) for k, n in zip(successes, trials, strict=True)
-    ]
+    estimates = [_rate(np.asarray(k), np.asarray(n), each) for k, n in zip(successes, trials, strict=True)]
     rates = np.array([one.estimate or 0.0 for one in estimates])
     weights = np.array([one.n for one in estimates], dtype=float)
     fit = IsotonicRegression(increasing=False).fit_transform(levels, rates, sample_weight=weights)
@@ -78,3 +79,11 @@ def largest_level(
     before, after = fit[first - 1], fit[first]
     share = (before - bar) / (before - after)
     return LargestLevel(float(levels[first - 1] + share * (levels[first] - levels[first - 1])), low, high)
+
+
+def _rate(successes: npt.NDArray[np.int64], trials: npt.NDArray[np.int64], confidence: float) -> Estimate:
+    """With an interval each of whose ends misses with at most half of what is left to confidence."""
+    if trials.max(initial=0) > 1:
+        return mean_interval(successes, trials, confidence=confidence)
+    alpha = 0.5 * (1.0 - confidence)
+    return rate_against_bar(int(successes.sum()), int(trials.sum()), 0.5, alpha=alpha).estimate

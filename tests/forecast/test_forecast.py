@@ -70,3 +70,22 @@ def test_refusals(tmp_path: Path) -> None:
     (tmp_path / "forecast.json").write_text(json.dumps({"format_version": 1}))
     with pytest.raises(DataError, match="can't be read"):
         load_forecast(tmp_path)
+
+
+def test_teacher_and_base_lie_on_the_line_at_one_and_zero(tmp_path: Path) -> None:
+    students = ("zoo:teacher", "zoo:base", "zoo:collapsed")
+    found = forecast(config(tmp_path, 0.0, 1.0, limit=16, students=students))
+    teacher, base, collapsed = found.students
+    for one, lam in ((teacher, 1.0), (base, 0.0)):
+        assert one.lambda_reached.estimate == pytest.approx(lam, abs=1e-3)
+        assert one.off_the_line.estimate == pytest.approx(0.0, abs=1e-5)
+    assert teacher.forecast_there == pytest.approx(found.points[1].parse_validity.estimate, abs=1e-2)
+    # Thrown off by its optimiser: no extrapolation at all.
+    assert collapsed.lambda_reached.high is not None
+    assert collapsed.lambda_reached.high < 0.5
+    assert (collapsed.off_the_line.low or 0.0) > 0.1
+
+
+def test_a_student_of_another_family_is_refused(tmp_path: Path, tiny_qwen3: Path) -> None:
+    with pytest.raises(HarnessError, match="another vocabulary"):
+        forecast(config(tmp_path, 1.0, limit=2, students=(str(tiny_qwen3),)))
