@@ -48,7 +48,7 @@ def test_a_mixture_is_found_and_lies_on_the_line(seed: int, mu: float) -> None:
     teacher, base = models(seed)
     student = log_softmax(mu * teacher + (1.0 - mu) * base)
     found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
-    assert found.lambda_reached.estimate == pytest.approx(mu, abs=0.02)
+    assert found.lambda_reached.estimate == pytest.approx(mu, abs=0.02, rel=0.01)
     assert found.off_the_line.estimate == pytest.approx(0.0, abs=2e-3)
     assert found.tokens == POSITIONS
 
@@ -66,7 +66,7 @@ def test_it_is_the_minimum_of_the_divergence(seed: int) -> None:
     best = scipy.optimize.minimize_scalar(divergence, bounds=(NODES[0], NODES[-1]), method="bounded")
     found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
     if NODES[0] + 0.1 < best.x < NODES[-1] - 0.1:
-        assert found.lambda_reached.estimate == pytest.approx(best.x, abs=0.02)
+        assert found.lambda_reached.estimate == pytest.approx(best.x, abs=0.02, rel=0.01)
     assert found.off_the_line.estimate == pytest.approx(best.fun, rel=0.02, abs=2e-3)
 
 
