@@ -6,7 +6,7 @@ it isn't set): small inputs and a server that misbehaves in one way at a time. W
 Run: python benchmarks/cases.py [--only WORD]
 
 Each line: the input, the exit code, the line that says what came out. Ends with exit code 1 where a case ends
-in a traceback, hangs, shows a key, or ends with a code that means something else (1 but for a failed gate, 5).
+in a traceback, hangs, shows a key, or ends with a code of another meaning (1 but for a failed gate, 5).
 """
 
 from __future__ import annotations

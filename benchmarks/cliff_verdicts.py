@@ -3,10 +3,9 @@
     python benchmarks/cliff_verdicts.py [--seed 0] [--datasets 1000]
 
 λ is set to the true λ*, where `left` and `right` are both wrong, and to places beside it, where one is right.
-Each data set is judged by the bounds and the rule that `harness cliff` uses. The second table follows the advice
-"about N more tasks would do" from 64 tasks on, for at most five looks and 1,024 tasks. Ends with exit code 1
-where a wrong side, given that a verdict was given, exceeds 2.5 % by more than three standard errors. One core, a
-few minutes.
+Each data set is judged by the bounds and the rule that `harness cliff` uses. The second table adds tasks from
+64 on, for at most five looks and 1,024 tasks. Ends with exit code 1 where a wrong side, given that a verdict
+was given, exceeds 2.5 % by more than three standard errors. One core, a few minutes.
 """
 
 from __future__ import annotations
@@ -120,12 +119,12 @@ class Judged:
         teacher, base = (one.sum(axis=-1) for one in tails)
         sums = TailSums(np.full(teacher.shape, float(POSITIONS)), (teacher, teacher), (base, base))
         low, high = threshold_bounds(sums, math.log(CLIP), NOMINAL)
-        means = (np.log(one.mean(axis=-1) / POSITIONS) for one in (teacher, base))
+        logs = [np.log(one.mean(axis=-1) / POSITIONS) for one in (teacher, base)]
         return cls(
             low=low,
             high=high,
             carrying=np.minimum(effective_tasks(teacher), effective_tasks(base)),
-            value=thresholds_from_log_tails(*means, math.log(CLIP)).value,
+            value=thresholds_from_log_tails(logs[0], logs[1], math.log(CLIP)).value,
         )
 
     def words(self, lam: float) -> list[str]:
@@ -201,7 +200,7 @@ def follow(population: Population, star: float, rng: np.random.Generator) -> str
         # As `harness.cliff.preconditions.more_data` counts them.
         more = min(max(1, math.ceil(tasks * (least / judged.carrying[0] - 1))), MOST - tasks)
         added = population.draw(rng, (more,))
-        tails = tuple(np.concatenate(pair) for pair in zip(tails, added, strict=True))
+        tails = (np.concatenate([tails[0], added[0]]), np.concatenate([tails[1], added[1]]))
     return word
 
 

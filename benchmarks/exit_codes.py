@@ -66,7 +66,7 @@ class World:
         )
         (folder / "outputs.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         (folder / "gate.yaml").write_text("rules: ['parse_validity.strict >= 0.1']\n")
-        plan = {"teacher": "zoo:teacher", "base": "zoo:base", "seeds": [0], "evaluation": {"limit": 1}}
+        plan = {"teacher": "zoo:teacher", "base": "zoo:base", "seeds": [0, 1, 2], "evaluation": {"limit": 1}}
         arm = {"name": "arm", "clip": 1.5, "lambdas": [1.0, 2.0], "steps": 1}
         (folder / "plan.yaml").write_text(json.dumps({**plan, "arms": [arm]}))
         engine = EngineConfig(engine="replay", replay=folder / "outputs.jsonl")
@@ -176,7 +176,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
     "eval": (*_DRAWING, ("printing", "harness.cli.summary:print_run")),
     "rescore": (
         ("manifest read", "harness.evaluate.scoring:read_manifest"),
-        ("tasks read", "harness.evaluate.scoring:read_tasks"),
+        ("tasks read", "harness.runs.loading:read_tasks"),
         ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),
         ("samples write", "harness.runs.writing:RunDirectory.replace_samples"),
         ("metrics", "harness.evaluate.scoring:summarise_run"),

@@ -2,8 +2,8 @@
 
 Run: python benchmarks/gate_cost.py
 
-Stored: wall time of the whole process `harness gate RUN`, best of several, on runs of 1,000 and more tasks; a
-rule on a rate reads the metrics alone, one on a mean or against a baseline reads the samples.
+Stored: wall time of the whole process `harness gate RUN`, best of several, on runs of 1,000 and more tasks;
+every rule reads the samples: a stored number is never believed over them.
 Live: the median number of samples that a live gate draws from a recorded checkpoint of known validity before
 it stops, over several orders of drawing, and how often each verdict came out.
 """

@@ -74,7 +74,8 @@ def _runs(rng: np.random.Generator, seeds: int, slope: float, spread: float) -> 
     """[seeds, λs] 1 where a run collapses; each seed's onset is moved by `spread` in log λ."""
     onset = math.log(ONSET) + spread * rng.standard_normal((seeds, 1))
     chance = 1.0 / (1.0 + np.exp(-slope * (np.log(GRID)[None, :] - onset)))
-    return (rng.random(chance.shape) < chance).astype(np.float64)
+    collapsed: FloatArray = (rng.random(chance.shape) < chance).astype(np.float64)
+    return collapsed
 
 
 def _coverage(world: Callable[[np.random.Generator, int], FloatArray], seeds: int, worlds: int) -> float:

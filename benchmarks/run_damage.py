@@ -20,6 +20,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,76 +135,85 @@ def flips(world: World, count: int, seed: int) -> Iterator[tuple[str, Callable[[
     for _ in range(count):
         [name] = rng.choices(FILES, sizes)
         place, bit = rng.randrange(sizes[FILES.index(name)]), 1 << rng.randrange(8)
-        yield name, lambda run, name=name, place=place, bit=bit: _flip(run / name, place, bit)  # type: ignore[misc]
+        yield name, partial(_flip, name, place, bit)
 
 
-def _flip(path: Path, place: int, bit: int) -> None:
+def _flip(name: str, place: int, bit: int, run: Path) -> None:
+    path = run / name
     content = bytearray(path.read_bytes())
     content[place] ^= bit
     path.write_bytes(bytes(content))
 
 
-def edits() -> Iterator[tuple[str, tuple[str, ...], Callable[[Path], object]]]:
-    """What is done by hand, what a refusal must name, and the damage; checksums as they were or repaired."""
-    for name in ("samples.jsonl", "tasks.jsonl", "judge.jsonl"):
-        also = (
-            ("samples",) if name == "samples.jsonl" else ("tasks", "samples") if name == "tasks.jsonl" else ()
-        )
-        changes: dict[str, Callable[[list[bytes]], list[bytes]]] = {
-            "doubled": lambda lines: [*lines, lines[5]],
-            "dropped": lambda lines: lines[:5] + lines[6:],
-            "last dropped": lambda lines: lines[:-1],
-            "swapped": lambda lines: [lines[7], *lines[1:7], lines[0], *lines[8:]],
-            "gone": lambda lines: [],
-            "half": lambda lines: lines[: len(lines) // 2],
-        }
-        for what, change in changes.items():
-            yield (
-                f"{name}: {what}",
-                (name, *also),
-                lambda run, name=name, change=change: _lines(run / name, change),
-            )  # type: ignore[misc]
-        yield f"{name}: removed", (name,), lambda run, name=name: (run / name).unlink()  # type: ignore[misc]
+@dataclass(frozen=True)
+class Edit:
+    """A change by hand.
+
+    Attributes:
+        what: is done.
+        names: one of which a refusal must hold.
+        damage: does it to a run.
+    """
+
+    what: str
+    names: tuple[str, ...]
+    damage: Callable[[Path], object]
+
+    def __str__(self) -> str:
+        return self.what
+
+
+_LINE_CHANGES: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "doubled": lambda lines: [*lines, lines[5]],
+    "dropped": lambda lines: lines[:5] + lines[6:],
+    "last dropped": lambda lines: lines[:-1],
+    "swapped": lambda lines: [lines[7], *lines[1:7], lines[0], *lines[8:]],
+    "gone": lambda lines: [],
+    "half": lambda lines: lines[: len(lines) // 2],
+}
+_ALSO = {"samples.jsonl": ("samples",), "tasks.jsonl": ("tasks", "samples"), "judge.jsonl": ()}
+
+
+def edits() -> list[Edit]:
+    """Changes of whole lines, and forgeries with checksums as they were and repaired."""
+    found = []
+    for name, also in _ALSO.items():
+        for what, change in _LINE_CHANGES.items():
+            found.append(Edit(f"{name}: {what}", (name, *also), partial(_change_lines, name, change)))
+        found.append(Edit(f"{name}: removed", (name,), partial(_remove, name)))
     for repaired in (False, True):
         suffix = ", checksum repaired" if repaired else ""
-        for what, name, change in _forgeries():
-            yield (
-                f"{what}{suffix}",
-                (name, "samples", "scored", "contract.key"),
-                lambda run, name=name, change=change, repaired=repaired: _edit(  # type: ignore[misc]
-                    run / name, change, repaired
-                ),
-            )
-    yield "metrics forged as if just computed", ("metrics.json",), _forged_as_new
+        for what, name, forge in _forgeries():
+            names = (name, "samples", "scored", "contract.key")
+            found.append(Edit(f"{what}{suffix}", names, partial(_forge, name, forge, repaired)))
+    return [*found, Edit("metrics forged as if just computed", ("metrics.json",), _forged_as_new)]
 
 
 def _forgeries() -> Iterator[tuple[str, str, Callable[[Any], object]]]:
-    best = {"estimate": 1.0, "low": 0.99, "high": 1.0}
+    """What is forged, in which file, and how its content changes."""
     for name in ("parse_validity.strict", "ndcg_at_1.all", "rubric.listwise-relevance", "cliff.lambda_star"):
-        yield f"metrics: {name} forged", "metrics.json", lambda rows, name=name: rows[name].update(best)  # type: ignore[misc]
-    yield (
-        "metrics: an interval forged",
-        "metrics.json",
-        lambda rows: rows["parse_validity.strict"].update(low=0.9),
-    )
-    yield "metrics: n forged", "metrics.json", lambda rows: rows["parse_validity.strict"].update(n=4000)
+        yield f"metrics: {name} forged", "metrics.json", partial(_perfect, name)
+    strict, scores = "parse_validity.strict", {"low": 0.9}
+    yield "metrics: an interval forged", "metrics.json", lambda rows: rows[strict].update(scores)
+    yield "metrics: n forged", "metrics.json", lambda rows: rows[strict].update(n=4000)
     yield "cliff: λ forged", "cliff.json", lambda content: content.update({"lambda": 0.5, "lam": 0.5})
     yield "cliff: verdict forged", "cliff.json", lambda content: content.update(verdict="on_cliff")
     yield "samples: a text edited", "samples.jsonl", lambda rows: rows[3].update(text="I refuse")
     yield "samples: two texts swapped", "samples.jsonl", _swap_texts
     yield "samples: a parse edited", "samples.jsonl", _fail_one
     yield "tasks: labels edited", "tasks.jsonl", lambda rows: rows[2]["relevance"].reverse()
-    yield (
-        "judge: a score edited",
-        "judge.jsonl",
-        lambda rows: rows[3].update(scores=dict.fromkeys(rows[3]["scores"], 1)),
-    )
+    yield "judge: a score edited", "judge.jsonl", _lowest_scores
     yield "manifest: another seed", "manifest.json", lambda content: content["sampling"].update(seed=7)
-    yield (
-        "manifest: another key of the contract",
-        "manifest.json",
-        lambda content: content["contract"].update(key="r!nking"),
-    )
+    other = {"key": "r!nking"}
+    yield "manifest: another contract", "manifest.json", lambda content: content["contract"].update(other)
+
+
+def _perfect(name: str, rows: dict[str, Any]) -> None:
+    rows[name].update({"estimate": 1.0, "low": 0.99, "high": 1.0})
+
+
+def _lowest_scores(rows: list[dict[str, Any]]) -> None:
+    rows[3].update(scores=dict.fromkeys(rows[3]["scores"], 1))
 
 
 def _swap_texts(rows: list[dict[str, Any]]) -> None:
@@ -218,11 +228,17 @@ def _fail_one(rows: list[dict[str, Any]]) -> None:
     row["scores"] = dict.fromkeys(row["scores"])
 
 
-def _lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+def _remove(name: str, run: Path) -> None:
+    (run / name).unlink()
+
+
+def _change_lines(name: str, change: Callable[[list[bytes]], list[bytes]], run: Path) -> None:
+    path = run / name
     path.write_bytes(b"".join(change(path.read_bytes().splitlines(keepends=True))))
 
 
-def _edit(path: Path, change: Callable[[Any], object], repaired: bool) -> None:
+def _forge(name: str, change: Callable[[Any], object], repaired: bool, run: Path) -> None:
+    path = run / name
     before = path.read_bytes()
     (change_rows if path.suffix == ".jsonl" else change_document)(path, change)
     if not repaired:
@@ -250,7 +266,7 @@ def routes(world: World) -> dict[str, Callable[[Path, Path], object]]:
     """Ways, each by the harness's own commands or its writer, in which a verdict ceases to hold."""
 
     def judged_anew(run: Path, _: Path) -> None:
-        _lines(run / "judge.jsonl", lambda lines: lines[:-8])
+        _change_lines("judge.jsonl", lambda lines: lines[:-8], run)
         _remerge(run)
 
     def cliff_anew(run: Path, _: Path) -> None:
@@ -363,11 +379,11 @@ def main() -> int:
             if outcome not in (REFUSED, SAID, SAME):
                 bad += count
                 print(f"{name} {command}: {outcome} ({count})")
-        print(f"\n{'edited by hand':52}{'gate':10}{'rescore':10}{'report':10}")
-        for what, names, damage in edits():
-            found = outcomes(world, damage, names)
+        print(f"\n{'edited by hand':58}{'gate':10}{'rescore':10}{'report':10}")
+        for edit in edits():
+            found = outcomes(world, edit.damage, edit.names)
             bad += sum(outcome not in (REFUSED, SAID, SAME) for outcome in found.values())
-            print(f"{what:52}" + "".join(f"{found[command]:10}" for command in COMMANDS))
+            print(f"{edit.what:58}" + "".join(f"{found[command]:10}" for command in COMMANDS))
         print("\nverdict made stale by")
         for what, route in routes(world).items():
             outcome = staleness(world, route)

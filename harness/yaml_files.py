@@ -126,8 +126,8 @@ def _bounded_loader(max_nodes: int) -> type[yaml.SafeLoader]:
             self._read = 0
 
         def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-            event = self.peek_event()
-            line = event.start_mark.line + 1
+            event: yaml.Event = self.peek_event()  # type: ignore[no-untyped-call]
+            line = event.start_mark.line + 1 if event.start_mark else 0
             self._depth += 1
             if self._depth > MAX_DEPTH:
                 raise UnreadableYamlError(f"nests deeper than {MAX_DEPTH}", line)

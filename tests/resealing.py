@@ -1,4 +1,4 @@
-"""A run's files changed as their writer could have written them: with checksums that fit."""
+"""A run's files changed as their writer could have written them: checksums fit, or there are none."""
 
 from __future__ import annotations
 
@@ -35,3 +35,17 @@ def change_document(path: Path, change: Callable[[Row], Any]) -> None:
     content, _ = opened_document(path.read_bytes())
     change(content)
     path.write_text(sealed_document(content))
+
+
+def made_before_checksums(run: Path) -> None:
+    """What a run of format 1 looked like."""
+    for path in run.glob("*.jsonl"):
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join((opened_line(line) or line) + b"\n" for line in lines))
+    for path in run.glob("*.json"):
+        content = json.loads(path.read_bytes())
+        for name in ("seal", "source", "baseline_source", "baseline_run", "read_sha256"):
+            content.pop(name, None)
+        if path.name == "manifest.json":
+            content["format_version"] = 1
+        path.write_text(json.dumps(content))

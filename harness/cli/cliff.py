@@ -75,6 +75,9 @@ def _options() -> list[click.Option]:
 def cliff(as_machine: bool, **options: Any) -> None:
     """Estimate λ* from teacher and base, and say on which side of it the run's λ lies.
 
+    A side is where the extrapolated fixed point is predicted, inside the clip edge or beyond it; no locked
+    test has confirmed that being beyond it predicts collapse (docs/cliff.md).
+
     Rollouts are drawn from the student (or the base) at T = 1 and scored under all models. The run
     directory of the rollouts gets `cliff.json`; the same command goes on with the rollouts there are.
     """

@@ -33,6 +33,8 @@ def known(error: BaseException) -> HarnessError:
             return HarnessError(error.format_message())
         case KeyboardInterrupt() | click.Abort():
             return IncompleteError(str(error) or "interrupted; run the same command again")
+        case OSError() | SystemExit() if broken_pipe(error):
+            return IncompleteError("what read this command's messages is gone; run the same command to go on")
         case OSError():
             return files.explained(error) or InternalError.of(error)
         case _:

@@ -11,7 +11,7 @@ import click
 from harness.cli.cliff import cliff_config, cliff_options
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
-from harness.errors import HarnessError
+from harness.errors import HarnessError, IncompleteError
 
 if TYPE_CHECKING:
     from harness.evaluate.config import EvalConfig
@@ -41,7 +41,7 @@ def _options() -> list[click.Option]:
     epilog="\b\nExample: harness eval --ckpt zoo:base --data fashion-mini --split test --limit 64",
 )
 @json_option
-def eval_command(as_machine: bool, **options: Any) -> None:
+def eval_command(as_machine: bool, **options: Any) -> int:
     """Generate listwise JSON from a checkpoint; measure parse validity and NDCG@1 apart from each other.
 
     Killed or interrupted, the same command goes on where it stopped and gives the same numbers.
@@ -51,7 +51,7 @@ def eval_command(as_machine: bool, **options: Any) -> None:
 
     With --teacher, --base, --lambda and --clip (or --clip-from, --ratios) the checkpoint is also placed on
     its side of the extrapolation cliff, as by `harness cliff`, and the run gets a `cliff.json`. With --judge
-    gemini and --rubric its parsed rankings are graded too, as by `harness judge`.
+    gemini and --rubric its parsed rankings are graded too, as by `harness judge`, with its exit codes.
     """
     from rich.console import Console
 
@@ -77,14 +77,16 @@ def eval_command(as_machine: bool, **options: Any) -> None:
     if judging is not None:
         with listening_to_judge(console) as on_judging:
             judged = judge(judging.changed(run=run.path), on_judging)
+    code = IncompleteError.exit_code if judged is not None and judged.open else 0
     if as_machine:
         click.echo(as_json(load(run.path), None if report is None else report.to_dict()))
-        return
+        return code
     print_run(run, Console())
     if report is not None:
         print_cliff(report, Console())
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, Console())
+    return code
 
 
 def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | None:

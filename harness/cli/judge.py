@@ -23,6 +23,7 @@ from harness.judge import (
     JudgeConfig,
     JudgeProgress,
     JudgeResult,
+    advice,
     check_rubric,
     findings,
     forecast_judging,
@@ -30,6 +31,7 @@ from harness.judge import (
     load_rubric,
     pairwise_others,
 )
+from harness.judge.answer import PASSING, PERHAPS_PAID
 from harness.judge.config import OnJudgeProgress
 from harness.judge.cost import Price
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
@@ -69,25 +71,26 @@ def _options() -> list[click.Option]:
 @json_option
 def judge_command(
     run: Path | None, lint: Path | None, dry_run: bool, as_machine: bool, **options: Any
-) -> None:
+) -> int:
     """Grade the strictly parsed rankings of RUN by a rubric; the score comes with the judge's own exposure.
 
     The key is read from GEMINI_API_KEY or GOOGLE_API_KEY. Stopped by a cap, a kill or a quota, the same
-    command goes on; no question that was answered is paid for twice.
+    command goes on; no question that was answered is paid for twice. Exit code 3 also where judgements are
+    left unscored for a reason that says nothing about them, such as a service that gave no answer.
     """
     if lint is not None:
         _lint(lint, as_machine)
-        return
+        return 0
     if run is None or not options["rubric"]:
         raise HarnessError("give a run and --rubric NAME|FILE, or --lint FILE to check a rubric")
     config = _config(run, options)
     if dry_run:
         _dry_run(config, as_machine)
-    else:
-        _judge(config, as_machine)
+        return 0
+    return IncompleteError.exit_code if _judge(config, as_machine).open else 0
 
 
-def _judge(config: JudgeConfig, as_machine: bool) -> None:
+def _judge(config: JudgeConfig, as_machine: bool) -> JudgeResult:
     console = error_console()
     if config.endpoint and config.endpoint.startswith("http://") and not _is_local(config.endpoint):
         console.print(f"{config.endpoint} isn't encrypted: the key and the titles travel in the clear")
@@ -99,6 +102,7 @@ def _judge(config: JudgeConfig, as_machine: bool) -> None:
             _show(load(config.run), config, None, as_machine)
             raise
     _show(result.run, config, result, as_machine)
+    return result
 
 
 def _is_local(endpoint: str) -> bool:
@@ -123,11 +127,14 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
             "in_doubt_cost": result.in_doubt_cost,
             "from_cache": result.from_cache,
         },
+        "unscored": None if result is None else dict(result.unscored),
+        "open": None if result is None else result.open,
         "metrics": {
             metric: asdict(value)
             for metric, value in run.metrics.items()
             if metric.startswith(JUDGE_PREFIXES)
         },
+        "advice": advice(run.metrics, name),
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
     click.echo(json.dumps(document, indent=1, allow_nan=False))
@@ -212,19 +219,24 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
             console.print(Text(f"  {finding.code}: {finding.message}"), soft_wrap=True)
     else:
         console.print(Text("These checks found nothing against this judge; at a larger n they may."))
+    if (more := advice(run.metrics, rubric)) is not None:
+        console.print(Text(f"{more[0].upper()}{more[1:]}."), soft_wrap=True)
     if result is not None:
         console.print(Text(_spent(result)), soft_wrap=True)
-    doubtful = sum(
-        round(value.n * (value.estimate or 0.0))
-        for name, value in run.metrics.items()
-        if name.endswith(".unscored.in_doubt") and name.split(".")[1] == rubric
-    )
-    if doubtful:
-        message = (
-            f"{doubtful} judgements were under way when a session was killed: they may have been paid for "
-            "and are unscored; --ask-again asks them again"
-        )
-        console.print(Text(message), soft_wrap=True)
+        for line in _left_open(result):
+            console.print(Text(line), soft_wrap=True)
+
+
+def _left_open(result: JudgeResult) -> Iterator[str]:
+    """What has no score for a reason that says nothing about it, and what to do."""
+    for reasons, what, remedy in (
+        (PASSING, "for want of a reply", "run the same command again"),
+        (PERHAPS_PAID, "and perhaps paid for all the same", "--ask-again asks them again"),
+    ):
+        found = {reason: count for reason, count in result.unscored.items() if reason in reasons}
+        if found:
+            named = ", ".join(f"{reason} {count}" for reason, count in sorted(found.items()))
+            yield f"unscored {what}: {sum(found.values())} ({named}); {remedy}"
 
 
 def _below(run: Run, prefix: str) -> dict[str, Estimate]:

@@ -17,14 +17,10 @@ from numpy.typing import NDArray
 from harness.cliff.clip import ClipEstimate
 from harness.cliff.domain import BoolArray, FloatArray, require
 from harness.cliff.events import Events, by_index, by_role, by_rollout
-from harness.cliff.log_odds import (
-    clip_headroom,
-    probability,
-    reciprocal_excess,
-    threshold_from_reciprocal_excess,
-)
+from harness.cliff.kappa import clip_margin, kappa_against, kappa_half, log_odds_of_first
+from harness.cliff.log_odds import probability, threshold_from_reciprocal_excess
 from harness.cliff.masses import MassBounds, PositionRecords
-from harness.cliff.resample import METHOD, MIN_TASKS, Means, Statistic, Studentized, TaskSums, studentize
+from harness.cliff.resample import METHOD, MIN_TASKS, Statistic, Studentized, TaskSums, studentize
 from harness.cliff.results import (
     Calibration,
     CalibrationEstimate,
@@ -143,15 +139,15 @@ def _calibrate(
 ) -> CalibrationEstimate:
     events = _EVENTS[calibration](records)
     log_c = settings.log_c
-    sums, (kappa,) = _read(events, events.teacher, events.base, (_kappa_against(log_c),), settings)
+    sums, (kappa,) = _read(events, events.teacher, events.base, (kappa_against(log_c),), settings)
     teacher, (half, z_p) = _read(
-        events, events.teacher, events.teacher, (_kappa_half(log_c), _log_odds_of_first), settings
+        events, events.teacher, events.teacher, (kappa_half(log_c), log_odds_of_first), settings
     )
-    base, (z_b,) = _read(events, events.base, events.base, (_log_odds_of_first,), settings)
+    base, (z_b,) = _read(events, events.base, events.base, (log_odds_of_first,), settings)
     status, status_half = _status(sums, kappa.point), _status(teacher, half.point)
     margin = None
     if events.student is not None:
-        margin = _read(events, events.teacher, events.student, (_clip_margin(log_c),), settings)
+        margin = _read(events, events.teacher, events.student, (clip_margin(log_c),), settings)
     failures, bounds = events.base_failures(), _Bounds(events, settings)
     rows = []
     for row, name in enumerate(events.rows):
@@ -325,51 +321,3 @@ def _estimate(
 def _finite(x: float | FloatArray) -> float | None:
     """The number, None where it is NaN or infinite."""
     return float(x) if np.isfinite(x) else None
-
-
-def _kappa_against(log_c: float) -> Statistic:
-    """κ of teacher (first model) against base (second)."""
-
-    def statistic(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-        z_p, z_b = means.log_odds(0), means.log_odds(1)
-        headroom = clip_headroom(z_p, log_c)
-        kappa = reciprocal_excess(z_p, z_b, log_c)
-        by_z_p = _slope_in_teacher(kappa, headroom, log_c)
-        return kappa, (-by_z_p / means.mass[0], 1.0 / (headroom * means.mass[1]))
-
-    return statistic
-
-
-def _slope_in_teacher(kappa: FloatArray, headroom: FloatArray, log_c: float) -> FloatArray:
-    """Derivative of κ in the teacher's log-odds; NaN where κ is infinite."""
-    with np.errstate(invalid="ignore"):
-        return np.asarray((1.0 - kappa * np.expm1(log_c - headroom)) / headroom)
-
-
-def _kappa_half(log_c: float) -> Statistic:
-    """κ of the first model against b = 1/2."""
-
-    def statistic(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-        z_p = means.log_odds(0)
-        headroom = clip_headroom(z_p, log_c)
-        kappa = reciprocal_excess(z_p, 0.0, log_c)
-        by_z_p = _slope_in_teacher(kappa, headroom, log_c)
-        return kappa, (-by_z_p / means.mass[0], np.zeros_like(kappa))
-
-    return statistic
-
-
-def _log_odds_of_first(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-    """Log-odds of the first model."""
-    return means.log_odds(0), (-1.0 / means.mass[0], np.zeros_like(means.mass[0]))
-
-
-def _clip_margin(log_c: float) -> Statistic:
-    """Log of (1 − q)·c/(1 − p), teacher first, student second."""
-
-    def statistic(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
-        with np.errstate(divide="ignore"):
-            value = np.log(means.tail[1]) - np.log(means.tail[0]) + log_c
-        return value, (-np.ones_like(value), np.ones_like(value))
-
-    return statistic

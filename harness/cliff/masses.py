@@ -161,20 +161,23 @@ class MassBounds:
 
 @dataclass(frozen=True, slots=True)
 class PositionRecords:
-    """One row per structural position of every rollout, scored by all models on the same token ids.
+    """One row per decision of every rollout, scored by all models on the same token ids.
+
+    A decision is a structural position whatever number of tokens it is written in: blanks before an id and
+    the id are one, and its mass is the product of the masses of its tokens.
 
     Attributes:
         roles: names of the roles, in the order in which they are to be reported.
         task: [N] index of the task, ≥ 0; tasks are what the bootstrap resamples.
         rollout: [N] index of the rollout within its task.
         role: [N] index into `roles`.
-        index: [N] how many positions of this role the rollout had before (the fifth separator has 4).
+        index: [N] how many decisions of this role the rollout had before (the fifth separator has 4).
         teacher: class mass under π_T.
         base: class mass under π_B.
         student: class mass under π_S, None without a student.
-        step: [N] how many positions the rollout had before, of any role; None together with `cut`, where
+        step: [N] how many decisions the rollout had before, of any role; None together with `cut`, where
             every rollout counts as walked to its end.
-        cut: [N] whether the position's rollout stops short of the end of an answer: it left the contract, or
+        cut: [N] whether the decision's rollout stops short of the end of an answer: it left the contract, or
             its tokens ran out.
     """
 

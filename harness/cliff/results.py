@@ -36,18 +36,6 @@ class LambdaStarEstimate:
     identified_low: float | None
     identified_high: float | None
 
-    @property
-    def width(self) -> float | None:
-        """Width of the interval, None where it has no upper end."""
-        return None if self.low is None or self.high is None else self.high - self.low
-
-    @property
-    def identified_width(self) -> float | None:
-        """The part of the width that more rollouts can't remove, None where nothing bounds it."""
-        if self.identified_low is None or self.identified_high is None:
-            return None
-        return self.identified_high - self.identified_low
-
 
 @dataclass(frozen=True, slots=True)
 class RoleEstimate:

@@ -107,6 +107,20 @@ def is_complete(state: State) -> bool:
     return state.place == END
 
 
+def same_decision(before: State, after: State) -> bool:
+    """Whether the decision that the characters between two states took part in is still open.
+
+    Characters are one decision as long as they only delay it (white space) or spell it out: a key, a colon,
+    the digits of an id. One that ends a decision and begins another of the same role, as a comma after digits
+    that might have gone on, is seen by the ids used, or by a new key.
+    """
+    return (
+        role(before) == role(after)
+        and before.used == after.used
+        and (after.place != KEY or before.place == KEY)
+    )
+
+
 def role(state: State) -> Role:
     """Role of the next character."""
     return _ROLE_OF[state.place]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from harness.contract.automaton import advance, start
 from harness.contract.model import Contract
-from harness.contract.states import Role, State, is_complete, role
+from harness.contract.states import Role, State, is_complete, role, same_decision
 
 _ASCII_END = 0x80
 
@@ -92,15 +92,25 @@ class TokenClasses:
 
     def advance(self, state: TokenState, token_id: int) -> TokenState | None:
         """State after one more token, None when it breaks the contract or ends the answer."""
+        return self.follow(state, token_id)[0]
+
+    def follow(self, state: TokenState, token_id: int) -> tuple[TokenState | None, bool]:
+        """As `advance`, and whether the token leaves the decision it takes part in open.
+
+        A blank before an id does, and so does a part of a key; a token that crosses from one decision into
+        the next doesn't, wherever it ends.
+        """
         content = self._vocabulary[token_id] if 0 <= token_id < len(self._vocabulary) else None
         if not content or token_id in self._end_ids:
-            return None
-        following: TokenState | None = state
+            return None, False
+        here, still_open = state, True
         for byte in content:
+            following = self._step(here, byte)
             if following is None:
-                return None
-            following = self._step(following, byte)
-        return following
+                return None, False
+            still_open = still_open and same_decision(here.state, following.state)
+            here = following
+        return here, still_open
 
     def members(self, state: TokenState) -> npt.NDArray[np.int64]:
         """Ids of the class at `state`, ascending; computed once a state."""

@@ -35,7 +35,7 @@ class EvalConfig(Settings, title="Evaluation"):
     """Nucleus mass."""
     max_tokens: MaxTokens = None
     seed: Seed = 0
-    """Base seed of sampling and of the bootstrap."""
+    """Base seed of sampling, and of the bootstrap of a judge's agreement."""
     constrained: bool = False
     """Hold the output to the schema by the engine; recorded."""
     contract: Contract = Contract()

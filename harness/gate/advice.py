@@ -67,12 +67,13 @@ def advice(evidence: Evidence, more: More | None) -> str:
             f"about {rounded(more.soonest)} more {unit} would settle it if the truth is as far from the bar "
             f"as the interval allows, and none if it is what was measured{left}"
         )
-    span = rounded(more.soonest)
-    if rounded(more.likely) != span:
-        span = (
-            f"{span} (if the truth is as far from the bar as the interval allows) to {rounded(more.likely)}"
-        )
-    return f"about {span} more {unit} would likely settle it if the truth is what was measured{left}"
+    sooner = ""
+    if rounded(more.soonest) != rounded(more.likely):
+        sooner = f" ({rounded(more.soonest)} if it is as far from the bar as the interval allows)"
+    return (
+        f"about {rounded(more.likely)} more {unit} would likely settle it if the truth is what was "
+        f"measured{sooner}{left}"
+    )
 
 
 def rounded(count: int) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 from harness.gate.evidence import Evidence, list_range
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import CONTRACT, CONTRACT_BAR, RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Tally:
 
     def lacking(self, metric: str) -> str:
         """`12 don't parse, 5 are unscored`, empty where nothing lacks."""
-        absent = "unscored" if metric.startswith(RUBRIC_PREFIX) else "missing"
+        absent = "unscored" if metric.startswith(JUDGE_PREFIXES) else "missing"
         parts = [
             (self.silent, f"{self.silent} {_agree(self.silent, 'does', 'do')}n't parse"),
             (self.missing, f"{self.missing} {_agree(self.missing, 'is', 'are')} {absent}"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 from harness.gate.advice import BarRule
@@ -61,15 +62,29 @@ def follow(
     return following
 
 
-def order_of(run: Run, kind: LookKind) -> list[str]:
+def order_of(run: Run, kind: LookKind, looks: Sequence[int] = ()) -> list[str]:
     """The tasks that are there in full, up to the first that isn't, in an order that growing only adds to.
+
+    A dataset may be sorted, easy tasks first, and a test that stops at the first sign would then be about
+    those: what each look added stands in random order.
 
     Args:
         run: a stored run.
-        kind: `live` for the order in which a live gate draws, else that of the dataset.
+        kind: `live` for the order in which a live gate draws; else what each look added, look after look.
+        looks: tasks that there were at each earlier look of this kind.
     """
     columns = read_columns(run, ())
     ids, whole = columns.task_ids, dict(zip(columns.task_ids, columns.missing == 0, strict=True))
-    order = drawing_order(run.manifest.sampling["seed"], ids) if kind == "live" else list(ids)
-    there = [bool(whole[task_id]) for task_id in order]
-    return order[: there.index(False)] if False in there else order
+    seed = run.manifest.sampling["seed"]
+    if kind == "live":
+        order = drawing_order(seed, ids)
+        there = [bool(whole[task_id]) for task_id in order]
+        return order[: there.index(False)] if False in there else order
+    there = [bool(whole[task_id]) for task_id in ids]
+    end = there.index(False) if False in there else len(there)
+    ends = sorted({0, end, *(look for look in looks if look < end)})
+    return [
+        task_id
+        for start, stop in itertools.pairwise(ends)
+        for task_id in drawing_order(seed, ids[start:stop])
+    ]

@@ -29,11 +29,24 @@ from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.metrics.columns import Columns, TaskTable
-from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import (
+    CLIFF_PREFIX,
+    JUDGE_PREFIXES,
+    METRICS,
+    PAIR_PREFIX,
+    RUBRIC_PREFIX,
+    sample_metrics,
+)
 from harness.runs import Run, source_of
-from harness.runs.columns import Measure, incomplete, read_columns, read_task_rows
+from harness.runs.columns import (
+    Measure,
+    incomplete,
+    metrics_of_samples,
+    read_columns,
+    read_task_rows,
+)
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
-from harness.runs.gate_record import GateResult, LookKind, RuleResult, Subject, Verdict
+from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
 from harness.runs.source import Source, from_run
 from harness.runs.staleness import digest_entries
@@ -90,7 +103,7 @@ def decide(
     session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
     place = None if stream is None else Stream(stream, policy).take(run.manifest)
     levels = looks.levels_of(policy, spending, place)
-    rules = session.results(levels, left, spending.kind)
+    rules = session.results(levels, left, spending.kind, earlier)
     notes = [*session.notes, *looks.notes(spending, place, policy)]
     result = conclude(rules, notes, session.subject(), policy, levels.interval)
     result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
@@ -186,13 +199,16 @@ class _Session:
                 raise
             self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
 
-    def results(self, levels: Levels, left: int | None, kind: LookKind) -> list[RuleResult]:
+    def results(
+        self, levels: Levels, left: int | None, kind: LookKind, earlier: Sequence[Look]
+    ) -> list[RuleResult]:
         """One result a rule, in the policy's order.
 
         Args:
             levels: error rates.
             left: tasks that the dataset has beyond those of the run.
             kind: of the look.
+            earlier: looks at the run so far.
         """
         rules = self.policy.parsed_rules
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
@@ -201,7 +217,9 @@ class _Session:
             found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
             settled = settle(found, levels, left=left)
         else:
-            settled = self._followed(bars, levels, kind).results(left)
+            each = self.run.manifest.samples_per_task
+            seen = [look.samples // each for look in earlier if look.kind == kind]
+            settled = self._followed(bars, levels, order_of(self.run, kind, seen)).results(left)
         numbers = iter(settled)
         return [
             settle_word(rule, cliff_word(self.run, rule.metric))
@@ -210,8 +228,8 @@ class _Session:
             for rule in rules
         ]
 
-    def _followed(self, bars: Sequence[BarRule], levels: Levels, kind: LookKind) -> Following:
-        mine = self._tabulate(self.run, bars)
+    def _followed(self, bars: Sequence[BarRule], levels: Levels, order: Sequence[str]) -> Following:
+        mine = dict(self._tables)
         if self.pairing is not None:
             # Both on the tasks they share: a task that one side lacks is no observation.
             for name, theirs in self._theirs.items():
@@ -222,7 +240,6 @@ class _Session:
                     f"rule `{rule.text}`: {rule.metric} isn't known by task, so it can't be followed from "
                     "look to look; leave it to a policy of its own"
                 )
-        order = order_of(self.run, kind)
         whole_list = self.policy.scope == "list"
         return follow(bars, levels, mine, self._theirs, order, whole_list=whole_list)
 
@@ -254,9 +271,11 @@ class _Session:
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
+        for name in (name for name in names if name.startswith(PAIR_PREFIX) and run is self.run):
+            tables |= _pairwise_table(run, name)
         for name, table in tables.items():
             # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
-            whole = name.startswith(RUBRIC_PREFIX) or not table.missing.any()
+            whole = name.startswith(JUDGE_PREFIXES) or not table.missing.any()
             if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
@@ -295,6 +314,8 @@ class _Session:
             from harness.judge import rubric_metrics
 
             return rubric_metrics(self.run)
+        if metric in METRICS:
+            return metrics_of_samples(self.run, read_columns(self.run, METRICS))
         return {}
 
     def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:
@@ -339,6 +360,13 @@ def whole_columns(
 def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
     """Metrics of samples, by task."""
     return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
+
+
+def _pairwise_table(run: Run, name: str) -> dict[str, TaskTable]:
+    from harness.judge import pairwise_table
+
+    table = pairwise_table(run, name)
+    return {} if table is None else {name: table}
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.gate.advice import BarRule, bar_of
+from harness.gate.common_tasks import asked_of
 from harness.gate.decide import task_tables
 from harness.gate.evidence import against_bar, against_baseline
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
@@ -39,11 +40,14 @@ class Assumed:
         values: a population of observations, one a task: a metric's values, or candidate − baseline.
         pairs: [P, 2] candidate's and baseline's values where the rule compares; None where it doesn't.
         single: whether an observation is one sample that is 0 or 1.
+        best: the same where answers without a value are as good as they could have been, for the rule's
+            failing; `values` are then as bad as they could. None where every answer has a value.
     """
 
     values: FloatArray
     pairs: FloatArray | None
     single: bool
+    best: Assumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ class RulePlan:
         rule: its text.
         level: of its test for passing.
         least_tasks: fewest tasks with which it can pass at all; None where no number is enough.
-        truth: assumed of the metric or the difference; None where nothing was assumed.
+        truth: assumed of the metric or the difference, at worst where answers have no value; None where
+            nothing was assumed.
         passes: probability of passing then.
         fails: probability of failing then, before Holm's correction for several rules.
         detectable: least extreme truth at which it passes with the policy's power; None where none does.
@@ -135,11 +140,23 @@ def measured(run: Run, policy: Policy, baseline: Run | None) -> dict[str, Assume
         if not isinstance(rule, BaselineRule):
             found[rule.text] = Assumed(table.means[table.count > 0], None, single)
         elif pairing is not None and theirs is not None:
-            one, other = pairing.pair(table, theirs[rule.metric])
-            both = (one.count > 0) & (other.count > 0)
-            pairs = np.column_stack([one.means[both], other.means[both]])
-            found[rule.text] = Assumed(pairs[:, 0] - pairs[:, 1], pairs, single)
+            found[rule.text] = _differing(rule, *pairing.pair(table, theirs[rule.metric]), single)
     return {text: one for text, one in found.items() if len(one.values)}
+
+
+def _differing(rule: BaselineRule, mine: TaskTable, theirs: TaskTable, single: bool) -> Assumed:
+    """The differences that a rule is about: of the tasks that both have, or of all at worst and at best."""
+    asked = [asked_of(rule, table) for table in (mine, theirs)]
+    worst, best = ((0.0, 1.0), (1.0, 0.0)) if rule.sense == ">=" else ((1.0, 0.0), (0.0, 1.0))
+
+    def of(fills: tuple[float, float]) -> Assumed:
+        means = [table.filled(fill).means for table, fill in zip(asked, fills, strict=True)]
+        pairs = np.column_stack(means)
+        pairs = pairs[~np.isnan(pairs).any(axis=1)]
+        return Assumed(pairs[:, 0] - pairs[:, 1], pairs, single)
+
+    at_worst = of(worst)
+    return replace(at_worst, best=of(best)) if any(table.is_open for table in asked) else at_worst
 
 
 def read_assumption(text: str, rules: Sequence[BarRule]) -> list[tuple[BarRule, float]]:
@@ -183,7 +200,7 @@ def _plan_rule(
     else:
         truth = float(assumed.values.mean())
         chances = _chances(rule, assumed, tasks, level, policy.alpha, seed, _DRAWS)
-        live = _live_tasks(rule, assumed.values, tasks, level, seed)
+        live = _live_tasks(rule, assumed, tasks, level, seed)
     possible = least is not None and least <= tasks
     detectable = (
         _detectable(rule, lambda at: passes(assume(rule, at, max(discordant, abs(at))), 200), policy.power)
@@ -231,6 +248,12 @@ def _chances(
     rule: BarRule, assumed: Assumed, tasks: int, level: float, failing: float, seed: int, draws: int
 ) -> tuple[float, float]:
     """Probabilities of passing and of failing."""
+    if assumed.best is not None:
+        worst = replace(assumed, best=None)
+        return tuple(  # type: ignore[return-value]
+            _chances(rule, one, tasks, level, failing, seed, draws)[side]
+            for side, one in enumerate((worst, assumed.best))
+        )
     truth = float(assumed.values.mean())
     if assumed.single and not isinstance(rule, BaselineRule) and 0.0 < rule.bar < 1.0:
         good, bar = (truth, rule.bar) if rule.sense == ">=" else (1.0 - truth, 1.0 - rule.bar)
@@ -270,18 +293,22 @@ def _detectable(rule: BarRule, passes: Callable[[float], float], power: float) -
     return far
 
 
-def _live_tasks(rule: BarRule, values: FloatArray, tasks: int, level: float, seed: int) -> float:
+def _live_tasks(rule: BarRule, assumed: Assumed, tasks: int, level: float, seed: int) -> float:
     """Median number of tasks until a test that may be looked at any time has decided."""
+    paired = isinstance(rule, BaselineRule)
     bar = 0.5 * (1.0 + rule.shift) if isinstance(rule, BaselineRule) else rule.bar
-    observed = 0.5 * (1.0 + values) if isinstance(rule, BaselineRule) else values
+    worst, best = assumed.values, (assumed.best or assumed).values
     rng = np.random.default_rng([seed, 2])
     used = []
     for _ in range(_LIVE_DRAWS):
-        test = SequentialTest(bar, alpha=level, sense=rule.sense)
-        for value in rng.choice(observed, tasks):
-            if test.update(float(value)) != "undecided":
+        passing, failing = (SequentialTest(bar, alpha=level, sense=rule.sense) for _ in range(2))
+        for row in rng.integers(len(worst), size=tasks):
+            at_worst, at_best = (float(values[row]) for values in (worst, best))
+            if paired:
+                at_worst, at_best = 0.5 * (1.0 + at_worst), 0.5 * (1.0 + at_best)
+            if passing.update(at_worst) == "pass" or failing.update(at_best) == "fail":
                 break
-        used.append(test.n)
+        used.append(passing.n)
     return float(np.median(used))
 
 

@@ -162,7 +162,8 @@ class CliffWatch:
         finally:
             model.train(training)
         records = positions.records(MassBounds.exact(teacher), MassBounds.exact(base))
-        roles = read_roles(records, self._settings.clip, student)
+        own = positions.merged(MassBounds.exact(student)).low
+        roles = read_roles(records, self._settings.clip, own)
         held = self._guard.hold(records)
         name = binding_role(roles)
         found = None if name is None else roles[name]

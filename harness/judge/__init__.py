@@ -2,10 +2,10 @@
 
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress
 from harness.judge.cost import Price
-from harness.judge.findings import Finding, findings, pairwise_others, remarks
+from harness.judge.findings import Finding, advice, findings, pairwise_others, remarks
 from harness.judge.forecast import Forecast
 from harness.judge.job import JudgeResult, forecast_judging, judge
-from harness.judge.judged import require_same_rubric, rubric_of, rubric_table
+from harness.judge.judged import pairwise_table, require_same_rubric, rubric_of, rubric_table
 from harness.judge.key import KEY_VARIABLES, key_from_environment
 from harness.judge.libraries import installed_clients
 from harness.judge.metrics import merge_rubric_metrics, rubric_metrics
@@ -22,6 +22,7 @@ __all__ = [
     "OnJudgeProgress",
     "Price",
     "Rubric",
+    "advice",
     "check_rubric",
     "findings",
     "forecast_judging",
@@ -31,6 +32,7 @@ __all__ = [
     "load_rubric",
     "merge_rubric_metrics",
     "pairwise_others",
+    "pairwise_table",
     "remarks",
     "require_same_rubric",
     "rubric_metrics",

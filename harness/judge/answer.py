@@ -33,8 +33,12 @@ UnscoredReason = Literal[
 ]
 
 UNSCORED_REASONS: Final[tuple[UnscoredReason, ...]] = get_args(UnscoredReason)
-PASSING: Final = frozenset({"bad_response", "rate_limited", "server_error", "timeout", "connection"})
+PASSING: Final[frozenset[UnscoredReason]] = frozenset(
+    {"bad_response", "rate_limited", "server_error", "timeout", "connection"}
+)
 """Reasons that say nothing about the sample: the same command asks again."""
+PERHAPS_PAID: Final[frozenset[UnscoredReason]] = frozenset({"in_doubt", "empty"})
+"""Nor do these, but the question may have been paid for: asked again where the user is ready to pay twice."""
 
 _MAX_NOTE = 500
 _BLOCKING = frozenset(

@@ -18,6 +18,7 @@ from harness.judge.client import (
     Question,
     Reply,
     RequestFailedError,
+    empty_reply,
 )
 from harness.judge.cost import Budget, Price, Tokens, most_tokens
 from harness.judge.in_thread import in_thread, interrupts
@@ -25,7 +26,7 @@ from harness.judge.plan import Ask, Plan
 from harness.judge.store import Store
 from harness.judge.throttle import Throttle
 
-StopReason = Literal["requests", "cost", "interrupted", "refused", "unreachable", "fatal"]
+StopReason = Literal["requests", "cost", "interrupted", "refused", "unreachable", "useless", "fatal"]
 
 _REJECTIONS_THAT_CONDEMN = 20
 """Rejections without a single answer after which the request itself must be wrong."""
@@ -118,6 +119,8 @@ class Asking:
                 return f"interrupted; {again}"
             case "refused":
                 return f"the service keeps refusing ({self._detail}); {again} later, or check the quota"
+            case "useless":
+                return f"the service gives no answers ({self._detail}); {again}"
             case _:
                 return f"the service can't be reached ({self._detail}); {again}"
 
@@ -184,9 +187,15 @@ class Asking:
             await self._release(bound, bound if doubt else Tokens())
             return Failure(error.kind, error.detail), error.retry_after
         # A service that doesn't say what it charged may have charged the most.
-        tokens = bound
+        tokens, known = bound, False
         if reply.prompt_tokens is not None and reply.output_tokens is not None:
-            tokens = Tokens(reply.prompt_tokens, reply.output_tokens)
+            tokens, known = Tokens(reply.prompt_tokens, reply.output_tokens), True
+        nothing = empty_reply(reply)
+        if nothing is not None:
+            self.store.settle_empty(number, tokens if known else None)
+            self._heed(nothing)
+            await self._release(bound, tokens)
+            return Failure(nothing.kind, nothing.detail), None
         self.store.settle_answered(
             number,
             ask.key,
@@ -230,7 +239,8 @@ class Asking:
         else:
             self._lost_in_a_row += 1
             if self._lost_in_a_row >= _LOST_THAT_CONDEMN:
-                self._halt("unreachable", failure.detail)
+                away = failure.kind in ("connection", "timeout")
+                self._halt("unreachable" if away else "useless", failure.detail)
                 return
         self.on_outcome(ask, failure)
 

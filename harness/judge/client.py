@@ -19,18 +19,24 @@ FailureKind = Literal[
     "timeout",
     "connection",
     "bad_response",
+    "empty",
     "rejected",
     "fatal",
     "in_doubt",
 ]
 """`fatal` concerns every request (key, permission, model name, the library), `rejected` this one alone.
-`in_doubt` isn't a client's: the request was under way when its session was killed.
+`empty` isn't a client's: see `empty_reply`. Nor is `in_doubt`: the request was under way when its session was
+killed.
 """
 
-RETRIED: frozenset[FailureKind] = frozenset({"rate_limited", "server_error", "timeout"})
+RETRIED: frozenset[FailureKind] = frozenset(
+    {"rate_limited", "server_error", "timeout", "bad_response", "empty"}
+)
 MAYBE_CHARGED: frozenset[FailureKind] = frozenset({"timeout", "connection", "bad_response"})
 """Failures that leave open whether the service did the work and charged for it."""
 
+_UNEXPLAINED = frozenset({"", "STOP", "FINISH_REASON_UNSPECIFIED"})
+"""Finish reasons that don't say why there is no text."""
 _MAX_DETAIL = 200
 
 
@@ -66,6 +72,23 @@ class Reply:
     blocked: str | None
     prompt_tokens: int | None
     output_tokens: int | None
+
+
+def empty_reply(reply: Reply) -> RequestFailedError | None:
+    """The failure behind a reply that says nothing and doesn't say why; None where it says anything.
+
+    With status 200 a busy service may send an error in place of candidates, none at all, or one that is
+    finished and empty. That is no word about the question: asked again it is answered.
+
+    Returns:
+        `empty` where it may be what was paid for: one without text, `bad_response` where not even tokens were
+        counted.
+    """
+    if reply.blocked or (reply.text or "").strip() or reply.finish not in _UNEXPLAINED:
+        return None
+    if not reply.finish and reply.prompt_tokens is None:
+        return RequestFailedError("bad_response", "HTTP 200 without an answer in it")
+    return RequestFailedError("empty", "an empty answer, and no reason for it")
 
 
 class RequestFailedError(Exception):

@@ -53,8 +53,8 @@ class JudgeConfig(Settings, title="Judge"):
     endpoint: str | None = None
     """Base URL in place of Google's."""
     ask_again: bool = False
-    """Also ask the questions that were under way when a session was killed, which may have been paid for;
-    else they stay unscored, `in_doubt`."""
+    """Also ask the questions that may have been paid for without an answer: those under way when a session
+    was killed, else unscored as `in_doubt`, and those of which only `empty` replies came."""
     store: Path = Field(default_factory=default_store)
     """Answers and ledger (sqlite)."""
     attempts: Count = 8

@@ -96,7 +96,7 @@ def self_agreement(
     if math.isnan(estimate):
         return Estimate(pairs, None, None, None, f"{label}: all scores equal, undefined")
     replicates = _resample(len(per_task), seed, draws, lambda weight: _kappa(weight @ per_task))
-    return _with_limits(pairs, estimate, replicates, label)
+    return with_limits(pairs, estimate, replicates, label)
 
 
 def _kappa(totals: FloatArray) -> float:
@@ -149,7 +149,7 @@ def rank_correlation(
 
     affordable = max(_MIN_DRAWS, min(draws, _WORK // (samples * len(columns) * 8)))
     replicates = _resample(len(counts(task)), seed, affordable, replicate)
-    return _with_limits(samples, estimate, replicates, label)
+    return with_limits(samples, estimate, replicates, label)
 
 
 class _Ranker:
@@ -249,7 +249,7 @@ def _resample(tasks: int, seed: int, draws: int, statistic: Callable[[FloatArray
     return defined
 
 
-def _with_limits(n: int, estimate: float, replicates: FloatArray, label: str) -> Estimate:
+def with_limits(n: int, estimate: float, replicates: FloatArray, label: str) -> Estimate:
     """No limits where resamples don't vary: a width of 0 would be a certainty that the data don't hold."""
     if len(replicates) < 2 or float(np.ptp(replicates)) <= 1e-12:
         return Estimate(n, estimate, None, None, f"{label}: resamples don't vary, no interval")

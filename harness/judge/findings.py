@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from harness.judge.variance import VARIANCE, variance_advice
 from harness.stats import Estimate
 
 FindingCode = Literal[
@@ -72,6 +73,16 @@ def remarks(metrics: Mapping[str, Estimate], rubric: str) -> list[str]:
     if coverage is not None and coverage.estimate is not None and coverage.estimate < 1.0:
         found.append(f"judge {rubric}: judged {coverage.estimate:.1%} of {coverage.n} parsed samples")
     return found
+
+
+def advice(metrics: Mapping[str, Estimate], rubric: str) -> str | None:
+    """What would narrow the mean score's interval, by where the scores vary; None where that isn't known.
+
+    Args:
+        metrics: as `rubric_metrics` gives them.
+        rubric: its name.
+    """
+    return variance_advice(dict(_below(metrics, f"judge.{rubric}.{VARIANCE}")))
 
 
 def pairwise_others(metrics: Mapping[str, Estimate], rubric: str) -> list[str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, Interrupted
+from harness.judge.answer import PASSING, PERHAPS_PAID, UnscoredReason
 from harness.judge.asking import Asking, Failure
-from harness.judge.client import JudgeClient, Reply, RequestFailedError
+from harness.judge.client import JudgeClient, Reply, RequestFailedError, empty_reply
 from harness.judge.config import JudgeConfig, JudgeProgress, OnJudgeProgress, ignore
 from harness.judge.cost import Budget, Price, price_of
 from harness.judge.forecast import Forecast, forecast
@@ -35,6 +37,7 @@ class JudgeResult:
         cost: US dollars of what was answered, None when the price isn't known.
         in_doubt_cost: the most that requests in doubt can have cost on top; None likewise.
         judgements: there are now, with and without a score.
+        unscored: of them, those without, by the reason.
         from_cache: of those added now, the ones that needed no request.
     """
 
@@ -43,7 +46,13 @@ class JudgeResult:
     cost: float | None
     in_doubt_cost: float | None
     judgements: int
+    unscored: Mapping[UnscoredReason, int]
     from_cache: int
+
+    @property
+    def open(self) -> int:
+        """Judgements without a score that asking again may give: the reason says nothing about the sample."""
+        return sum(count for reason, count in self.unscored.items() if reason in PASSING | PERHAPS_PAID)
 
 
 def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeResult:
@@ -70,8 +79,8 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
         drop_rubric_metrics(directory)
         job = _begin(log, records, config)
         for sample, score in labels.items():
-            log.append(HumanLabel(config.rubric.name, sample, score))
-        judging = _Judging(plan, store, Recorder(plan, log), job, on_progress)
+            log.hold(HumanLabel(config.rubric.name, sample, score))
+        judging = _Judging(plan, store, log, job, on_progress)
         try:
             stopped = judging.run(records)
         finally:
@@ -88,6 +97,7 @@ def judge(config: JudgeConfig, on_progress: OnJudgeProgress = ignore) -> JudgeRe
             cost=None if price is None else price.cost(spent.tokens),
             in_doubt_cost=None if price is None else price.cost(spent.in_doubt_tokens),
             judgements=judging.done,
+            unscored=dict(judging.unscored),
             from_cache=judging.from_cache,
         )
 
@@ -104,7 +114,7 @@ def forecast_judging(config: JudgeConfig) -> Forecast:
     with Store(config.store) as store:
         units, _ = plan.open_units(read_records(config.run))
         asks = plan.asks(unit for unit in units if not unit.needs_no_judge)
-        asks = [ask for ask in asks if store.answer(ask.key) is None]
+        asks = [ask for ask in asks if not _is_answered(store.answer(ask.key), config)]
         usage = store.usage(config.rubric.digest, config.rubric.model.name, plan.mode)
     key = key_from_environment()
     opened = _opened(config, key) if key is not None and installed_clients() else nullcontext()
@@ -121,24 +131,25 @@ class _Judging:
     """One session: what is open, what the store answers, what has to be asked."""
 
     def __init__(
-        self, plan: Plan, store: Store, recorder: Recorder, job: str, on_progress: OnJudgeProgress
+        self, plan: Plan, store: Store, log: JudgeLog, job: str, on_progress: OnJudgeProgress
     ) -> None:
         self._plan = plan
         self._store = store
-        self._recorder = recorder
+        self._log = log
+        self._recorder = Recorder(plan, log)
         self._job = job
         self._on_progress = on_progress
         self._price = _price(plan.config)
         self._budget = Budget(None, None)
         self._resumed = 0
-        self._unscored = 0
+        self.unscored: Counter[UnscoredReason] = Counter()
         self.done = 0
         self.from_cache = 0
         self.interrupted = False
 
     def run(self, records: Sequence[Record]) -> str | None:
         """Judge what is open; returns why it stopped early, None when everything is judged."""
-        units, self._unscored = self._plan.open_units(records)
+        units, self.unscored = self._plan.open_units(records)
         self.done = len(self._plan.units) - len(units)
         for unit in units:
             if unit.needs_no_judge:
@@ -154,7 +165,10 @@ class _Judging:
         self._resumed = self.done
         self._budget = self._open_budget()
         self._on_progress(self.progress())
-        return self._ask(asks) if asks else None
+        if asks:
+            return self._ask(asks)
+        self._log.release()
+        return None
 
     def progress(self, stage: str = "judging") -> JudgeProgress:
         """Where the session stands."""
@@ -163,7 +177,7 @@ class _Judging:
             done=self.done,
             total=len(self._plan.units),
             resumed=self._resumed,
-            unscored=self._unscored,
+            unscored=self.unscored.total(),
             cost=None if self._price is None else self._budget.spent,
             in_flight=self._budget.in_flight,
         )
@@ -177,6 +191,8 @@ class _Judging:
             )
         with _opened(config, _required_key(len(asks))) as client:
             self._recorder.client = f"{client.name} {client.version}"
+            # The job's name stands in the log before the first request under that name is sent.
+            self._log.release()
             asking = Asking(
                 client, self._store, self._job, self._plan, self._budget, self._price, self._outcome
             )
@@ -186,9 +202,10 @@ class _Judging:
 
     def _answered_before(self, ask: Ask) -> bool:
         reply = self._store.answer(ask.key)
-        if reply is None:
+        if reply is None or not _is_answered(reply, self._plan.config):
             return False
-        self._write(ask, reply, cached=True)
+        nothing = empty_reply(reply)
+        self._write(ask, reply if nothing is None else Failure("empty", nothing.detail), cached=True)
         self.from_cache += len(ask.units)
         return True
 
@@ -207,9 +224,10 @@ class _Judging:
         for position, unit in enumerate(ask.units):
             # One answer for several samples was paid for once.
             shared = position > 0 and isinstance(outcome, Reply)
-            scored = self._recorder.write(unit, outcome, cached=cached or shared)
+            reason = self._recorder.write(unit, outcome, cached=cached or shared)
             self.done += 1
-            self._unscored += not scored
+            if reason is not None:
+                self.unscored[reason] += 1
 
     def _open_budget(self) -> Budget:
         spent = self._store.spent(self._job)
@@ -222,15 +240,20 @@ class _Judging:
         )
 
 
+def _is_answered(reply: Reply | None, config: JudgeConfig) -> bool:
+    """Whether a stored reply settles its question; empty ones, which once were kept, unless asked again."""
+    return reply is not None and not (config.ask_again and empty_reply(reply) is not None)
+
+
 def _begin(log: JudgeLog, records: Sequence[Record], config: JudgeConfig) -> str:
-    """Note which rubric is used from here on, unless it is the one in use; returns the job's identity."""
+    """Hold a note of which rubric is used from here on, unless it is in use; returns the job's identity."""
     uses = [record for record in records if isinstance(record, RubricUse)]
     known = {use.digest: use.job for use in uses}
     digest, name = config.rubric.digest, config.rubric.name
     job = known.get(digest) or uuid.uuid4().hex
     latest = next((use.digest for use in reversed(uses) if use.rubric.get("name") == name), None)
     if latest != digest:
-        log.append(RubricUse(digest, job, config.rubric.model_dump(mode="json")))
+        log.hold(RubricUse(digest, job, config.rubric.model_dump(mode="json")))
     return job
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from harness.errors import DataError, RunMismatchError
+from harness.judge.pair_metrics import MEASURES, pair_table
 from harness.judge.plan import task_key
 from harness.judge.records import HumanLabel, Judgement, PairJudgement, RubricUse, read_records, read_rubric
 from harness.judge.rubric import Rubric
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import RUBRIC_PREFIX
+from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX
 from harness.runs import Run
 from harness.runs.directory import JUDGE_LOG
 
@@ -167,6 +168,25 @@ def _asked_tasks(rows: Sequence[Judgement], tasks: Iterable[str], parsed: Collec
         beyond = min((keys[task_id] for task_id in parsed if keys[task_id] > end), default=None)
         asked.update(task_id for task_id in ids if beyond is None or keys[task_id] < beyond)
     return [task_id for task_id in ids if task_id in asked]
+
+
+def pairwise_table(run: Run, metric: str) -> TaskTable | None:
+    """`pairwise.<rubric>.<other>.<measure>` of a run by task; None for what no rule can be about by task.
+
+    A pair that lacks a verdict in one of its two orders is missing.
+
+    Raises:
+        DataError: the run wasn't judged with it, or its judgements can't be read.
+    """
+    rubric, other, measure = [*metric.removeprefix(PAIR_PREFIX).split("."), "", ""][:3]
+    if measure not in MEASURES:
+        return None
+    rankings = {
+        sample.key: sample.parse.ranking for sample in run.iter_samples() if sample.parse.tier == "strict"
+    }
+    pairs = _judged(run, f"{RUBRIC_PREFIX}{rubric}").pairs.values()
+    rows = [row for row in pairs if row.other == other and holds(row, rankings)]
+    return pair_table(rows, [task.task_id for task in run.tasks()], measure)
 
 
 def require_same_rubric(candidate: Run, baseline: Run, metric: str) -> None:

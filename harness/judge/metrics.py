@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.judge.exposure import (
+    FloatArray,
+    IntArray,
     compact,
     counts,
     detectable_difference,
@@ -25,11 +27,13 @@ from harness.judge.pair_metrics import pair_metrics
 from harness.judge.prompt import presented_order
 from harness.judge.records import Judgement
 from harness.judge.rubric import Rubric
+from harness.judge.variance import VARIANCE, variance_parts
 from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
 from harness.runs import Run, RunDirectory, load, source_of
 from harness.runs.integrity import require_sound
 from harness.stats import Estimate, mean_interval, wilson
+from harness.stats.prediction_powered import prediction_powered_mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,9 @@ def rubric_metrics(run: Run) -> dict[str, Estimate]:
     - `judge.<name>.length_correlation`: Spearman with the length of the first choice's title (beyond the
       candidates' mean length), NDCG held fixed.
     - `judge.<name>.human_correlation`: Spearman with people's labels, when there are any.
+    - `judge.<name>.human_mean`: mean label of all judged samples, on the labels' scale, from the labels and
+      the scores of the rest (`prediction_powered_mean`); n the labelled samples.
+    - `judge.<name>.variance.<part>`: see `variance.variance_parts`.
     - `judge.<name>.detectable_difference`: see `exposure.detectable_difference`.
     - `pairwise.<name>.<other>.…`: see `pair_metrics`.
 
@@ -183,9 +190,35 @@ def _exposure_metrics(
         metrics[f"{name}.human_correlation"] = rank_correlation(
             score[labelled], human[labelled], task[labelled], seed=seed
         )
+        metrics |= _human_mean(name, human, score, task)
     by_task = compact(task)
     metrics[f"{name}.detectable_difference"] = detectable_difference(sums(by_task, score), counts(by_task))
-    return metrics
+    return metrics | _variance(name, rubric, scored, samples, seed)
+
+
+def _human_mean(name: str, human: FloatArray, score: FloatArray, task: IntArray) -> dict[str, Estimate]:
+    found = prediction_powered_mean(human, score, task)
+    if found is None:
+        return {}
+    worth = "" if found.worth is None else f", worth {found.worth:.0f} labels"
+    method = (
+        f"prediction-powered (PPI++, λ = {found.weight:.2f}), {found.labelled} labelled of {found.predicted} "
+        f"judged{worth}; Student's t, by task"
+    )
+    return {f"{name}.human_mean": Estimate(found.labelled, found.estimate, found.low, found.high, method)}
+
+
+def _variance(
+    name: str, rubric: Rubric, scored: dict[str, list[Judgement]], samples: dict[str, _Sample], seed: int
+) -> dict[str, Estimate]:
+    rows = [
+        (rubric.score(row.scores or {}), samples[key].task, place)
+        for place, (key, repeats) in enumerate(scored.items())
+        for row in repeats
+    ]
+    scores, tasks, answers = (np.array([row[column] for row in rows]) for column in range(3))
+    parts = variance_parts(scores.astype(np.float64), tasks, answers, seed=seed)
+    return {f"{name}.{VARIANCE}{part}": estimate for part, estimate in parts.items()}
 
 
 def _agreement(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.judge.exposure import IntArray, compact, counts, self_agreement, sums, unscored_rates
 from harness.judge.records import PairJudgement
+from harness.metrics.columns import TaskTable
 from harness.stats import Estimate, mean_interval, rate_by_task
 
 _EVEN = 0.5
@@ -27,6 +28,45 @@ class _Pair:
     @property
     def value(self) -> float:
         return (self.shown_first + self.shown_second) / 2.0
+
+
+MEASURES: dict[str, Callable[[float], float]] = {
+    "preference": lambda value: value,
+    "win_rate": lambda value: float(value == 1.0),
+    "loss_rate": lambda value: float(value == 0.0),
+    "tie_rate": lambda value: float(0.0 < value < 1.0),
+}
+"""What `pairwise.<rubric>.<other>.<measure>` makes of a pair's value: 1 won, 0 lost, else between."""
+
+
+def pair_table(rows: Sequence[PairJudgement], task_ids: Sequence[str], measure: str) -> TaskTable:
+    """One of `MEASURES` against one other run, added up by task; a pair without both verdicts is missing.
+
+    Args:
+        rows: judgements of pairs with that run.
+        task_ids: of the run's tasks; those that no pair is of are left out.
+        measure: a name in `MEASURES`.
+    """
+    number = {task_id: task for task, task_id in enumerate(task_ids)}
+    units = _units(rows, {row.sample: number[row.task_id] for row in rows})
+    asked, count = (np.zeros(len(number), dtype=np.int64) for _ in range(2))
+    total = np.zeros(len(number))
+    for task, shown in units:
+        asked[task] += 1
+        pair = _pair(task, shown)
+        if pair is not None:
+            count[task] += 1
+            total[task] += MEASURES[measure](pair.value)
+    there = asked > 0
+    return TaskTable(
+        tuple(task_id for task_id, task in number.items() if there[task]),
+        total[there],
+        count[there],
+        (asked - count)[there],
+        np.zeros(int(there.sum()), dtype=np.int64),
+        is_rate=measure != "preference",
+        counts_always=True,
+    )
 
 
 def pair_metrics(
@@ -64,13 +104,15 @@ def pair_metrics(
 def _against(
     name: str, rows: Sequence[PairJudgement], task_of: Mapping[str, int], seed: int
 ) -> dict[str, Estimate]:
-    pairs = _pairs(rows, task_of)
+    pairs = [pair for unit in _units(rows, task_of) if (pair := _pair(*unit))]
     asked = [pair for pair in pairs if not pair.identical]
     metrics = {
         f"{name}.preference": _mean(pairs, [pair.value for pair in pairs]),
-        f"{name}.win_rate": _rate(pairs, [pair.value == 1.0 for pair in pairs]),
-        f"{name}.loss_rate": _rate(pairs, [pair.value == 0.0 for pair in pairs]),
-        f"{name}.tie_rate": _rate(pairs, [0.0 < pair.value < 1.0 for pair in pairs]),
+        **{
+            f"{name}.{measure}": _rate(pairs, [bool(of_value(pair.value)) for pair in pairs])
+            for measure, of_value in MEASURES.items()
+            if measure != "preference"
+        },
         f"{name}.identical_rate": _rate(pairs, [pair.identical for pair in pairs]),
         f"{name}.inconsistent": _rate(asked, [pair.shown_first != pair.shown_second for pair in asked]),
         f"{name}.position_bias": _position_bias(asked),
@@ -87,19 +129,24 @@ def _against(
     )
 
 
-def _pairs(rows: Sequence[PairJudgement], task_of: Mapping[str, int]) -> list[_Pair]:
+def _units(
+    rows: Sequence[PairJudgement], task_of: Mapping[str, int]
+) -> list[tuple[int, dict[str | None, PairJudgement]]]:
+    """Each pair that was asked about: its task, and the verdicts by what was shown first."""
     units: dict[tuple[int, str, int, int], dict[str | None, PairJudgement]] = defaultdict(dict)
     for row in rows:
         units[task_of[row.sample], row.sample, row.order_seed, row.repeat][row.shown] = row
-    pairs = []
-    for (task, *_), shown in sorted(units.items()):
-        if None in shown:
-            pairs.append(_Pair(task, _EVEN, _EVEN, identical=True))
-            continue
-        first, second = shown.get("first"), shown.get("second")
-        if first and second and first.better and second.better:
-            pairs.append(_Pair(task, _value(first), _value(second), identical=False))
-    return pairs
+    return [(task, shown) for (task, *_), shown in sorted(units.items())]
+
+
+def _pair(task: int, shown: Mapping[str | None, PairJudgement]) -> _Pair | None:
+    """A pair, None where one of its two verdicts is missing."""
+    if None in shown:
+        return _Pair(task, _EVEN, _EVEN, identical=True)
+    first, second = shown.get("first"), shown.get("second")
+    if first and second and first.better and second.better:
+        return _Pair(task, _value(first), _value(second), identical=False)
+    return None
 
 
 def _value(row: PairJudgement) -> float:

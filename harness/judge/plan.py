@@ -12,7 +12,14 @@ from pathlib import Path
 
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, HarnessError
-from harness.judge.answer import PASSING, Preference, pair_schema, ranking_schema
+from harness.judge.answer import (
+    PASSING,
+    PERHAPS_PAID,
+    Preference,
+    UnscoredReason,
+    pair_schema,
+    ranking_schema,
+)
 from harness.judge.client import Question
 from harness.judge.config import JudgeConfig
 from harness.judge.cost import request_bytes
@@ -138,14 +145,14 @@ class Plan:
             sizes[key] = request_bytes(question)
         return [Ask(key, tuple(units), sizes[key]) for key, units in grouped.items()]
 
-    def open_units(self, records: Iterable[Record]) -> tuple[list[Unit], int]:
-        """Judgements that are still wanted, and how many of those there are have no score.
+    def open_units(self, records: Iterable[Record]) -> tuple[list[Unit], Counter[UnscoredReason]]:
+        """Judgements that are still wanted, and why those there are have no score, where they have none.
 
         A judgement that failed for a passing reason, such as a service that was too busy, is wanted again;
-        one in doubt only when the user is ready to pay for it twice.
+        one that may have been paid for only when the user is ready to pay for it twice.
         """
-        passing = PASSING | {"in_doubt"} if self.config.ask_again else PASSING
-        done: dict[Unit, bool] = {}
+        passing = PASSING | PERHAPS_PAID if self.config.ask_again else PASSING
+        done: dict[Unit, UnscoredReason | None] = {}
         for record in records:
             unit = self._unit_of(record)
             if unit is None:
@@ -154,9 +161,10 @@ class Plan:
             if unscored in passing:
                 done.pop(unit, None)
             else:
-                done[unit] = unscored is not None
-        finished = [unit for unit in self.units if unit in done]
-        return [unit for unit in self.units if unit not in done], sum(done[unit] for unit in finished)
+                done[unit] = unscored
+        reasons = (done.get(unit) for unit in self.units)
+        unscored_for = Counter(reason for reason in reasons if reason is not None)
+        return [unit for unit in self.units if unit not in done], unscored_for
 
     def _unit_of(self, record: Record) -> Unit | None:
         if not isinstance(record, Judgement | PairJudgement) or record.digest != self.config.rubric.digest:

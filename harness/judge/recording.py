@@ -28,7 +28,7 @@ class Recorder:
         self.client = ""
         """Library and version that sends, once there is one."""
 
-    def write(self, unit: Unit, outcome: Reply | Failure | None, *, cached: bool) -> bool:
+    def write(self, unit: Unit, outcome: Reply | Failure | None, *, cached: bool) -> UnscoredReason | None:
         """Append the judgement that an outcome gives.
 
         Args:
@@ -37,7 +37,7 @@ class Recorder:
             cached: whether no request was sent for it.
 
         Returns:
-            Whether it has a score.
+            Why it has no score, None where it has one.
         """
         row = (
             self._ranking(unit, outcome, cached)
@@ -45,7 +45,7 @@ class Recorder:
             else self._pair(unit, outcome, cached)
         )
         self._log.append(row)
-        return row.unscored is None
+        return row.unscored
 
     def _ranking(self, unit: Unit, outcome: Reply | Failure | None, cached: bool) -> Judgement:
         assert outcome is not None, "one ranking always needs a judge"

@@ -141,7 +141,7 @@ _TUPLES = ("ranking", "other_ranking")
 
 
 class JudgeLog:
-    """Appends to a run's `judge.jsonl`; opening it drops a line that a crash tore.
+    """Appends to a run's `judge.jsonl`, made with its first line; a line that a crash tore goes then.
 
     Args:
         folder: the run directory, locked by the caller.
@@ -149,8 +149,8 @@ class JudgeLog:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with resumable(folder):
-            self._file = LineLog(folder / JUDGE_LOG)
+        self._file: LineLog | None = None
+        self._held: list[Record] = []
 
     def __enter__(self) -> JudgeLog:
         return self
@@ -158,7 +158,22 @@ class JudgeLog:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+
+    def hold(self, record: Record) -> None:
+        """Keep a line back until another is added, or `release`: alone it would look like a judging."""
+        self._held.append(record)
+
+    def release(self) -> None:
+        """Add what was held back.
+
+        Raises:
+            IncompleteError: as `append`.
+        """
+        held, self._held = self._held, []
+        for record in held:
+            self.append(record)
 
     def append(self, record: Record) -> None:
         """Add a line; it is with the operating system when this returns.
@@ -166,8 +181,11 @@ class JudgeLog:
         Raises:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
+        self.release()
         row = {"kind": _NAMES[type(record)], **asdict(record)}
         with resumable(self._folder):
+            if self._file is None:
+                self._file = LineLog(self._folder / JUDGE_LOG)
             self._file.append(
                 sealed_line(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii"))
             )

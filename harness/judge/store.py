@@ -223,6 +223,23 @@ class Store:
         with self._errors():
             self._database.execute("UPDATE requests SET state = ? WHERE id = ?", (outcome, request))
 
+    def settle_empty(self, request: int, tokens: Tokens | None) -> None:
+        """Record a reply that is no answer; its question stays open.
+
+        Args:
+            request: number from `send`.
+            tokens: charged for it; None where it isn't known whether any were, and then the request is in
+                doubt.
+        """
+        if tokens is None:
+            self.settle(request, "in_doubt")
+            return
+        with self._errors():
+            self._database.execute(
+                "UPDATE requests SET state = 'answered', prompt_tokens = ?, output_tokens = ? WHERE id = ?",
+                (tokens.prompt, tokens.output, request),
+            )
+
     def settle_answered(
         self,
         request: int,
@@ -250,7 +267,11 @@ class Store:
         with self._errors():
             self._database.execute("BEGIN IMMEDIATE")
             self._database.execute(
-                "INSERT OR IGNORE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                # The first answer stays, unless there is nothing in it: such were kept once.
+                "INSERT INTO answers VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+                "text = excluded.text, finish = excluded.finish, blocked = excluded.blocked, "
+                "prompt_tokens = excluded.prompt_tokens, output_tokens = excluded.output_tokens "
+                "WHERE trim(coalesce(answers.text, '')) = ''",
                 (
                     key,
                     rubric,

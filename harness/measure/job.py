@@ -205,7 +205,12 @@ def _measure(
         clip_source=given.clip_source,
         result=result,
         models=tuple(dict.fromkeys(one.cost for one in scores.values())),
-        strip=token_strip(positions, records, given.clip.effective, vocabulary.contents),
+        strip=token_strip(
+            positions,
+            (scores["teacher"].masses, scores["base"].masses),
+            given.clip.effective,
+            vocabulary.contents,
+        ),
     )
     report.write(run)
     return report

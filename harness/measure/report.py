@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.cliff import CliffResult, PositionRecords, thresholds_from_log_tails
+from harness.cliff import CliffResult, MassBounds, thresholds_from_log_tails
 from harness.metrics.table import CLIFF_PREFIX
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
@@ -145,13 +145,16 @@ class CliffReport:
 
 
 def token_strip(
-    positions: Positions, records: PositionRecords, c: float, contents: Sequence[bytes | None]
+    positions: Positions,
+    masses: tuple[MassBounds, MassBounds],
+    c: float,
+    contents: Sequence[bytes | None],
 ) -> tuple[StripToken, ...]:
     """One example token by token: the first rollout that keeps the contract, else the one that gets furthest.
 
     Args:
         positions: of all rollouts.
-        records: what models say there.
+        masses: of the classes at every position, under teacher and base.
         c: clip strength, > 1.
         contents: bytes of each token id.
     """
@@ -160,7 +163,7 @@ def token_strip(
     chosen = valid[0] if valid else int(np.argmax(lengths))
     first = sum(lengths[:chosen])
     part = slice(first, first + lengths[chosen])
-    teacher, base = records.teacher.middle(), records.base.middle()
+    teacher, base = (one.middle() for one in masses)
     stars = thresholds_from_log_tails(teacher.log_tail[part], base.log_tail[part], np.log(c)).value
     walk = positions.walks[chosen]
     return tuple(

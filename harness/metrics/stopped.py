@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from harness.metrics.columns import Columns, IntArray
+from harness.metrics.summary import known_from_labels
 from harness.metrics.table import METRICS, Metric, TaskMetric
 from harness.stats.estimate import Estimate
 from harness.stats.sequential import confidence_sequence
@@ -45,9 +46,10 @@ def without_interval(estimate: Estimate) -> Estimate:
 
 
 def _estimate(columns: Columns, metric: Metric, drawn: IntArray, confidence: float) -> Estimate:
-    tasks = len(columns.task_ids)
-    task = np.arange(tasks) if isinstance(metric, TaskMetric) else columns.task
-    values = columns.values[metric.name].astype(np.float64)
+    tasks, values = len(columns.task_ids), columns.values[metric.name].astype(np.float64)
+    if isinstance(metric, TaskMetric):
+        return known_from_labels(values[drawn])
+    task = columns.task
     known = ~np.isnan(values)
     count = np.bincount(task[known], minlength=tasks)
     total = np.bincount(task[known], weights=values[known], minlength=tasks)

@@ -39,7 +39,7 @@ def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estima
         use = (there > 0) & columns.can_rank if metric.rankable_only else there > 0
         values = columns.values[metric.name]
         if isinstance(metric, TaskMetric):
-            return _known(values[use])
+            return known_from_labels(values[use])
         known = ~np.isnan(values)
         count = np.bincount(columns.task[known], minlength=tasks)[use]
         total = _sums(columns.task[known], values[known], tasks)[use]
@@ -53,7 +53,7 @@ def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estima
     return {name: estimate(metric) for name, metric in METRICS.items()}
 
 
-def _known(values: npt.NDArray[np.floating]) -> Estimate:
+def known_from_labels(values: npt.NDArray[np.floating]) -> Estimate:
     """Mean over tasks of what their labels say."""
     values = values[~np.isnan(values)]
     mean = math.fsum(values) / len(values) if len(values) else None

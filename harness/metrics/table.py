@@ -32,9 +32,10 @@ CONTRACT_BAR = 0.95
 CLIFF_PREFIX = "cliff."
 """Metrics of the measurement of λ*, which rest on token probabilities and not on samples alone."""
 RUBRIC_PREFIX = "rubric."
+PAIR_PREFIX = "pairwise."
 KNOWN = "known from the labels of these tasks"
 """Method of an estimate that nothing was sampled for."""
-JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", "pairwise.")
+JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", PAIR_PREFIX)
 """Metrics that judging adds."""
 
 SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {

@@ -179,17 +179,18 @@ class _Pairs:
         )
         self.tasks = len(number)
         self._single = len(number) == len(shared)
-        self._values = (theirs.columns.values, mine.columns.values)
+        self._columns = (theirs.columns, mine.columns)
 
     def difference(self, metric: SampleMetric, margin: float) -> Difference:
         name = metric.name
-        old = self._values[0][name][self._theirs].astype(np.float64)
-        new = self._values[1][name][self._mine].astype(np.float64)
-        if self._single and metric.is_rate:
-            counts = PairedCounts.from_outcomes(old > 0.5, new > 0.5)
-            equivalence = equivalent_rates(counts, margin, alpha=ALPHA)
-            means = (float(new.mean()), float(old.mean()))
-            return Difference(name, compare_outcomes(counts), equivalence, means)
+        old = self._columns[0].values[name][self._theirs].astype(np.float64)
+        new = self._columns[1].values[name][self._mine].astype(np.float64)
+        both = ~(np.isnan(old) | np.isnan(new))
+        if self._single and both.any() and all(columns.is_rate(metric) for columns in self._columns):
+            counts = PairedCounts.from_outcomes(old[both] > 0.5, new[both] > 0.5)
+            compared = replace(compare_outcomes(counts), dropped=int((~both).sum()))
+            equivalence = equivalent_rates(counts, margin, alpha=ALPHA, interval=False)
+            return Difference(name, compared, equivalence, (float(new[both].mean()), float(old[both].mean())))
         return _mean_difference(name, self._by_task(old, new), self._by_task(new, old), margin)
 
     def _by_task(self, values: FloatArray, others: FloatArray) -> FloatArray:
@@ -251,18 +252,20 @@ def _worded(difference: Difference, tests: int) -> Difference:
     if estimate.estimate is None or p is None or difference.equivalence is None:
         return difference
     within = difference.equivalence.verdict == "pass"
+    bounded = estimate.low is not None and estimate.high is not None
+    reaches = bounded and (estimate.low or 0.0) <= 0.0 <= (estimate.high or 0.0)
     if p > ALPHA:
-        word: Word = "equivalent" if within else "not settled"
-        apart = (
-            estimate.low is not None and estimate.high is not None and not estimate.low <= 0 <= estimate.high
-        )
-        if within or not apart:
-            return replace(difference, word=word)
+        if within or reaches or not bounded:
+            return replace(difference, word="equivalent" if within else "not settled")
         unadjusted = compared.p_value is not None and compared.p_value <= ALPHA
         why = f"after the correction for {tests} comparisons" if unadjusted else f"by {compared.test}"
-        return replace(difference, word=word, note=why)
+        return replace(difference, word="not settled", note=why)
     metric = METRICS.get(difference.metric)
     up = (estimate.estimate > 0) != (metric is not None and metric.lower_is_better)
+    word: Word = "better" if up else "worse"
     if within:
-        return replace(difference, word="slightly better" if up else "slightly worse")
-    return replace(difference, word="better" if up else "worse")
+        word = "slightly better" if up else "slightly worse"
+    # The interval of a mean assumes nothing but its bounds, so it may be the more cautious of the two.
+    return replace(
+        difference, word=word, note=f"by {compared.test}; the interval reaches 0" if reaches else ""
+    )

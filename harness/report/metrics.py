@@ -61,11 +61,13 @@ _EXPOSURE = (
     ("relevance_correlation", "correlation with the labels", signed, False),
     ("length_correlation", "correlation with title length", signed, False),
     ("human_correlation", "correlation with people", signed, False),
+    ("human_mean", "people's mean score", decimal, False),
     ("detectable_difference", "detectable difference", decimal, True),
 )
 _HINTS = {
     "self_agreement": "quadratic-weighted κ",
     "position_bias": "½ expected",
+    "human_mean": "of all judged, on the scale of their labels",
     "detectable_difference": "of two runs like this one",
 }
 

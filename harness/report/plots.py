@@ -10,6 +10,7 @@ from harness.stats.estimate import Estimate
 
 _CHARACTER, _BETWEEN = 6.2, 7.0
 """Width of a digit at 11 pixels, and the least room between two labels."""
+_MOST_DIGITS = 13
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -43,7 +44,8 @@ class Axis:
     def tick(self, value: float, *, percent: bool = False, signed: bool = False) -> str:
         """A tick's label, with the digits that tell it from the next."""
         step = min((b - a for a, b in pairwise(self.ticks)), default=1.0) * (100 if percent else 1)
-        digits = next((n for n in range(6) if abs(step * 10**n - round(step * 10**n)) < 1e-6), 6)
+        scaled = (step * 10**digits for digits in range(_MOST_DIGITS))
+        digits = next((n for n, one in enumerate(scaled) if one > 0.5 and abs(one - round(one)) < 1e-6), 0)
         shown = f"{value * (100 if percent else 1):{'+' if signed and value else ''}.{digits}f}"
         return shown.replace("-", "−")
 

@@ -168,9 +168,10 @@ def _read(found: Found) -> RunFacts:
     has_tasks = run.manifest.sealed or (path / TASKS).exists()
     labels = dict(read_labels(run)) if has_tasks else {}
     samples = _samples(run, labels)
+    gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
+    cliff = _stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again")
     if labels:
         _require_given(run, samples.columns)
-    gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     return RunFacts(
         name=found.name,
         run=run,
@@ -179,7 +180,7 @@ def _read(found: Found) -> RunFacts:
         candidates=tuple(sorted({len(one) for one in labels.values()})),
         gate=gate,
         stale=() if gate is None else stale_reasons(run, gate),
-        cliff=_stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again"),
+        cliff=cliff,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
         lam=found.lam,

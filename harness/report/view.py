@@ -21,6 +21,7 @@ from harness.report.decision import STOPPED_EARLY
 from harness.report.distributions import Counts, failure_counts, length_counts, outcome_counts, rank_counts
 from harness.report.examples import examples
 from harness.report.groups import Group, groups_of
+from harness.report.metrics import Group as MetricGroup
 from harness.report.metrics import (
     MetricLine,
     alike_tiers,
@@ -87,6 +88,7 @@ def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
         "contract": CONTRACT,
         "comparisons": content.comparisons,
         "groups_of_metrics": groups,
+        "methods": _methods(runs, groups),
         "alike": alike,
         "alike_labels": _labels(alike),
         "axes": drawing.metric_axes(content, groups),
@@ -157,6 +159,12 @@ def _facts(content: Content) -> list[str]:
     if content.config.redact:
         found.append("titles and words of outputs masked")
     return found
+
+
+def _methods(runs: Sequence[RunFacts], groups: Sequence[MetricGroup]) -> list[str]:
+    """How the intervals of the metrics were made, in the order in which they stand."""
+    found = (facts.run.metrics.get(line.name) for group in groups for line in group.metrics for facts in runs)
+    return list(dict.fromkeys(one.method for one in found if one is not None and one.low is not None))
 
 
 def _labels(names: Sequence[str]) -> list[str]:

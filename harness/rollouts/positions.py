@@ -34,8 +34,9 @@ class Positions:
         task: [M] index of the task.
         draw: [M] the rollout's number among those of its task.
         role: [M] index into `ROLES`.
-        index: [M] how many positions of this role came before in the rollout.
-        step: [M] how many positions of any role did.
+        decision: [M] which of the D decisions of all rollouts the token there takes part in, ascending.
+        index: [M] how many decisions of this role came before in the rollout.
+        step: [M] how many decisions of any role did.
         cut: [M] whether the rollout's walk stops short of the end of an answer.
     """
 
@@ -47,6 +48,7 @@ class Positions:
     task: IntArray
     draw: IntArray
     role: IntArray
+    decision: IntArray
     index: IntArray
     step: IntArray
     cut: BoolArray
@@ -58,8 +60,11 @@ class Positions:
         numbers: dict[str, int] = {role: number for number, role in enumerate(ROLES)}
         starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
         reached = [len(walk.roles) for walk in walks]
-        step = np.concatenate([np.arange(count, dtype=np.int64) for count in reached])
-        tokens = np.repeat(starts[:-1], reached) + step
+        within = np.concatenate([np.arange(count, dtype=np.int64) for count in reached])
+        tokens = np.repeat(starts[:-1], reached) + within
+        step = np.array([one for walk in walks for one in walk.decisions], dtype=np.int64)
+        opens = np.diff(step, prepend=-1) != 0
+        opens[within == 0] = True
         role = np.array([numbers[role] for walk in walks for role in walk.roles], dtype=np.int64)
         structural = np.zeros(starts[-1], dtype=bool)
         structural[tokens[role != numbers[CONTENT_ROLE]]] = True
@@ -72,6 +77,7 @@ class Positions:
             task=np.repeat(np.array([one.task for one in rollouts], dtype=np.int64), reached),
             draw=np.repeat(np.array([one.draw for one in rollouts], dtype=np.int64), reached),
             role=role,
+            decision=np.cumsum(opens) - 1,
             index=np.array([index for walk in walks for index in walk.indices], dtype=np.int64),
             step=step,
             cut=np.repeat(np.array([not walk.finished for walk in walks], dtype=bool), reached),
@@ -80,6 +86,31 @@ class Positions:
     def among(self, tokens: slice) -> BoolArray:
         """[M] which positions lie among some of the N tokens."""
         return np.asarray((self.tokens >= tokens.start) & (self.tokens < tokens.stop))
+
+    @property
+    def opening(self) -> IntArray:
+        """[D] the position at which each decision begins."""
+        return np.flatnonzero(np.diff(self.decision, prepend=-1))
+
+    def merged(self, masses: MassBounds, tokens: slice | None = None) -> MassBounds:
+        """Mass of each decision: the product of those of the tokens it is written in.
+
+        How a tokenizer cuts an answer, and above all whether it writes blanks apart, is no matter of the
+        contract: a mean over tokens would be diluted by every blank.
+
+        Args:
+            masses: of the classes at all M positions, or at those among `tokens`.
+            tokens: whole rollouts among the N tokens.
+        """
+        group = self.decision if tokens is None else self.decision[self.among(tokens)]
+        group = group - group[0]
+        count = int(group[-1]) + 1
+        if count == group.size:
+            return masses
+        low = masses.low.product(group, count)
+        return (
+            MassBounds.exact(low) if masses.is_exact else MassBounds(low, masses.high.product(group, count))
+        )
 
     def score_requests(self, keys: Sequence[str]) -> list[ScoreRequest]:
         """What engines are asked: every rollout as far as its walk goes, with the classes there.
@@ -95,16 +126,23 @@ class Positions:
     def records(
         self, teacher: MassBounds, base: MassBounds, student: MassBounds | None = None
     ) -> PositionRecords:
-        """What `harness.cliff` estimates from: [M] masses of each model's classes at these positions."""
+        """What `harness.cliff` estimates from, a row a decision.
+
+        Args:
+            teacher: [M] masses of the classes at these positions, one a token.
+            base: likewise.
+            student: likewise.
+        """
+        first = self.opening
         return PositionRecords(
             roles=ROLES,
-            task=self.task,
-            rollout=self.draw,
-            role=self.role,
-            index=self.index,
-            teacher=teacher,
-            base=base,
-            student=student,
-            step=self.step,
-            cut=self.cut,
+            task=self.task[first],
+            rollout=self.draw[first],
+            role=self.role[first],
+            index=self.index[first],
+            teacher=self.merged(teacher),
+            base=self.merged(base),
+            student=None if student is None else self.merged(student),
+            step=self.step[first],
+            cut=self.cut[first],
         )

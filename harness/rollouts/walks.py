@@ -21,12 +21,15 @@ class Walk:
 
     Attributes:
         roles: [n] role of each position.
-        indices: [n] how many positions of this role came before.
+        decisions: [n] number of the decision that the token there takes part in: several tokens are one where
+            they only delay it (blanks) or spell it out.
+        indices: [n] how many decisions of this role came before.
         classes: [n] ids of the tokens that keep the contract there.
         members: [n] whether the token that stands there is one.
     """
 
     roles: tuple[Role, ...]
+    decisions: tuple[int, ...]
     indices: tuple[int, ...]
     classes: tuple[IdArray, ...]
     members: tuple[bool, ...]
@@ -48,19 +51,22 @@ class Walker:
         """Positions of a completion for `k` candidates."""
         state = self._classes.start(k)
         seen: Counter[Role] = Counter()
+        still_open = False
         roles: list[Role] = []
+        decisions: list[int] = []
         indices: list[int] = []
         classes: list[IdArray] = []
         members: list[bool] = []
         for token_id in token_ids:
             ids = self._classes.members(state)
+            seen[state.role] += not still_open
             roles.append(state.role)
-            indices.append(seen[state.role])
-            seen[state.role] += 1
+            decisions.append(seen.total() - 1)
+            indices.append(seen[state.role] - 1)
             classes.append(self._arrays.setdefault(ids.tobytes(), ids))
             members.append(self._classes.is_member(state, token_id))
-            following = self._classes.advance(state, token_id)
+            following, still_open = self._classes.follow(state, token_id)
             if following is None:
                 break
             state = following
-        return Walk(tuple(roles), tuple(indices), tuple(classes), tuple(members))
+        return Walk(tuple(roles), tuple(decisions), tuple(indices), tuple(classes), tuple(members))

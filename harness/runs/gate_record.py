@@ -115,7 +115,7 @@ class Look:
         policy_sha256: of the policy.
         share: of the policy's alpha that it had, in [0, 1].
         kind: `fixed`, a test for a size fixed beforehand; `live` or `continued`, one that may be looked at
-            any time, in the order of drawing or of the dataset.
+            any time, in the order of drawing or with what each look added in random order.
         verdict: what it said.
     """
 

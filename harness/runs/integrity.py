@@ -136,13 +136,15 @@ def cliff_metrics(path: Path) -> dict[str, Estimate]:
         return dict(CliffResult.from_dict(read_cliff(path)).metrics())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except StaleCliffError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise unreadable_cliff(path, error) from error
 
 
 def unreadable_cliff(path: Path, error: Exception) -> DataError:
     """The error that says that a run's `cliff.json` can't be read."""
-    reason = str(error).splitlines()[0] if isinstance(error, ValueError) else repr(error)
+    reason = repr(error) if isinstance(error, KeyError) else str(error).splitlines()[0]
     return DataError(f"{path / CLIFF} can't be read ({reason}); measure it again with `harness cliff`")
 
 

@@ -13,7 +13,7 @@ from harness.contract import ParseResult
 from harness.data.tasks import RankingTask
 from harness.errors import DataError, IncompleteError
 from harness.files import is_locked
-from harness.metrics.table import RUBRIC_PREFIX
+from harness.metrics.table import JUDGE_PREFIXES
 from harness.runs.directory import LOCK, METRICS, SAMPLES, read_manifest, read_tasks
 from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
@@ -92,7 +92,7 @@ class Run:
 
     def stale(self, metric: str) -> DataError:
         """The error that says that a stored metric isn't that of the run's samples."""
-        again = "judge" if metric.startswith(RUBRIC_PREFIX) else "rescore"
+        again = "judge" if metric.startswith(JUDGE_PREFIXES) else "rescore"
         return DataError(
             f"{metric} in {METRICS} of {self.path} isn't what its samples give; "
             f"`harness {again} {self.path}` computes it anew"

@@ -64,21 +64,20 @@ def noninferior_rates(
     if counts.n == 0:
         return Decision("undecided", 1.0, 1.0, Estimate(0, None, None, None, METHOD), alpha)
     p_pass, p_fail = p_at_most(counts, -margin), p_at_least(counts, -margin)
-    low = high = None
-    if interval:
-        limits = rate_difference(counts, 1.0 - 2.0 * alpha, near=-margin)
-        low, high = limits.low, limits.high
-    estimate = Estimate(counts.n, _difference(counts), low, high, METHOD)
+    estimate = _estimate(counts, alpha, -margin, interval)
     return Decision(decide(p_pass, p_fail, alpha), p_pass, p_fail, estimate, alpha)
 
 
-def equivalent_rates(counts: PairedCounts, margin: float, *, alpha: float = 0.05) -> Decision:
+def equivalent_rates(
+    counts: PairedCounts, margin: float, *, alpha: float = 0.05, interval: bool = True
+) -> Decision:
     """Whether two paired rates differ by less than `margin` either way: two one-sided exact tests.
 
     Args:
         counts: the 2 × 2 table of the pairs.
         margin: largest tolerable difference, in (0, 1).
         alpha: level of the tests.
+        interval: see `noninferior_rates`.
 
     Returns:
         `pass`: |difference| ≥ margin refuted, at alpha. `fail`: |difference| ≤ margin refuted, at alpha.
@@ -93,7 +92,7 @@ def equivalent_rates(counts: PairedCounts, margin: float, *, alpha: float = 0.05
         return Decision("undecided", 1.0, 1.0, Estimate(0, None, None, None, METHOD), alpha)
     p_pass = max(p_at_most(counts, -margin), p_at_least(counts, margin))
     p_fail = min(1.0, 2.0 * min(p_at_least(counts, -margin), p_at_most(counts, margin)))
-    estimate = rate_difference(counts, 1.0 - 2.0 * alpha)
+    estimate = _estimate(counts, alpha, None, interval)
     return Decision(decide(p_pass, p_fail, alpha), p_pass, p_fail, estimate, alpha)
 
 
@@ -111,6 +110,12 @@ def rate_difference(counts: PairedCounts, confidence: float = 0.95, *, near: flo
     low = _lower_limit(counts, level, near)
     high = -_lower_limit(_swapped(counts), level, None if near is None else -near)
     return Estimate(counts.n, _difference(counts), low, high, METHOD)
+
+
+def _estimate(counts: PairedCounts, alpha: float, near: float | None, interval: bool) -> Estimate:
+    if interval:
+        return rate_difference(counts, 1.0 - 2.0 * alpha, near=near)
+    return Estimate(counts.n, _difference(counts), None, None, METHOD)
 
 
 def p_at_most(counts: PairedCounts, difference: float) -> float:

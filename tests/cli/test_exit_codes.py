@@ -229,3 +229,21 @@ def test_readme_and_help_list_every_code(capsys: pytest.CaptureFixture[str]) -> 
         listed = text[text.lower().index("exit codes: ") :][:300]
         assert [code for code in "012345" if f"{code} " in listed] == list("012345")
     assert ending.known(RuntimeError()).exit_code == 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+def test_messages_that_nobody_reads_stop_a_job_that_can_go_on(tmp_path: Path) -> None:
+    """`harness eval … 2>&1 | head`: not a bug of ours, and not done."""
+    from tests.gate.gate_runs import good, write_outputs, write_tasks
+
+    data = write_tasks(tmp_path / "tasks.jsonl", 20)
+    outputs = write_outputs(tmp_path / "outputs.jsonl", [[good()]] * 20)
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = ["eval", "--replay", str(outputs), "--data", str(data), "--out", str(tmp_path / "run")]
+    try:
+        ended = harness(*command, stdout=writing, stderr=writing).wait()
+    finally:
+        os.close(writing)
+    assert ended == 3
+    assert main(command) == 0

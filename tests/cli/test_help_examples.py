@@ -1,7 +1,9 @@
 """What `--help` shows can be copied into a shell: whole lines, and inputs that a stranger has."""
 
+import json
 import re
 import shlex
+from pathlib import Path
 
 import click
 import pytest
@@ -40,6 +42,16 @@ def test_an_example_needs_the_zoo_or_the_demo_alone(
     runs = {word for word in arguments if "/" in word}
     assert runs <= RUNS_OF_THE_DEMO
     assert members or runs
+
+
+@pytest.mark.model
+def test_the_cliffs_example_gives_a_side(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    example = example_of(capsys, "cliff")
+    assert (
+        main([*example, "--engine", "hf", "--device", "cpu", "--out", str(tmp_path / "run"), "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["verdict"] in ("left", "right")
 
 
 def test_the_cliffs_own_number_of_tasks_is_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,8 +39,9 @@ def test_bounds_hold_the_exact_value_and_widen_the_interval(seen):
             assert b.lambda_star.high is None or b.lambda_star.high >= a.lambda_star.high - off
             assert b.clip_margin.low <= a.clip_margin.low * (1 + off)
             assert a.clip_margin.low < a.clip_margin.high <= b.clip_margin.high * (1 + off)
-            assert a.lambda_star.identified_width == 0
-            assert b.lambda_star.identified_width is None or b.lambda_star.identified_width > 0
+            assert a.lambda_star.identified_high == a.lambda_star.identified_low
+            hidden = b.lambda_star
+            assert hidden.identified_high is None or hidden.identified_high > hidden.identified_low
 
 
 def test_a_teacher_tail_that_was_not_seen_at_all_leaves_lambda_star_open_below():

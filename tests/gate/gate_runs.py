@@ -20,7 +20,17 @@ def write_lines(path: Path, rows: Sequence[dict[str, object]]) -> Path:
     return path
 
 
-def write_tasks(path: Path, count: int, *, uninformative: int = 0, salt: str = "") -> Path:
+GRADED = (3.0, 1.0, 0.0, 0.0)
+
+
+def write_tasks(
+    path: Path,
+    count: int,
+    *,
+    uninformative: int = 0,
+    salt: str = "",
+    labels: Sequence[float] = GRADED,
+) -> Path:
     """Tasks whose best candidate is the first; the last `uninformative` ones have equal labels."""
     rows = [
         {
@@ -29,7 +39,7 @@ def write_tasks(path: Path, count: int, *, uninformative: int = 0, salt: str = "
             "candidates": [
                 {"item_id": f"c{number}-{place}", "title": f"Thing {place}{salt}"} for place in range(K)
             ],
-            "relevance": [1.0] * K if number >= count - uninformative else [3.0, 1.0, 0.0, 0.0],
+            "relevance": [1.0] * K if number >= count - uninformative else list(labels),
         }
         for number in range(count)
     ]

@@ -303,3 +303,14 @@ def test_a_policy_that_never_asks_how_much_parses_is_noted(
 ) -> None:
     result = decide(one, Policy(rules=rules), two)
     assert any("no rule asks how many" in note for note in result.notes) is noted
+
+
+def test_a_column_is_judged_alike_as_a_rate_and_as_a_mean(tmp_path: Path) -> None:
+    """59 of 60 right, the other unparsed: both are the same zeros and ones. No interval leaves [0, 1]."""
+    run = make_run(tmp_path, [[good()]] * 59 + [[BAD]])
+    rate, mean = decide(run, Policy(rules=("parse_validity.strict >= 0.95", "ndcg_at_1.all >= 0.95"))).rules
+    assert (rate.verdict, mean.verdict) == ("inconclusive", "inconclusive")
+    for rule in (rate, mean):
+        assert rule.estimate is not None
+        assert rule.estimate.estimate == pytest.approx(59 / 60)
+        assert 0.0 <= (rule.estimate.low or 0.0) <= (rule.estimate.high or 2.0) <= 1.0

@@ -13,6 +13,7 @@ from harness.gate import GateResult, Policy, decide
 from harness.gate.looks import spend
 from harness.gate.record import earlier_looks, write_record
 from harness.runs import Run, load
+from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import Look, LookKind
 from harness.stats import SequentialTest
 from tests.gate.gate_runs import BAD, answers, config, good, make_run, write_outputs, write_tasks
@@ -111,19 +112,25 @@ def test_planned_looks_share_alike_and_then_none_is_left(tmp_path: Path) -> None
 
 
 def test_a_continued_gate_is_one_sequential_test(tmp_path: Path) -> None:
-    """Fed in the order of the dataset, at the whole of alpha however often one looks."""
+    """Fed with what each look added, in random order, at the whole of alpha however often one looks."""
     texts = answers(390)(400, 1)
     test = SequentialTest(0.95)
     seen = 0
     for limit in (100, 200, 400):
         [run] = grown(tmp_path, texts, limit)
         result = gate(run, continued=limit == 100)
-        for text in texts[seen:limit]:
-            test.update(float(text[0] != BAD))
+        for task_id in drawing_order(0, [f"t{number}" for number in range(seen, limit)]):
+            test.update(float(texts[int(task_id[1:])][0] != BAD))
         seen = limit
         assert result.alpha == 0.05
         assert result.verdict == test.verdict.replace("undecided", "inconclusive")
         assert {one.kind for one in result.looks} == {"continued"}
+
+
+def test_a_sorted_dataset_passes_nothing(tmp_path: Path) -> None:
+    """The easy half comes first: a test that stops at the first sign would be about that half alone."""
+    run = make_run(tmp_path, [[good()]] * 200 + [[BAD]] * 200)
+    assert gate(run, continued=True).verdict == "fail"
 
 
 def test_after_a_fixed_look_a_continued_one_has_the_rest(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import scipy.stats
 
 from harness.gate import Policy, PolicyError
 from harness.gate.plan import Assumed, assume, measured, plan, read_assumption
-from tests.gate.gate_runs import answers, make_run
+from tests.gate.gate_runs import BAD, answers, good, make_run, write_tasks
 from tests.gate.test_gate_cli import harness
 
 VALIDITY = "parse_validity.strict >= 0.95"
@@ -91,3 +91,17 @@ def test_a_run_is_taken_at_its_word(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "can't pass on 50 tasks" in capsys.readouterr().out
     assert harness("gate", "--plan") == 2
     assert "--tasks N" in capsys.readouterr().err
+
+
+def test_a_plan_knows_what_has_no_value(tmp_path: Path) -> None:
+    """Half of the answers don't parse: no number of tasks makes a rule about all of them pass."""
+    data = write_tasks(tmp_path / "tasks.jsonl", 100)
+    run = make_run(tmp_path / "run", [[good()]] * 50 + [[BAD]] * 50, data=data)
+    baseline = make_run(tmp_path / "baseline", [[good()]] * 100, data=data)
+    rules = [f"ndcg_at_1.parsed >= baseline - 0.1{end}" for end in ("", " common")]
+    policy = Policy(rules=tuple(rules))
+    every, common = plan(policy, 300, measured(run, policy, baseline))
+    assert (every.truth, every.passes, every.fails, every.live_tasks) == (-0.5, 0.0, 0.0, 300)
+    assert (common.truth, common.passes) == (0.0, 1.0)
+    assert common.live_tasks is not None
+    assert common.live_tasks < 100

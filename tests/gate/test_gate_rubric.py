@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from harness.errors import DataError, RunMismatchError
-from harness.gate import Policy, RuleResult, decide
+from harness.gate import Policy, PolicyError, RuleResult, decide
 from harness.judge import Rubric, load_rubric, rubric_metrics, rubric_table
 from harness.judge.plan import task_key
-from harness.judge.records import JudgeLog, Judgement, RubricUse
+from harness.judge.records import JudgeLog, Judgement, PairJudgement, RubricUse
 from harness.runs import Run, RunDirectory, load
 from harness.runs.directory import JUDGE_LOG
-from tests.gate.gate_runs import answers, make_run, write_tasks
+from tests.gate.gate_runs import answers, good, make_run, write_tasks
 from tests.stats.betting import p_above
 
 TASKS = 60
@@ -214,3 +214,55 @@ def test_every_score_equal_is_no_certainty(tmp_path: Path, data: Path, rubric: R
     assert rule.verdict == "inconclusive"
     assert rule.estimate is not None
     assert np.isclose(rule.estimate.estimate or 0.0, 1.0)
+
+
+def compared(folder: Path, data: Path, rubric: Rubric, won: Callable[[int], bool | None]) -> Run:
+    """Every task side by side with another run's answer, in both orders; None where the judge refused one."""
+    run = make_run(folder, [[good()]] * TASKS, data=data)
+    with RunDirectory(run.path) as directory, JudgeLog(run.path) as log:
+        log.append(RubricUse(rubric.digest, "job", rubric.model_dump(mode="json")))
+        for sample in run.iter_samples():
+            outcome = won(int(sample.task_id[1:]))
+            for shown, other in (("first", "second"), ("second", "first")):
+                better = None if outcome is None and shown == "second" else shown if outcome else other
+                log.append(
+                    PairJudgement(
+                        digest=rubric.digest,
+                        other="other",
+                        sample=sample.key,
+                        task_id=sample.task_id,
+                        repeat=0,
+                        order_seed=0,
+                        shown=shown,  # type: ignore[arg-type]
+                        ranking=sample.parse.ranking or (),
+                        other_ranking=(2, 1, 3, 4),
+                        model="judge",
+                        client="recorded",
+                        better=better,  # type: ignore[arg-type]
+                        unscored="refused" if better is None else None,
+                        note="",
+                        prompt_tokens=None,
+                        output_tokens=None,
+                        cached=False,
+                    )
+                )
+        directory.write_metrics(run.metrics | rubric_metrics(run))
+    return load(run.path)
+
+
+@pytest.mark.parametrize("measure", ["preference", "win_rate"])
+def test_a_pair_without_a_verdict_is_not_dropped(
+    tmp_path: Path, data: Path, rubric: Rubric, measure: str
+) -> None:
+    """Wins wherever there is a verdict, a third without one; all the metrics hold is the first."""
+    name = f"pairwise.{NAME}.other.{measure}"
+    run = compared(tmp_path / "one", data, rubric, lambda task: None if task % 3 == 0 else True)
+    assert run.metrics[name].estimate == 1.0
+    rule = only(run, f"{name} >= 0.8")
+    assert (rule.verdict, rule.estimate and rule.estimate.n) == ("inconclusive", 40)
+    assert "on the 40 of 60 answers with a value (20 are unscored)" in rule.why
+    assert only(run, f"{name} >= 0.4").verdict == "pass"
+    whole = compared(tmp_path / "two", data, rubric, lambda task: task % 3 != 0)
+    assert only(whole, f"{name} >= 0.9").verdict == "fail"
+    with pytest.raises(PolicyError, match="isn't known by task"):
+        only(run, f"{name} >= baseline", whole)

@@ -79,6 +79,8 @@ class FakeGemini:
         statuses: Sequence[int] = (),
         message: str = "An error of the tests' own",
         raw: str | None = None,
+        first: Sequence[str] = (),
+        silent: Callable[[str], bool] = lambda prompt: False,
         thinking: int = 0,
     ) -> None:
         self.judge, self.faults, self.seed, self.latency = judge, faults, seed, latency
@@ -86,6 +88,8 @@ class FakeGemini:
         self.statuses, self.message = list(statuses), message
         """The first requests get these statuses."""
         self.raw, self.thinking = raw, thinking
+        self.first, self.silent = list(first), silent
+        """Bodies of the first replies, and prompts that are answered with a finished, empty candidate."""
         self.arrivals: list[Arrival] = []
         self.counted = 0
         self.in_flight = self.most_in_flight = 0
@@ -215,6 +219,15 @@ class _Handler(BaseHTTPRequestHandler):
         if service.raw is not None:
             arrival.outcome = "raw"
             self._send(200, service.raw.encode(), {})
+            return
+        if service.first:
+            arrival.outcome = "raw"
+            self._send(200, service.first.pop(0).encode(), {})
+            return
+        if service.silent(user):
+            arrival.outcome = "silent"
+            usage = self._charge(arrival, request, user, "")
+            self._json(200, {"candidates": [{"finishReason": "STOP", "index": 0}], "usageMetadata": usage})
             return
         wait = service.over_quota()
         if wait is not None:

@@ -11,6 +11,7 @@ import pytest
 from harness.data.writing import write_tasks
 from harness.evaluate import rescore
 from harness.runs import load
+from harness.runs.seals import opened_line, sealed_line
 from tests.judge.fake_gemini import FakeGemini
 from tests.judge.judge_runs import make_tasks
 
@@ -70,8 +71,10 @@ def test_rescoring_judges_nothing_and_loses_nothing(
     assert rescore(tmp_path / "run").metrics == before
     # A sample that another parser wouldn't take any more: its score goes, the others' stay.
     samples = tmp_path / "run" / "samples.jsonl"
-    first, second, *rest = samples.read_text().splitlines(keepends=True)
-    samples.write_text("".join([first, second.replace("[2, 1,", "[2, 2,"), *rest]))
+    first, second, *rest = samples.read_bytes().splitlines(keepends=True)
+    row = opened_line(second)
+    assert row is not None
+    samples.write_bytes(b"".join([first, sealed_line(row.replace(b"[2, 1,", b"[2, 2,")), *rest]))
     assert rescore(tmp_path / "run").metrics[f"rubric.{NAME}"].n == TASKS * 3 // 4 - 1
 
 

@@ -105,7 +105,7 @@ def test_unrelated_scores_agree_by_chance_only() -> None:
 def test_position_bias_by_hand() -> None:
     """Of four pairs two differ for the early one, one for the late one, one not at all: 2 of 3."""
     found = position_bias(
-        np.array([5.0, 4.0, 2.0, 3.0]), np.array([4.0, 3.0, 4.0, 3.0]), np.array([7, 8, 9, 9]), seed=0
+        np.array([5.0, 4.0, 2.0, 3.0]), np.array([4.0, 3.0, 4.0, 3.0]), np.array([7, 8, 9, 9])
     )
     assert found.n == 3
     assert found.estimate == pytest.approx(2 / 3)
@@ -117,7 +117,7 @@ def test_nothing_measured_is_not_zero() -> None:
     for found in (
         self_agreement(none, none, tasks, seed=0),
         rank_correlation(none, none, tasks, seed=0),
-        position_bias(none, none, tasks, seed=0),
+        position_bias(none, none, tasks),
         detectable_difference(none, tasks),
     ):
         assert (found.n, found.estimate, found.low, found.high) == (0, None, None, None)

@@ -6,7 +6,14 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from harness.judge.answer import PASSING, UNSCORED_REASONS, AnswerReader, pair_schema, ranking_schema
+from harness.judge.answer import (
+    PASSING,
+    PERHAPS_PAID,
+    UNSCORED_REASONS,
+    AnswerReader,
+    pair_schema,
+    ranking_schema,
+)
 from harness.judge.client import MAYBE_CHARGED, RETRIED, Reply
 from harness.judge.rubric_file import load_rubric
 
@@ -51,4 +58,4 @@ def test_schemas_are_schemas() -> None:
 
 def test_every_way_to_fail_has_a_reason_of_its_name() -> None:
     assert (RETRIED | MAYBE_CHARGED | {"rejected"}) <= set(UNSCORED_REASONS)
-    assert (RETRIED | MAYBE_CHARGED) <= PASSING
+    assert (RETRIED | MAYBE_CHARGED) <= PASSING | PERHAPS_PAID

@@ -75,14 +75,20 @@ def measured(measured_once: Path, tmp_path: Path) -> Path:
 
 
 def planted_means(out: Path, folder: Path) -> dict[str, tuple[float, float, int]]:
-    """Mean planted tail of teacher and base and number of positions of each role, from the stored samples."""
+    """Mean planted tail of teacher and base and number of decisions of each role, from the stored samples."""
     text = {index: token for token, index in token_ids(folder / "base").items()}
     found: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for sample in load(out).iter_samples():
-        before = START
+        before, last = START, ""
         for token_id in sample.token_ids:
             role, p = TEACHER.at(before)
-            found[role].append((1 - p, 1 - BASE.at(before)[1]))
+            b = BASE.at(before)[1]
+            if role == last:
+                # One decision in two tokens: `ranking` and the quote behind it.
+                first = found[role].pop()
+                p, b = p * (1 - first[0]), b * (1 - first[1])
+            found[role].append((1 - p, 1 - b))
+            last = role
             token = text[token_id]
             repeated = token in (" 1", " 2") and f"[{token.strip()}" in sample.text.replace(" ", "")
             if token in (GARBAGE, END) or repeated:
@@ -114,7 +120,10 @@ def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) 
     smallest = min(
         (lambda_star(1 - tail, 1 - base_tail, C), role) for role, (tail, base_tail, _) in expected.items()
     )
-    assert result.binding.role == smallest[1]
+    assert result.estimate.role.first is not None
+    assert result.estimate.role.first.role == smallest[1]
+    tails = {role: tail * count for role, (tail, _, count) in expected.items()}
+    assert result.binding.role == max(tails, key=lambda role: tails[role])
     assert result.verdict == "left" or not all(one.met for one in result.preconditions)
 
 
@@ -286,7 +295,8 @@ def test_harness_eval_writes_the_same_file(
     told = json.loads(capsys.readouterr().out)
     assert "cliff.lambda_star" in told["metrics"]
     document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
-    assert told["cliff"] == document
+    # What seals the file is of the file alone.
+    assert told["cliff"] == {name: one for name, one in document.items() if name not in ("seal", "source")}
     # Drawn at T = 1 already, so its own samples are the rollouts.
     assert document["rollouts"]["run"] == "."
     assert document["rollouts"]["from"] == "student"

@@ -18,6 +18,8 @@ from harness.report import ReportConfig, report
 from harness.report.metrics import metric_groups
 from harness.report.reading import read_runs
 from harness.runs import Run
+from harness.runs.seals import opened_document
+from harness.runs.source import SOURCE
 
 LABELS = ([3, 1, 0], [0, 2, 1], [0, 0, 0], [2, 2, 2])
 ANSWERS = ('{"ranking": [1, 2, 3]}', '{"ranking": [2, 1, 3]}', 'Sure! {"ranking": [1, 2, 3]}', "")
@@ -64,7 +66,9 @@ def console_of(run: Run) -> str:
 
 
 def stored_names(run: Run) -> list[str]:
-    return list(json.loads((run.path / "metrics.json").read_bytes()))
+    content, has_seal = opened_document((run.path / "metrics.json").read_bytes())
+    assert has_seal
+    return [name for name in content if name != SOURCE]
 
 
 def test_metrics_json_holds_the_table_in_its_order(run: Run) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 from harness.metrics import chance_ndcg, has_relevant, is_all_tied, ndcg_at
+from harness.metrics.ranking import has_one_grade
 
 CASES = json.loads((Path(__file__).parents[1] / "cases" / "ndcg.json").read_text(encoding="utf-8"))
 
@@ -86,3 +87,9 @@ def test_labels_that_are_no_labels_are_refused(bad):
 def test_at_below_one_is_refused():
     with pytest.raises(ValueError, match="at is 0"):
         ndcg_at([1, 0], [1], at=0)
+
+
+@given(labels.filter(any))
+def test_with_one_grade_of_relevance_the_first_rank_is_all_or_nothing(relevance):
+    values = {ndcg_at(relevance, [first], 1) for first in range(1, len(relevance) + 1)}
+    assert has_one_grade(relevance) == (values <= {0.0, 1.0})

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.evaluate.scoring import rescore
 from harness.report.comparison import Difference, _worded, compare_runs, number_of_tests
 from harness.report.reading import read_runs
-from harness.runs import Run
+from harness.runs import Run, RunDirectory
 from harness.stats import Decision, Estimate, PairedComparison
 from tests.report.report_runs import answers, make_run, tasks
+from tests.resealing import rows_of, write_rows
 
 
 def differences(*runs: Run) -> dict[str, tuple[float | None, float | None, int]]:
@@ -54,8 +56,11 @@ def test_order_of_finishing_does_not_matter(tmp_path: Path, samples: int) -> Non
 
 
 def test_only_samples_of_both_are_paired(runs: tuple[Run, Run]) -> None:
-    (runs[1].path / "samples.jsonl").write_text("".join(lines_of(runs[1])[:50]))
-    (runs[0].path / "samples.jsonl").write_text("".join(lines_of(runs[0])[20:]))
+    for run, kept in ((runs[1], slice(50)), (runs[0], slice(20, None))):
+        (run.path / "samples.jsonl").write_text("".join(lines_of(run)[kept]))
+        with RunDirectory(run.path) as directory:
+            directory.drop_metrics()
+            directory.write_manifest(run.manifest.model_copy(update={"status": "incomplete"}))
     assert differences(*runs)["parse_validity.strict"][2] == 30
 
 
@@ -111,6 +116,7 @@ PLANTED = (
     (1, -0.05, -0.01, 0.003, 0.003, False, "worse", ""),
     (1, -0.015, -0.001, 0.003, 0.003, True, "slightly worse", ""),
     (1, 0.001, 0.015, 0.003, 0.003, True, "slightly better", ""),
+    (1, -0.05, 0.01, 0.003, 0.003, False, "worse", "by planted; the interval reaches 0"),
     (9, -0.05, -0.01, 0.02, 0.18, False, "not settled", "after the correction for 9 comparisons"),
     (9, -0.05, -0.01, 0.06, 0.54, False, "not settled", "by planted"),
     (9, -0.05, 0.01, 0.3, 1.0, False, "not settled", ""),
@@ -155,9 +161,10 @@ def test_fewer_truncations_are_better(tmp_path: Path) -> None:
     base = make_run(tmp_path / "base", rows, answers(1.0))
     run = make_run(tmp_path / "run", rows, answers(1.0))
     for line_file, cut in ((base.path / "samples.jsonl", 40), (run.path / "samples.jsonl", 5)):
-        lines = [json.loads(line) for line in line_file.read_text().splitlines()]
+        lines = rows_of(line_file)
         for one in lines[:cut]:
             one["finish_reason"] = "length"
-        line_file.write_text("".join(json.dumps(one) + "\n" for one in lines))
+        write_rows(line_file, lines)
+        rescore(line_file.parent)
     facts = read_runs([base.path, run.path])
     assert compare_runs(facts, facts[0], 0.02)["run"].differences["truncation_rate"].word == "better"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.cliff import MassBounds
 from harness.contract import DEFAULT
 from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
@@ -64,6 +65,73 @@ def test_requests_and_records_are_of_the_walked_tokens() -> None:
     assert records.student is None
     assert records.reached()[ROLES.index("end")]
     assert records.rollout_of[1].tolist() == [0, 0, 3]
+
+
+SPACED = [*WORDS, b" ", b"\n", b"rank", b'"', b"ing", b'":[', b",2"]
+SPACED_WALKER = Walker(TokenClasses(SPACED, [END], DEFAULT))
+
+
+def spaced(words: str) -> Rollout:
+    """As `ids`, with `_` for a blank and `/` for a new line as tokens of their own."""
+    names = {"_": b" ", "/": b"\n"}
+    tokens = tuple(
+        END if word == "." else SPACED.index(names.get(word, word.encode())) for word in words.split()
+    )
+    return Rollout(0, 0, 2, (1,), tokens, "stop", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "decisions"),
+    [
+        ('{ "ranking" : [ 2 , 1 ] } .', "0 1 2 3 4 5 6 7 8 9"),
+        ('_ / { _ "ranking" _ : [ _ _ 2 _ , _ 1 ] / } _ .', "0 0 0 1 1 2 2 3 4 4 4 5 5 6 6 7 8 8 9 9"),
+        ('{ " rank ing " : [ 2 , 1 ] } .', "0 1 1 1 1 2 3 4 5 6 7 8 9"),
+        # A token that crosses into the next decision ends the one it began in.
+        ('{ " rank ing ":[ 1 ,2 ] } .', "0 1 1 1 1 2 3 4 5 6"),
+        ("{ _ x", "0 1 1"),
+        ('{ "ranking" : [ 2 , _ 2', "0 1 2 3 4 5 6 6"),
+        ("{ _", "0 1"),
+    ],
+)
+def test_blanks_and_pieces_of_a_decision_are_one(words: str, decisions: str) -> None:
+    found = Positions.find([spaced(words)], SPACED_WALKER)
+    assert found.decision.tolist() == [int(one) for one in decisions.split()]
+    assert found.step.tolist() == found.decision.tolist()
+
+
+def test_a_comma_after_digits_that_might_go_on_begins_another_decision() -> None:
+    """Of 12 candidates, 1 may become 10: which id it is ends with the comma, and the next id is another."""
+    answer = Rollout(0, 0, 12, (1,), ids('{ "ranking" : [ 1 , 2 , 1 2'), "length", False)
+    walk = WALKER(12, answer.token_ids)
+    assert walk.roles[4:] == ("unused_id", "unused_id", "unused_id", "separator", "unused_id", "unused_id")
+    assert walk.decisions[4:] == (4, 4, 5, 6, 7, 7)
+    assert walk.indices[4:] == (0, 0, 1, 0, 2, 2)
+
+
+def test_the_mass_of_a_decision_is_the_product_of_its_tokens() -> None:
+    """The same answer with and without blanks: a tail shared out over them comes back whole."""
+    plain = Positions.find([spaced('{ "ranking" : [ 2 , 1 ] } .')] * 2, SPACED_WALKER)
+    blanks = Positions.find([spaced('{ "ranking" : [ _ 2 _ _ , 1 ] } .')] * 2, SPACED_WALKER)
+    tails = np.array([1e-3, 1e-9, 0.2, 0.6, 0.5, 3e-4, 1e-15, 0.1, 0.0, 0.01])
+    shared = [1e-3, 1e-9, 0.2, 0.6, 0.0, 0.5, 1e-4, 1e-4, (1 - 3e-4) / (1 - 1e-4) ** 2, 1e-15, 0.1, 0.0, 0.01]
+    shared[8] = 1 - shared[8]
+    expected = plain.records(exact(np.tile(tails, 2)), exact(np.tile(tails, 2)))
+    found = blanks.records(exact(np.tile(shared, 2)), exact(np.tile(shared, 2)))
+    for name in ("task", "rollout", "role", "index", "step", "cut"):
+        assert getattr(found, name).tolist() == getattr(expected, name).tolist()
+    assert np.exp(found.teacher.low.log_tail) == pytest.approx(np.tile(tails, 2), rel=1e-10)
+    assert found.base.low.log_mass == pytest.approx(np.log1p(-np.tile(tails, 2)), rel=1e-10)
+    # And of some rollouts alone, as a minibatch has them.
+    part = blanks.merged(exact(np.array(shared)), slice(13, 26))
+    assert np.exp(part.low.log_tail) == pytest.approx(tails, rel=1e-10)
+
+
+def test_bounds_of_a_decision_are_products_of_bounds() -> None:
+    found = Positions.find([spaced("{ _ x")], SPACED_WALKER)
+    seen = MassBounds.from_seen(np.log([0.9, 0.8, 0.7]), np.log([0.05, 0.1, 0.2]), rounding=0.0)
+    merged = found.merged(seen)
+    assert np.exp(merged.low.log_mass) == pytest.approx([0.9, 0.8 * 0.7])
+    assert np.exp(merged.high.log_mass) == pytest.approx([0.95, 0.9 * 0.8])
 
 
 def test_stored_rollouts_are_read_back(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.stats import bounded_equivalence, mean_against_bar, mean_interval
+from harness.stats import betting_growth, bounded_equivalence, mean_against_bar, mean_interval
 from harness.stats.bounded import BoundedMean
 
 ALPHA = 0.05
@@ -225,6 +225,23 @@ def test_a_requirement_that_always_holds_passes():
     assert mean_against_bar([1.0, 1.0], [1, 1], 1.0, sense="<=").verdict == "pass"
     assert mean_against_bar([1.0, 0.9], [1, 1], 1.0).verdict == "fail"
     assert mean_against_bar([1.0, 1.0], [1, 1], 1.0).verdict == "undecided"
+
+
+def test_capital_in_hindsight_grows_with_the_tasks():
+    x = [0.9, 0.2, 1.0, 0.8]
+    once = betting_growth(x, ones(x), 0.5)
+    assert once > 0.0
+    assert betting_growth(x * 25, np.ones(100), 0.5) == pytest.approx(25 * once)
+    # No stake in hindsight does worse than those that were fixed beforehand.
+    assert math.exp(-25 * once) <= mean_against_bar(x * 25, np.ones(100), 0.5).p_pass
+    assert betting_growth([0.5, 0.5], [1, 1], 0.5) == betting_growth([], [], 0.5) == 0.0
+
+
+def test_limits_cost_nothing_but_time():
+    x = [0.9, 0.2, 1.0, 0.8]
+    with_them, without = (mean_against_bar(x, ones(x), 0.5, interval=want) for want in (True, False))
+    assert (with_them.p_pass, with_them.p_fail) == (without.p_pass, without.p_fail)
+    assert (without.estimate.low, without.estimate.high) == (None, None)
 
 
 def test_equivalence_needs_both_sides():

@@ -81,6 +81,15 @@ def test_every_run_is_made_and_kept(finished: Path) -> None:
         assert (finished / name).stat().st_size > 0
 
 
+def test_two_seeds_are_said_to_give_no_onset_before_and_after(plan_file: Path, finished: Path) -> None:
+    done = CliRunner().invoke(cli, ["sweep", str(plan_file), "--out", str(finished)])
+    assert "seeds: 2; from fewer than 3 no onset will be given" in " ".join(done.stderr.split())
+    assert "no onset: 2 seeds have all their runs" in " ".join(done.stdout.split())
+    (arm,) = json.loads((finished / "analysis.json").read_text())["arms"]
+    assert (arm["onset"], arm["change_point"]) == (None, None)
+    assert [doubt["code"] for doubt in arm["doubts"]] == ["seeds"]
+
+
 def test_runs_of_a_seed_share_their_rollouts(finished: Path) -> None:
     pools = sorted(path.name for path in (finished / "rollouts").glob("*/seed-?"))
     assert pools == ["seed-0", "seed-1"]

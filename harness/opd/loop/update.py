@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from accelerate.utils import gather_object
 
-from harness.cliff import ClassMass
+from harness.cliff import ClassMass, MassBounds
 from harness.errors import IncompleteError
 from harness.opd.config import OPDConfig
 from harness.opd.loop.guard import RoleReading, read_roles
@@ -94,7 +94,9 @@ class StudentUpdates:
             if masses is not None:
                 where = (drawn.layout, drawn.positions, part)
                 with self._policies.whole_student() as student:
-                    masses.append(class_masses(student, reading.hidden, packed.tokens, *where))
+                    read = class_masses(student, reading.hidden, packed.tokens, *where)
+                own = drawn.layout.tokens(part)
+                masses.append(drawn.positions.merged(MassBounds.exact(read), own).low)
         norm = self._move(step, columns)
         roles = None
         if masses is not None:

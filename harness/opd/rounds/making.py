@@ -162,10 +162,10 @@ class Rounds:
         return sum(one[0] for one in every), sum(one[1] for one in every)
 
     def records(self, first: int, last: int) -> PositionRecords:
-        """Structural positions of some of this process's rollouts."""
+        """Decisions of some of this process's rollouts."""
         assert self._current is not None
-        own = self._current.layout.tokens(slice(first, last))
-        return self._current.records[self._current.positions.among(own)]
+        own, positions = self._current.layout.tokens(slice(first, last)), self._current.positions
+        return self._current.records[positions.among(own)[positions.opening]]
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""

@@ -94,7 +94,7 @@ class Round:
 
     @property
     def records(self) -> PositionRecords:
-        """Structural positions with both models' masses."""
+        """Decisions with both models' masses."""
         return self.positions.records(
             MassBounds.exact(self.teacher.masses), MassBounds.exact(self.base.masses)
         )

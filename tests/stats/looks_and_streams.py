@@ -1,15 +1,12 @@
 """Exact error rates of a gate that is looked at again, and of a stream of checkpoints.
 
-    python benchmarks/looks_and_streams.py
-
 Part of benchmarks/stats_calibration.py. Enumerates a rate's successes look by look; simulates only what a
-stopped run's estimate does. Exits with 1 where a promise is broken.
+stopped run's estimate does.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -143,21 +140,3 @@ def stopped(require: Require, rng: np.random.Generator, repeats: int) -> None:
         print("   {:4g}   {:>13}  {:>11}  {:>11}   {:>15}   {:>14}".format(true, *told))
         noise = 3.0 * (0.05 * 0.95 / repeats) ** 0.5
         require(covered / repeats >= 0.95 - noise, f"a stopped run's confidence sequence covers at {true}")
-
-
-def main() -> int:
-    broken: list[str] = []
-
-    def require(holds: bool, promise: str) -> None:
-        if not holds:
-            broken.append(promise)
-
-    looks(require)
-    streams(require)
-    stopped(require, np.random.default_rng(0), 400)
-    print("\nall promises kept" if not broken else "\nbroken: " + "; ".join(broken))
-    return 1 if broken else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

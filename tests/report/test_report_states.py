@@ -1,0 +1,156 @@
+"""Stale gates, stopped runs, tiers that are alike, the choice of the baseline, a sweep's folder."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from harness.data.tasks import RankingTask
+from harness.evaluate.scoring import rescore
+from harness.gate import Policy, decide
+from harness.gate.record import write_record
+from harness.report import Format, ReportConfig, report
+from harness.report.groups import groups_of, lines
+from harness.runs import RunDirectory
+from harness.runs.manifest import Stopped
+from tests.report.page_reader import Page, read_page
+from tests.report.report_runs import answers, make_run, ranked, tasks, with_cliff
+
+
+def page_of(*paths: Path) -> Page:
+    return read_page(report(ReportConfig(runs=paths)).document)
+
+
+def said(page: Page) -> str:
+    return " ".join(page.text.split())
+
+
+def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
+    """What it rested on was measured again: no output shows its verdict, nor judges the contract by it."""
+    run = with_cliff(make_run(tmp_path / "run", tasks(60), answers(0.9)), 1.0)
+    policy = Policy(rules=("parse_validity.strict >= 0.5", "cliff.verdict in [left]"))
+    write_record(run.path, decide(run, policy), policy)
+    assert "gate: pass" in said(page_of(run.path))
+    assert "gated by parse_validity.strict" in said(page_of(run.path))
+    with_cliff(run, 1.2, seed=5)
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    [decided] = made["json"].content.decided
+    texts = [said(read_page(made["html"].document)), made["md"].document, decided.line]
+    for text in texts:
+        assert "gate: stale" in text
+        assert "cliff.json holds other measurements now" in text
+        assert "gate: pass" not in text
+        assert "gated by" not in text
+        assert "default rule parse_validity.strict >= 0.95" in text
+    [told] = json.loads(made["json"].document)["runs"]
+    assert told["gate"] == "stale"
+    assert told["gate_stale"] == ["cliff.json holds other measurements now"]
+    assert "gated by" not in told["sentence"]
+
+
+def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
+    rows = tasks(60)
+    base = make_run(tmp_path / "base", rows, answers(0.9), seed=1)
+    run = make_run(tmp_path / "run", rows, answers(0.4), seed=2)
+    with RunDirectory(run.path) as directory:
+        directory.write_manifest(run.manifest.model_copy(update={"stopped": Stopped(tasks_used=60)}))
+    rescore(run.path)
+    label = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
+    made = {form: report(ReportConfig(runs=(run.path, base.path)), form) for form in get_args(Format)}
+    page = read_page(made["html"].document)
+    told = json.loads(made["json"].document)
+    assert label in said(page).lower()
+    assert label in made["md"].document
+    assert "run (stopped early)" in made["md"].document
+    assert label in made["md"].content.decided[0].line
+    assert [one["stopped_early"] for one in told["runs"]] == [label, None]
+    # No test of a fixed number of samples holds, and no default rule judges the contract.
+    assert {one["verdict"] for one in told["comparisons"][0]["differences"].values()} == {"not tested"}
+    assert not [one for one in page.of("difference") if one.field in ("low", "high", "p_holm")]
+    assert "contract not judged (stopped early by the gate)" in told["runs"][0]["sentence"]
+    assert "format not tested" in told["runs"][0]["sentence"]
+
+
+def test_tiers_that_say_the_same_have_one_row(tmp_path: Path) -> None:
+    rows = tasks(60)
+
+    def short(task: RankingTask, rng: random.Random) -> str:
+        ids = ranked(task, rng)
+        return json.dumps({"ranking": ids if rng.random() < 0.7 else ids[:-1]})
+
+    alike = page_of(
+        *(make_run(tmp_path / name, rows, short, seed=seed).path for seed, name in enumerate("ab"))
+    )
+    metrics = {one.metric for source in ("metrics", "difference") for one in alike.of(source)}
+    assert "parse_validity.strict" in metrics
+    assert not metrics & {"parse_validity.lenient", "parse_validity.repaired"}
+    assert "lenient and repaired: the same in every run" in said(alike)
+    apart = page_of(make_run(tmp_path / "c", rows, answers(0.5)).path)
+    assert {"parse_validity.lenient", "parse_validity.repaired"} <= {
+        one.metric for one in apart.of("metrics")
+    }
+    assert "the same in every run" not in said(apart)
+
+
+def test_code_in_the_text_of_the_cliff_is_set_as_code(tmp_path: Path) -> None:
+    run = with_cliff(make_run(tmp_path / "run", tasks(30), answers(0.9)), 1.1)
+    page = page_of(run.path)
+    assert "`" not in page.text
+    assert "separator" in page.text
+
+
+def test_the_last_run_is_the_baseline_and_the_page_says_so(tmp_path: Path) -> None:
+    rows = tasks(30)
+    paths = [make_run(tmp_path / name, rows, answers(0.8), seed=seed).path for seed, name in enumerate("abc")]
+    made = report(ReportConfig(runs=(paths[0], paths[1])))
+    assert made.content.baseline is not None
+    assert made.content.baseline.name == "b"
+    assert made.content.title == "a against b"
+    assert "Against b:" in said(read_page(made.document))
+    assert "Against a:" in said(
+        read_page(report(ReportConfig(runs=(paths[0], paths[1]), baseline="a")).document)
+    )
+    assert report(ReportConfig(runs=tuple(paths))).content.title == "a, b against c"
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep's folder, as far as a report looks at it."""
+    folder = tmp_path_factory.mktemp("sweep") / "first"
+    rows, data = tasks(120), folder.parent / "tasks.jsonl"
+    for lam in (1.0, 1.5):
+        for seed in (2, 10):
+            inner = folder / "runs" / "mask" / f"lambda-{lam}" / f"seed-{seed}"
+            make_run(inner / "eval", rows, answers(0.3 if lam > 1.2 else 1.0), data=data, seed=seed)
+            (inner / "train").mkdir()
+            (inner / "train" / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": lam}))
+    make_run(folder / "base", rows, answers(0.9), data=data, seed=1)
+    return folder
+
+
+def test_a_sweep_is_reported_by_its_folder(swept: Path) -> None:
+    made = report(ReportConfig(runs=(swept,)))
+    content = made.content
+    assert [facts.name for facts in content.runs] == [
+        "lambda-1.0/seed-2", "lambda-1.0/seed-10", "lambda-1.5/seed-2", "lambda-1.5/seed-10", "base",
+    ]  # fmt: skip
+    assert content.title == "4 runs of first against base"
+    labels = [group.label for group in groups_of(content)]
+    assert labels == ["", "λ = 1", "λ = 1.5"]
+    text = said(read_page(made.document))
+    stored = [
+        json.loads((swept / "runs/mask/lambda-1.5" / seed / "eval/metrics.json").read_text())
+        for seed in ("seed-2", "seed-10")
+    ]
+    low, high = sorted(100 * one["parse_validity.strict"]["estimate"] for one in stored)
+    assert f"λ = 1.5, 2 runs: strict {low:.1f} … {high:.1f} %" in text
+    assert "format worse in 2 of 2" in text
+    assert [line.partition(",")[0] for line in lines(content)][1:] == ["λ = 1", "λ = 1.5"]
+    markdown = report(ReportConfig(runs=(swept,)), "md").document
+    assert "- **λ = 1.5**, 2 runs: strict" in markdown
+    one_arm = report(ReportConfig(runs=(swept / "runs" / "mask" / "lambda-1.5",), baseline="seed-2"))
+    assert [facts.name for facts in one_arm.content.runs] == ["seed-2", "seed-10"]
