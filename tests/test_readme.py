@@ -65,7 +65,7 @@ def test_gating_as_the_readme_has_it(tmp_path: Path) -> None:
         r"exit code (\d)[^.]*\. With a margin of (\S+) in place of (\S+) it is\s+\w+, exit code (\d)", section
     ).groups()
     (policy,) = blocks("yaml")
-    (commands,) = blocks("sh")
+    commands, planning = blocks("sh")
     assert policy in section
     assert commands in section
     (tmp_path / "gate.yaml").write_text(policy)
@@ -84,6 +84,7 @@ def test_gating_as_the_readme_has_it(tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "runs" / "student" / "metrics.json").read_text())
     strict = metrics["parse_validity.strict"]
     assert (strict["n"], round(strict["n"] * (1 - strict["estimate"]))) == (int(answers), int(unparsed))
+    assert "parse_validity.strict >= 0.95" in run(tmp_path, planning.split(), {0})
     (tmp_path / "gate.yaml").write_text(policy.replace(f"baseline - {other_margin}", f"baseline - {margin}"))
     run(tmp_path, [*gate.split(), "--no-record"], {int(other_code)})
 
