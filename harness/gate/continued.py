@@ -77,7 +77,7 @@ def order_of(run: Run, kind: LookKind, looks: Sequence[int] = ()) -> list[str]:
     ids, whole = columns.task_ids, dict(zip(columns.task_ids, columns.missing == 0, strict=True))
     seed = run.manifest.sampling["seed"]
     if kind == "live":
-        order = drawing_order(seed, ids)
+        order = drawing_order(seed, ids, run.manifest.grown)
         there = [bool(whole[task_id]) for task_id in order]
         return order[: there.index(False)] if False in there else order
     there = [bool(whole[task_id]) for task_id in ids]

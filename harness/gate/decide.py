@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,23 +94,28 @@ def decide(
     policy = policy or Policy()
     earlier, source = earlier_looks(run.path), source_of(run.path, run.manifest)
     left = looks.tasks_left(run.manifest)
+    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
+    counting = None if stream is None else Stream(stream, policy)
+    elsewhere = () if counting is None else counting.looks_elsewhere(run.manifest, run.path)
+    state = session.state(source)
     spending = looks.spend(
-        earlier,
-        source.drawn_sha256,
+        (*earlier, *elsewhere),
+        state,
         looks.kind_of(earlier, continued=continued),
-        whole=run.manifest.status == "complete" and left == 0,
+        policy.alpha,
+        whole=run.manifest.status == "complete" and left == 0 and session.is_scored,
         planned=policy.looks,
     )
-    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
-    place = None if stream is None else Stream(stream, policy).take(run.manifest)
+    looks.require_something(spending, policy, run.path)
+    place = None if counting is None else counting.take(run.manifest, run.path)
     levels = looks.levels_of(policy, spending, place)
     rules = session.results(levels, left, spending.kind, earlier)
-    notes = [*session.notes, *looks.notes(spending, place, policy)]
+    notes = [*session.notes, *looks.notes(spending, place, policy), *looks.weights_unseen(run.manifest)]
     result = conclude(rules, notes, session.subject(), policy, levels.interval)
     result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
-    result = counted(replace(result, stream=place), earlier, spending, policy)
-    if stream is not None and place is not None:
-        Stream(stream, policy).note(place, run.manifest, result.verdict)
+    result = counted(replace(result, stream=place), earlier, spending, policy, state)
+    if counting is not None and place is not None:
+        counting.note(place, run.manifest, run.path, result.looks[-1])
     return result
 
 
@@ -198,6 +204,18 @@ class _Session:
             if not self.allow_incomplete:
                 raise
             self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether no task is left that a judge could still be asked about."""
+        judged = [table for name, table in self._tables.items() if name.startswith(RUBRIC_PREFIX)]
+        return all(len(table.task_ids) >= self.run.manifest.tasks for table in judged)
+
+    def state(self, source: Source) -> str:
+        """Digest of what the rules are judged by."""
+        if not any(name.startswith(JUDGE_PREFIXES) for name in self._tables):
+            return source.drawn_sha256
+        return hashlib.sha256(f"{source.drawn_sha256} {source.judge_sha256}".encode()).hexdigest()
 
     def results(
         self, levels: Levels, left: int | None, kind: LookKind, earlier: Sequence[Look]

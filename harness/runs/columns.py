@@ -131,7 +131,7 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
     seed = run.manifest.sampling["seed"]
     if run.manifest.stopped is None:
         return summarise(columns)
-    return summarise_stopped(columns, drawing_order(seed, columns.task_ids))
+    return summarise_stopped(columns, drawing_order(seed, columns.task_ids, run.manifest.grown))
 
 
 def incomplete(run: Run, columns: Columns) -> IncompleteError:
