@@ -44,6 +44,7 @@ class Decided:
         missing: what isn't known of it, such as a rubric's score.
         gate: verdict of the stored gate, `stale` where it no longer holds, None where there is none.
         stale: why the verdict no longer holds.
+        unchecked: what of it can't be checked, None where all can.
         stopped: whether its own data decided when it ended.
         notes: what must be known beside it.
     """
@@ -54,6 +55,7 @@ class Decided:
     missing: tuple[str, ...]
     gate: str | None
     stale: tuple[str, ...]
+    unchecked: str | None
     stopped: bool
     notes: tuple[str, ...]
 
@@ -75,10 +77,11 @@ class Decided:
 
     @property
     def gate_words(self) -> str:
-        """`no gate`, `gate: pass`, `gate: stale (why)`."""
+        """`no gate`, `gate: pass`, `gate: stale (why)`, `gate: pass (what couldn't be checked)`."""
         if self.gate is None:
             return "no gate"
-        return f"gate: {self.gate}" + (f" ({'; '.join(self.stale)})" if self.stale else "")
+        doubts = [*self.stale, *([] if self.unchecked is None else [self.unchecked])]
+        return f"gate: {self.gate}" + (f" ({'; '.join(doubts)})" if doubts else "")
 
 
 def decide_run(
@@ -121,6 +124,7 @@ def decide_run(
         missing=tuple(missing),
         gate=gate,
         stale=facts.stale,
+        unchecked=facts.unchecked,
         stopped=facts.stopped,
         notes=tuple(_notes(facts)),
     )

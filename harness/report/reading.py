@@ -33,6 +33,7 @@ from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TA
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord
 from harness.runs.integrity import cliff_metrics, read_cliff, read_gate, require_given, require_sound
+from harness.runs.staleness import baseline_unchecked
 
 Place = tuple[str, int]
 """Task id and sample index: the same place in two runs of one dataset is a pair."""
@@ -92,6 +93,7 @@ class RunFacts:
         candidates: numbers of candidates that occur, ascending.
         gate: its last verdict, None where it was never gated.
         stale: why that verdict no longer holds of the run, empty where it does.
+        unchecked: what of that verdict can't be checked where the run lies, None where all can.
         cliff: its verdict on λ*, None where it wasn't measured.
         hashes: file → SHA-256, of the files there are.
         folder: the folder named in its place, None where it was named itself.
@@ -105,6 +107,7 @@ class RunFacts:
     candidates: tuple[int, ...]
     gate: GateRecord | None
     stale: tuple[str, ...]
+    unchecked: str | None
     cliff: CliffResult | None
     hashes: dict[str, str]
     folder: Path | None = None
@@ -180,6 +183,7 @@ def _read(found: Found) -> RunFacts:
         candidates=tuple(sorted({len(one) for one in labels.values()})),
         gate=gate,
         stale=() if gate is None else stale_reasons(run, gate),
+        unchecked=None if gate is None else baseline_unchecked(run, gate),
         cliff=cliff,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,

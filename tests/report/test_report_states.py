@@ -18,7 +18,7 @@ from harness.report.groups import groups_of, lines
 from harness.runs import RunDirectory
 from harness.runs.manifest import Stopped
 from tests.report.page_reader import Page, read_page
-from tests.report.report_runs import answers, make_run, ranked, tasks, with_cliff
+from tests.report.report_runs import AGAINST, answers, make_run, ranked, tasks, with_cliff
 
 
 def page_of(*paths: Path) -> Page:
@@ -50,6 +50,22 @@ def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
     assert told["gate"] == "stale"
     assert told["gate_stale"] == ["cliff.json holds other measurements now"]
     assert "gated by" not in told["sentence"]
+
+
+def test_a_verdict_whose_baseline_is_gone_says_so(tmp_path: Path) -> None:
+    """It isn't stale: what was compared is still true; but nobody can see whether the baseline changed."""
+    base = make_run(tmp_path / "base", tasks(60), answers(0.9), seed=1)
+    run = make_run(tmp_path / "run", tasks(60), answers(0.9), seed=2)
+    write_record(run.path, decide(run, AGAINST, base), AGAINST)
+    assert "checked" not in said(page_of(run.path))
+    base.path.rename(tmp_path / "moved")
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    words = "its baseline isn't at ../base any more, so not checked"
+    for text in (said(read_page(made["html"].document)), made["md"].document):
+        assert words in text
+        assert "stale" not in text
+    [told] = json.loads(made["json"].document)["runs"]
+    assert (told["gate_unchecked"], told["gate_stale"]) == (words, [])
 
 
 def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
