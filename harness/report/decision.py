@@ -14,6 +14,7 @@ from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import decimal, parameters, percent, threshold
+from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import RuleResult
 
 _KEPT: dict[str, tuple[str, Kind]] = {
@@ -92,7 +93,7 @@ def decide_run(
     Beside a baseline it states the size, every paired test that went against the run, and format, ranking and
     rubrics whichever way they went; alone it states what the run is. Whether the contract is kept is what the
     run's gate said of `parse_validity.strict`; without such a rule, or where the verdict is stale, it is
-    judged here by the default one.
+    judged here by the default one, unless earlier gates on the run have spent of alpha.
 
     Args:
         facts: the run.
@@ -158,23 +159,36 @@ def _contract(facts: RunFacts) -> Clause:
         verdict, rule = gated.verdict, f"gated by {gated.rule}"
     else:
         table = facts.samples.columns.by_task(compared()[CONTRACT])
-        if facts.stopped:
-            return Clause("contract", "contract not judged", "open", "stopped early by the gate")
-        if facts.run.manifest.status != "complete" or table.missing.any():
-            why = f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
-            return Clause("contract", "contract not judged", "open", why)
         seen = table.estimate
-        try:
-            if CONTRACT in facts.run.metrics:
-                facts.run.require_current(CONTRACT, seen)
-        except DataError as error:
-            return Clause("contract", "contract not judged", "open", str(error))
+        why = _unjudged(facts, seen, missing=bool(table.missing.any()))
+        if why is not None:
+            return Clause("contract", "contract not judged", "open", why)
         decision = table.against_bar(CONTRACT_BAR, ">=", ALPHA)
         verdict = "inconclusive" if decision.verdict == "undecided" else decision.verdict
         rule = f"default rule {CONTRACT} >= {CONTRACT_BAR}"
     claim, kind = _KEPT[verdict]
-    shown = "" if seen is None else f"strict {percent(seen)}, "
-    return Clause("contract", claim, kind, f"{shown}{rule}")
+    return Clause("contract", claim, kind, f"{_strict(seen)}{rule}")
+
+
+def _unjudged(facts: RunFacts, seen: float | None, *, missing: bool) -> str | None:
+    """Why the default rule isn't judged, None where it is."""
+    if facts.stopped:
+        return "stopped early by the gate"
+    if facts.run.manifest.status != "complete" or missing:
+        return f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
+    try:
+        if CONTRACT in facts.run.metrics:
+            facts.run.require_current(CONTRACT, seen)
+    except DataError as error:
+        return str(error)
+    if facts.looked:
+        # How much of alpha is left is the gate's to say; judged here at all of it, it would be had twice.
+        return f"{_strict(seen)}gate it again: earlier gates on this run share alpha"
+    return None
+
+
+def _strict(seen: float | None) -> str:
+    return "" if seen is None else f"strict {percent(seen)}, "
 
 
 def _strict_rule(facts: RunFacts) -> RuleResult | None:
@@ -217,6 +231,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
         yield f"the run is {manifest.status}: {facts.samples.n} of {manifest.planned} samples; it has " + (
             "metrics of an earlier state" if facts.run.metrics else "no metrics yet"
         )
+    if not facts.run.metrics and (facts.stopped or manifest.status == "complete"):
+        yield f"no {METRICS_FILE} lies in it: `harness rescore {facts.run.path}` computes its metrics"
     if facts.constrained:
         yield (
             "answers were held to the schema while they were drawn: the form can't fail by construction, "
