@@ -2,6 +2,6 @@
 
 from harness.forecast.config import ForecastConfig
 from harness.forecast.job import forecast
-from harness.forecast.result import Forecast, Point, Student, load_forecast
+from harness.forecast.result import Forecast, Point, Student
 
-__all__ = ["Forecast", "ForecastConfig", "Point", "Student", "forecast", "load_forecast"]
+__all__ = ["Forecast", "ForecastConfig", "Point", "Student", "forecast"]

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from harness.errors import DataError
 from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 
@@ -88,23 +83,3 @@ class Forecast:
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
-
-
-def load_forecast(folder: Path) -> Forecast:
-    """Read `forecast.json`.
-
-    Raises:
-        DataError: it isn't there, or can't be read.
-    """
-    path = folder / FORECAST
-    try:
-        content = json.loads(path.read_bytes())
-        content.pop("format_version")
-        return _FORECAST.validate_python(content)
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no {FORECAST}; make one with `harness forecast`") from None
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} can't be read: {str(error).splitlines()[0]}") from error
-
-
-_FORECAST: TypeAdapter[Forecast] = TypeAdapter(Forecast)
