@@ -32,7 +32,8 @@ def stale_reasons(run: Run, record: GateRecord) -> tuple[str, ...]:
     names, now = {rule.metric for rule in result.rules}, source_of(run.path, run.manifest)
     reasons = list(changes(result.source, now, names, run.path))
     if not reasons and result.read_sha256 != digest_entries(run, names) and not _came_later(run, result, now):
-        reasons.append(f"{METRICS} says something else of what its rules name")
+        gone = not (run.path / METRICS).exists()
+        reasons.append(f"{METRICS} {'is gone' if gone else 'says something else of what its rules name'}")
     return (*reasons, *_of_baseline(run, result, names))
 
 

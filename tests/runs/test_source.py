@@ -143,3 +143,9 @@ def test_a_baseline_that_is_gone_is_not_stale_but_named(made: Run, run: Run, tmp
     assert stale_reasons(run, recorded(run)) == ()
     assert baseline_unchecked(run, recorded(run)) == "its baseline isn't at ../base any more, so not checked"
     assert baseline_unchecked(run, gated(run)) is None
+
+
+def test_metrics_that_are_gone_say_nothing_else(run: Run) -> None:
+    before = gated(run)
+    (run.path / "metrics.json").unlink()
+    assert stale_reasons(load(run.path), before) == ("metrics.json is gone",)
