@@ -106,14 +106,14 @@ def test_retry_after_is_honoured_in_seconds(status: int) -> None:
 
 
 GZIPPED = {"Content-Encoding": "gzip"}
-BOMB = gzip.compress(b" " * (MOST_BYTES + 1))
+TOO_LONG = b'{"choices": []}'.ljust(MOST_BYTES + 1)
 ODD_REPLIES = {
     "not packed as it says": Fault(200, body=b"{}", headers=GZIPPED),
     "packed twice": Fault(
         200, body=gzip.compress(gzip.compress(b"{}")), headers={"Content-Encoding": "gzip, gzip"}
     ),
-    "too long": Fault(200, body=b" " * (MOST_BYTES + 1)),
-    "too long once unpacked": Fault(200, body=BOMB, headers=GZIPPED),
+    "too long": Fault(200, body=TOO_LONG),
+    "too long once unpacked": Fault(200, body=gzip.compress(TOO_LONG), headers=GZIPPED),
     "a page": Fault(200, body=b"<html>please log in</html>"),
     "empty": Fault(200, body=b""),
     "no content": Fault(204, body=b""),
@@ -409,7 +409,7 @@ NO_COMPLETIONS = [
     said("a", finish_reason="abort"),
     said("a", finish_reason="error"),
     said("a", token_ids="abc"),
-    said("a", token_ids=[1.5]),
+    said("a", token_ids=[1.0]),
     said("a", token_ids=[-1]),
     said("a", token_ids=[True]),
     completion(text=7, finish_reason="stop"),
@@ -626,6 +626,7 @@ def test_logprobs_of_a_prompt_are_those_of_its_answer() -> None:
         f'[null, {FIVE}, {{"6": {{"logprob": "a", "rank": 1}}}}]',
         f'[null, {FIVE}, {{"6": {{"logprob": null, "rank": 1}}}}]',
         f'[null, {FIVE}, {{"6": {{"logprob": NaN, "rank": 1}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": NaN, "rank": 2}}, "7": {{"logprob": -1, "rank": 1}}}}]',
         f'[null, {FIVE}, {{"6": {{"logprob": -1, "rank": 1}}, "a": {{"logprob": -1, "rank": 0}}}}]',
         f'[null, {FIVE}, {{"6": {{"logprob": -1, "rank": 2}}, "{9**30}": {{"logprob": -1, "rank": 1}}}}]',
     ],
