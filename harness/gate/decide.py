@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from harness.gate.evidence import (
     rate_from_counts,
 )
 from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
-from harness.gate.following import Following
+from harness.gate.following import STOPPED_EARLY, Following
 from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
@@ -185,8 +186,9 @@ class _Session:
         rules = policy.parsed_rules
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
-            _require_complete(one, allow_incomplete)
-            self._require_sound(one)
+            with _bounds_offered(one):
+                _require_complete(one, allow_incomplete)
+                self._require_sound(one)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
@@ -237,7 +239,12 @@ class _Session:
         else:
             each = self.run.manifest.samples_per_task
             seen = [look.samples // each for look in earlier if look.kind == kind]
-            settled = self._followed(bars, levels, order_of(self.run, kind, seen)).results(left)
+            following = self._followed(bars, levels, order_of(self.run, kind, seen))
+            undrawn = self.run.manifest.tasks - following.tasks_used
+            self.notes += following.notes(undrawn)
+            if self.run.manifest.stopped is not None:
+                self.notes.append(STOPPED_EARLY)
+            settled = following.results(None if left is None else left + undrawn)
         numbers = iter(settled)
         return [
             settle_word(rule, cliff_word(self.run, rule.metric))
@@ -284,7 +291,8 @@ class _Session:
         metrics = {name for name in names if name in sample_metrics()}
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
-            columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+            with _bounds_offered(run):
+                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
             self._columns.append(columns)
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
@@ -396,6 +404,19 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
     """
     metrics = [name for name in names if name in sample_metrics()]
     return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}
+
+
+@contextmanager
+def _bounds_offered(run: Run) -> Iterator[None]:
+    """What lacks samples can be gated by bounds; what a live gate stopped has its verdict without."""
+    try:
+        yield
+    except IncompleteError as error:
+        if run.manifest.stopped is not None:
+            raise
+        raise IncompleteError(
+            f"{error}, or gate by worst and best case with `allow_incomplete=True`"
+        ) from None
 
 
 def _require_complete(run: Run, allowed: bool) -> None:

@@ -14,7 +14,7 @@ from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot
 from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
-from harness.gate.following import Following, Until
+from harness.gate.following import STOPPED_EARLY, Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
@@ -224,9 +224,7 @@ class LiveGate:
         notes += looks.notes(self._spending, self._place, self._policy)
         notes += looks.weights_unseen(run.manifest)
         if live.stopped_early:
-            notes.append(
-                "stopped early: estimates lean to the side of the verdict; intervals allow for the stopping"
-            )
+            notes.append(STOPPED_EARLY)
         if live.stopped_early and "inconclusive" in self._following.verdicts:
             notes.append(
                 "drawing ended with the first rule that fails, which fails the gate; `until=rules` goes on"

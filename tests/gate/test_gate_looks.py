@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from harness.errors import DataError
 from harness.gate import GateResult, Policy, PolicyError, check, decide
+from harness.gate.live import LiveOptions
 from harness.gate.looks import spend, weights_unseen
 from harness.gate.record import earlier_looks, write_record
 from harness.runs import Run, load
@@ -174,7 +175,54 @@ def test_a_live_gate_goes_on_as_one(tmp_path: Path) -> None:
     stored = gate(run)
     assert stored.verdict == "pass"
     assert [one.kind for one in stored.looks] == ["live", "live"]
-    assert stored.rules[0].p_pass == pytest.approx(drawn.rules[0].p_pass or 0.0)
+    assert drawn.live is not None
+    assert drawn.rules[0].p_pass is not None
+    assert stored.rules[0].p_pass is not None
+    assert stored.rules[0].p_pass <= drawn.rules[0].p_pass
+    # The verdict is that of then; the numbers are those of all there is.
+    at, estimate = drawn.live.tasks_used, stored.rules[0].estimate
+    assert at < 400
+    assert estimate is not None
+    assert (estimate.n, estimate.estimate) == (400, pytest.approx(398 / 400))
+    [note] = [one for one in stored.notes if "that verdict stands" in one]
+    assert f"decided after {at} of 400 tasks" in note
+
+
+def test_a_verdict_stands_beside_what_came_later(tmp_path: Path) -> None:
+    """The first tasks drawn are good, all others bad: passed then, and the numbers say what there is now."""
+    order = drawing_order(0, [f"t{number}" for number in range(400)])
+    early = set(order[:100])
+    texts = [[good() if f"t{number}" in early else BAD] for number in range(400)]
+    data = write_tasks(tmp_path / "tasks.jsonl", 400)
+    outputs = write_outputs(tmp_path / "outputs.jsonl", texts)
+    drawn, run = live(data, outputs, tmp_path / "run")
+    write_record(run.path, drawn, Policy())
+    stored = gate(evaluate_to(data, outputs, tmp_path / "run", 400))
+    assert (drawn.verdict, stored.verdict) == ("pass", "pass")
+    estimate = stored.rules[0].estimate
+    assert estimate is not None
+    assert (estimate.n, estimate.estimate) == (400, 0.25)
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low < 0.25 < estimate.high < 0.5
+    assert any("that verdict stands" in note for note in stored.notes)
+
+
+def test_a_followed_run_says_what_was_not_drawn(tmp_path: Path) -> None:
+    data = write_tasks(tmp_path / "tasks.jsonl", 400)
+    outputs = write_outputs(tmp_path / "outputs.jsonl", answers(392)(400, 1))
+    drawn, run = live(data, outputs, tmp_path / "run", options=LiveOptions(max_tasks=40))
+    assert drawn.verdict == "inconclusive"
+    write_record(run.path, drawn, Policy())
+    result = decide(load(run.path), allow_incomplete=True)
+    [rule] = result.rules
+    assert rule.more is not None
+    assert rule.more.left == 360
+    assert "the dataset has 360 left" in rule.why
+    assert any(
+        "360 tasks aren't there in full yet and are neither counted nor bounded" in note
+        for note in result.notes
+    )
 
 
 def test_a_record_that_cannot_be_read_is_no_clean_slate(tmp_path: Path) -> None:
