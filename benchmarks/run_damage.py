@@ -114,6 +114,8 @@ def outcomes(world: World, damage: Callable[[Path], object], names: tuple[str, .
     for command in COMMANDS:
         with tempfile.TemporaryDirectory(dir=world.folder) as folder:
             copy = Path(shutil.copytree(world.run, Path(folder) / world.run.name))
+            # Without it the report would say of every copy that the verdict's baseline is gone.
+            (Path(folder) / world.baseline.name).symlink_to(world.baseline)
             damage(copy)
             try:
                 text, remark = said(world, command, copy)

@@ -13,11 +13,12 @@ ROWS = (
     ("errors", "files", "progress", "retrying", "yaml_files"),
     ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs", "rollouts"),
-    ("evaluate", "measure", "gate", "report", "opd", "sweep"),
+    ("evaluate", "measure", "forecast", "gate", "report", "opd", "sweep"),
     ("cli", "demo", "integrations", "__main__"),
 )
 # A job may start these others.
 MAY_START = {
+    "forecast": {"evaluate"},
     "gate": {"evaluate"},
     "measure": {"evaluate"},
     "sweep": {"evaluate", "opd"},

@@ -25,6 +25,9 @@ class _Entry:
 _COMMANDS = {
     "eval": _Entry("harness.cli.eval", "eval_command", "Evaluate a checkpoint into a run directory."),
     "rescore": _Entry("harness.cli.rescore", "rescore", "Parse and score a stored run again, no engine."),
+    "forecast": _Entry(
+        "harness.cli.forecast", "forecast_command", "Where the format falls with λ, untrained."
+    ),
     "cliff": _Entry("harness.cli.cliff", "cliff", "Estimate λ* and say on which side of it a run sits."),
     "judge": _Entry("harness.cli.judge", "judge_command", "Grade parsed rankings by a rubric with Gemini."),
     "gate": _Entry("harness.cli.gate", "gate", "Pass or fail a checkpoint against a policy, for CI."),

@@ -46,6 +46,9 @@ def eval_command(as_machine: bool, **options: Any) -> int:
 
     Killed or interrupted, the same command goes on where it stopped and gives the same numbers.
 
+    With --engine target, --teacher, --base and --lambda it draws from the extrapolated target, to which
+    distillation with that λ would lead, instead of a checkpoint.
+
     With --teacher, --base, --lambda and --clip (or --clip-from, --ratios) the checkpoint is also placed on
     its side of the extrapolation cliff, as by `harness cliff`, and the run gets a `cliff.json`. With --judge
     gemini and --rubric its parsed rankings are graded too, as by `harness judge`, with its exit codes.
@@ -94,7 +97,7 @@ def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | 
     """
     from harness.measure import check_cliff
 
-    if all(options[name] is None for name in _CLIFF_ONLY):
+    if evaluation.engine.target is not None or all(options[name] is None for name in _CLIFF_ONLY):
         return None
     if evaluation.engine.asks_servers:
         raise HarnessError(

@@ -27,6 +27,10 @@ _NO_FLAG = (
     "enforce_eager",
     "prefix_caching",
     "log",
+    # With the target engine --teacher, --base and --lambda say these.
+    "target_teacher",
+    "target_base",
+    "target_lam",
 )
 
 
@@ -44,9 +48,18 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
     Raises:
         HarnessError: options that don't go together; the message names the first.
     """
+    from harness.engines import OF_TWO
     from harness.evaluate.config import EvalConfig
 
-    return settings_from(EvalConfig, options, {"engine_args": _engine_args(options["engine_args"])})
+    changes: dict[str, Any] = {"engine_args": _engine_args(options["engine_args"])}
+    if options["engine"] == OF_TWO:
+        changes |= {f"target_{name}": options.get(name) for name in ("teacher", "base", "lam")}
+        for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lam", "--lambda")):
+            if changes[f"target_{name}"] is None:
+                raise HarnessError(f"--engine target needs {flag}; give --teacher, --base and --lambda")
+    elif options.get("target_plausible") is not None:
+        raise HarnessError("--plausible is for --engine target; leave it out")
+    return settings_from(EvalConfig, options, changes)
 
 
 def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:

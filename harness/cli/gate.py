@@ -30,7 +30,7 @@ from harness.gate.record import write_record
 from harness.gate.text import count, headline, interval, remarks, value
 from harness.runs import Run
 from harness.runs.comparability import Common
-from harness.runs.text import plain
+from harness.runs.text import level, plain
 from harness.settings import Count, Settings
 
 _DEFAULT_POLICY_FILE = Path("gate.yaml")
@@ -289,7 +289,7 @@ def _table(result: GateResult, wide: bool) -> Table:
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("rule", overflow="fold")
     table.add_column("verdict", no_wrap=True)
-    for heading in ("estimate", f"{1 - 2 * result.alpha:.0%} interval", "n"):
+    for heading in ("estimate", f"{level(result.alpha)}% interval", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
     if wide:
         table.add_column("why", overflow="fold")

@@ -29,6 +29,8 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "store": ("--cache",),
     "lambdas": ("--lambda",),
     "continued": ("--continue",),
+    "students": ("--student",),
+    "target_plausible": ("--plausible",),
 }
 """Flags that aren't spelled as their setting is."""
 _DEFAULT_GROUP = "Options"

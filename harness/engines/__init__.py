@@ -10,11 +10,12 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.choose import IN_MEMORY, choose_common_engine, choose_engine, open_engine
+from harness.engines.choose import IN_MEMORY, OF_TWO, choose_common_engine, choose_engine, open_engine
 from harness.engines.config import EngineConfig
 
 __all__ = [
     "IN_MEMORY",
+    "OF_TWO",
     "Capabilities",
     "Engine",
     "EngineConfig",

@@ -21,6 +21,8 @@ VLLM_PROBE_SECONDS = 120
 
 IN_MEMORY: EngineName = "hf"
 """The engine whose draw also takes a model that this process holds already: `hf_generate`."""
+OF_TWO: EngineName = "target"
+"""The engine that draws from two checkpoints at once."""
 
 
 @cache
@@ -113,6 +115,10 @@ def open_engine(config: EngineConfig) -> Engine:
         from harness.engines.openai_engine import OpenAIEngine
 
         return OpenAIEngine(config)
+    if name == "target":
+        from harness.engines.target_engine import TargetEngine
+
+        return TargetEngine(config)
     if name == "vllm":
         from harness.engines.vllm_engine import VllmEngine
 

@@ -11,9 +11,23 @@ from pydantic import Field
 
 from harness.settings import Count, Group, Settings
 
-EngineName = Literal["vllm", "hf", "openai", "replay"]
+EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
 
 _SERVERS, _VLLM = Group("Servers (openai)"), Group("vLLM")
+
+
+class TargetConfig(Settings, title="Target"):
+    """The extrapolated target π_λ ∝ π_T^λ · π_B^(1−λ)."""
+
+    teacher: str
+    """Checkpoint of the teacher π_T, folder or hub id."""
+    base: str
+    """Checkpoint of the base π_B."""
+    lam: Annotated[float, Field(ge=0)]
+    """λ; 0 is the base, 1 the teacher."""
+    plausible: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Extrapolate only where the teacher gives a token at least this share of its likeliest one's
+    probability; 0 does everywhere."""
 
 
 class EngineConfig(Settings, title="Engine"):
@@ -45,6 +59,8 @@ class EngineConfig(Settings, title="Engine"):
     """How long a single request may take."""
     served_model: Annotated[str | None, _SERVERS] = None
     """Name the server knows the model by; may be left out where it serves one."""
+    target: TargetConfig | None = None
+    """What the target engine draws from."""
     replay: Path | None = None
     """Score recorded outputs: JSONL of task_id, text."""
     allow_missing: bool = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import (
@@ -65,6 +65,11 @@ class HfEngine:
     def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each user message, chat template applied."""
         return self._tokenizer.encode(prompts)
+
+    def vocabulary(self) -> dict[str, int]:
+        """Every token of the tokenizer and its id."""
+        vocabulary: dict[str, int] = self._tokenizer.tokenizer.get_vocab()
+        return vocabulary
 
     def start(self) -> None:
         """Load the model.
@@ -146,7 +151,22 @@ class HfEngine:
             completion_tokens=len(token_ids),
         )
 
+    @property
+    def model(self) -> Any:
+        """The model that was loaded."""
+        if self._model is None:
+            raise RuntimeError("the engine is not started")
+        return self._model
+
     def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
+        return self._draw(batch, sampling, None)
+
+    def _draw(
+        self,
+        batch: Sequence[GenerationRequest],
+        sampling: SamplingParams,
+        scores: Callable[[Any], Any] | None,
+    ) -> list[tuple[int, ...]]:
         from harness.engines.hf_generate import generate
 
         return generate(
@@ -157,6 +177,7 @@ class HfEngine:
             stop_ids=self._local.stop_token_ids,
             context_length=self._local.context_length,
             grammars=[request.schema and self._grammars.compile(request.schema) for request in batch],
+            scores=scores,
         )
 
     def score(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import SamplingParams
@@ -21,6 +21,7 @@ def generate(
     stop_ids: Sequence[int],
     context_length: int | None,
     grammars: Sequence[Any] = (),
+    scores: Callable[[Any], Any] | None = None,
 ) -> list[tuple[int, ...]]:
     """Draw one completion of each prompt, all in one batch.
 
@@ -35,6 +36,8 @@ def generate(
         stop_ids: ids that end a completion.
         context_length: longest prompt + completion, None for no limit.
         grammars: [rows] compiled ones that hold the text, None for a free row; empty for none at all.
+        scores: makes, of the prompts' attention mask [rows, width], a logits processor that comes before all
+            others; None leaves the model's own scores.
 
     Returns:
         [rows] the completions, each up to and with its first stop id.
@@ -49,18 +52,18 @@ def generate(
     limits = [answer_limit(len(one), sampling.max_tokens, context_length) for one in prompts]
     # Any id will do: padding is masked in front, and cut off behind.
     pad = next(iter(stop_ids), 0)
-    processors: list[Any] = []
+    rows = [[pad] * (width - len(one)) + list(one) for one in prompts]
+    mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=model.device)
+    processors: list[Any] = [] if scores is None else [scores(mask)]
     if any(one is not None for one in grammars):
         processors.append(GrammarMask(grammars))
     if sampling.temperature > 0:
         processors.append(SeededSampler(seeds, max(limits), sampling.temperature, sampling.top_p))
-    rows = [[pad] * (width - len(one)) + list(one) for one in prompts]
-    mask = [[0] * (width - len(one)) + [1] * len(one) for one in prompts]
     try:
         with _undisturbed(model):
             output = model.generate(
                 input_ids=torch.tensor(rows, device=model.device),
-                attention_mask=torch.tensor(mask, device=model.device),
+                attention_mask=mask,
                 generation_config=transformers.GenerationConfig(
                     max_new_tokens=max(limits),
                     do_sample=False,

@@ -51,6 +51,11 @@ class OutputLayer:
             )
 
     @property
+    def device(self) -> Any:
+        """Where the decoder is."""
+        return self._layer.weight.device
+
+    @property
     def vocabulary(self) -> int:
         """Width of the logits."""
         return int(self._layer.weight.shape[0])

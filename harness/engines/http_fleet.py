@@ -1,14 +1,20 @@
-"""Requests to a fleet of equal HTTP servers: bounded, spread, retried, and given up in time."""
+"""Requests to a fleet of equal HTTP servers: bounded, spread, retried, and given up in time.
+
+Whatever a server sends that can't be used is a fault of the server, not of the request: it is asked again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from harness.errors import HarnessError, IncompleteError
 from harness.retrying import RetryPolicy, retry_after_seconds
@@ -16,11 +22,43 @@ from harness.retrying import RetryPolicy, retry_after_seconds
 if TYPE_CHECKING:
     import httpx
 
+Result = TypeVar("Result")
+
 CONNECT_SECONDS = 10.0
+REPLY_BYTES = 64 * 2**20
+"""Longest reply that is read, unpacked."""
+TIMED_OUT = 408
 TOO_MANY_REQUESTS = 429
 UNAVAILABLE = 503
 SERVER_ERROR = 500
 MESSAGE_CHARACTERS = 300
+_BEARER = re.compile(r"(?i)\b(bearer\s+)\S+")
+# Either after the two slashes of an address, or what stands before an @ with a colon in it.
+_CREDENTIALS = re.compile(r"(?<=//)[^/\s]*@|(?<![^\s/@])[^\s/:@]+:[^\s/@]+@")
+
+
+class ReplyError(Exception):
+    """A reply that isn't what was asked for; another attempt may bring one. The message says what is odd."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, read to its end.
+
+    Attributes:
+        status: HTTP status.
+        headers: by name, any case.
+        content: the body, unpacked; empty where that of an error can't be read.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 2xx."""
+        return 200 <= self.status < 300
 
 
 @dataclass(slots=True)
@@ -63,31 +101,54 @@ class Fleet:
         urls: Iterable[str],
         client: httpx.AsyncClient,
         policy: RetryPolicy,
+        request_seconds: float,
         now: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Take `client`, whose headers carry the credentials; `now` and `sleep` are the clock."""
+        """Take `client`, whose headers carry the credentials.
+
+        Args:
+            urls: of the servers, without a trailing slash or `/v1`.
+            client: without a time limit of its own but for connecting.
+            policy: of pauses and giving up.
+            request_seconds: from sending a request to the last byte of its reply, > 0.
+            now: the clock of pauses, in seconds.
+            sleep: waits on that clock.
+        """
         self._now = now
         self._sleep = sleep
         self._servers = [Server(url) for url in urls]
         self._client = client
         self._policy = policy
+        self._request_seconds = request_seconds
         self._random = random.Random(0)
         self._uses = 0
         self._last_success = now()
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """The answer to `body` from some server.
+    async def post(
+        self,
+        path: str,
+        body: dict[str, Any],
+        read: Callable[[dict[str, Any]], Result],
+        most: int = REPLY_BYTES,
+    ) -> Result:
+        """What `read` makes of the answer to `body` from some server.
+
+        Args:
+            path: on the server, from `/`.
+            body: sent as JSON.
+            read: raises `ReplyError` for an answer that it can't use; it is asked for again then.
+            most: bytes that the answer may have.
 
         Raises:
             HarnessError: a server refuses the request itself (4xx).
-            IncompleteError: no server answered for as long as the policy allows.
+            IncompleteError: no server gave a usable answer for as long as the policy allows.
         """
         attempts = 0
         first_failure: float | None = None
         while True:
             server = await self._least_busy(first_failure)
-            outcome = await self._attempt(server, path, body)
+            outcome = await self._attempt(server, path, body, read, most)
             if not isinstance(outcome, Failure):
                 return outcome
             attempts += 1
@@ -96,27 +157,48 @@ class Fleet:
             if outcome.of_request:
                 await self._sleep(self._policy.pause(attempts, None, self._random))
 
-    async def _attempt(self, server: Server, path: str, body: dict[str, Any]) -> dict[str, Any] | Failure:
+    async def _attempt(
+        self,
+        server: Server,
+        path: str,
+        body: dict[str, Any],
+        read: Callable[[dict[str, Any]], Result],
+        most: int,
+    ) -> Result | Failure:
         import httpx
 
         try:
             async with self._occupied(server):
-                response = await self._client.post(f"{server.url}{path}", json=body)
+                url = f"{server.url}{path}"
+                reply = await exchange(self._client, "POST", url, body, self._request_seconds, most)
         except httpx.TransportError as error:
             self._rest(server)
-            return Failure(f"{type(error).__name__} from {server.url}", of_request=False)
-        if response.is_success:
+            return Failure(
+                f"{type(error).__name__} from {server.url}: {self._shown(error)}", of_request=False
+            )
+        except (httpx.RequestError, ReplyError) as error:
+            return Failure(f"{server.url} sends what can't be read: {self._shown(error)}", of_request=True)
+        said = f"HTTP {reply.status} from {server.url}"
+        if reply.is_success:
+            try:
+                result = read(json_object(reply.content))
+            except ReplyError as error:
+                return Failure(f"{said}, {error}: {self._shown(_message(reply.content))}", of_request=True)
             server.failures = 0
             self._last_success = self._now()
-            return _json_object(response, server.url)
-        cause = f"HTTP {response.status_code} from {server.url}: {_message(response)}"
-        if response.status_code in (TOO_MANY_REQUESTS, UNAVAILABLE):
-            self._rest(server, retry_after_seconds(response.headers))
+            return result
+        cause = f"{said}: {self._shown(_message(reply.content))}"
+        if reply.status in (TOO_MANY_REQUESTS, UNAVAILABLE):
+            self._rest(server, retry_after_seconds(reply.headers))
             return Failure(cause, of_request=False)
-        if response.status_code >= SERVER_ERROR:
+        if reply.status >= SERVER_ERROR or reply.status == TIMED_OUT:
             # This request alone may be what the server chokes on: others go on meanwhile.
             return Failure(cause, of_request=True)
         raise HarnessError(f"a server refuses a request: {cause}")
+
+    def _shown(self, words: object) -> str:
+        """The only way from what a server says into a message."""
+        return shown(words, self._client.headers.get("authorization", "").removeprefix("Bearer "))
 
     @asynccontextmanager
     async def _occupied(self, server: Server) -> AsyncIterator[None]:
@@ -146,8 +228,8 @@ class Fleet:
         quiet = now - max(first_failure, self._last_success)
         if quiet + pause > self._policy.patience:
             raise IncompleteError(
-                f"no server has answered for {quiet:.0f} s and the next try is {pause:.0f} s away "
-                f"(last: {cause}); bring a server back and run the same command again to go on"
+                f"no server has answered usably for {quiet:.0f} s and the next try is {pause:.0f} s away "
+                f"(last: {cause}); see to the servers and run the same command again to go on"
             )
 
     def _rest(self, server: Server, asked: float | None = None) -> None:
@@ -161,27 +243,86 @@ class Fleet:
         server.rests_until = max(server.rests_until, now + pause)
 
 
-def _json_object(response: httpx.Response, url: str) -> dict[str, Any]:
+async def exchange(
+    client: httpx.AsyncClient, method: str, url: str, body: dict[str, Any] | None, seconds: float, most: int
+) -> Reply:
+    """Send one request and read its reply to the end.
+
+    Args:
+        client: sends it.
+        method: GET or POST.
+        url: where to.
+        body: sent as JSON, unless None.
+        seconds: by the clock on the wall, whatever trickles in meanwhile.
+        most: bytes of the reply, unpacked.
+
+    Raises:
+        httpx.RequestError: no reply in time, or one that can't be unpacked.
+        ReplyError: a reply that is too long.
+    """
+    import httpx
+
     try:
-        value = response.json()
-    except ValueError as error:
-        raise HarnessError(
-            f"{url} answers with something that isn't JSON; is it the right address?"
-        ) from error
+        async with asyncio.timeout(seconds), client.stream(method, url, json=body) as response:
+            try:
+                content = await _content(response, most)
+            except (httpx.DecodingError, ReplyError):
+                if response.is_success:
+                    raise
+                content = b""  # The status says enough.
+            return Reply(response.status_code, response.headers, content)
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(f"no whole reply within {seconds:g} s") from error
+
+
+async def _content(response: httpx.Response, most: int) -> bytes:
+    # Packed once, a chunk from the network unpacks to some tens of megabytes; packed twice, to anything.
+    if "," in response.headers.get("content-encoding", ""):
+        raise ReplyError("a reply that is packed more than once")
+    content = bytearray()
+    async for chunk in response.aiter_bytes():
+        content += chunk
+        if len(content) > most:
+            raise ReplyError(f"a reply of more than {most:,} bytes")
+    return bytes(content)
+
+
+def json_object(content: bytes) -> dict[str, Any]:
+    """The JSON object that a reply holds.
+
+    Raises:
+        ReplyError: something else, or one that is nested too deep.
+    """
+    if not content.strip():
+        raise ReplyError("an empty reply")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ReplyError("a reply that isn't JSON; is it the right address?") from error
     if not isinstance(value, dict):
-        raise HarnessError(f"{url} answers with JSON that isn't an object; is it the right address?")
+        raise ReplyError("JSON that isn't an object; is it the right address?")
     return value
 
 
-def _message(response: httpx.Response) -> str:
-    """What the server says is wrong, on one line."""
+def shown(words: object, key: str = "") -> str:
+    """Words from outside as a message may show them: one line, cut, printable, without anything secret.
+
+    Args:
+        words: what a server or a user says.
+        key: the API key; some servers repeat the one they were sent.
+    """
+    line = " ".join(str(words).split())
+    for secret in {key, quote(key, safe="")} - {""}:
+        line = line.replace(secret, "***")
+    line = _CREDENTIALS.sub("***@", _BEARER.sub(r"\1***", line))[:MESSAGE_CHARACTERS]
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+
+
+def _message(content: bytes) -> str:
+    """What the server says is wrong; secrets are still in it."""
     try:
-        value = response.json()
+        value = json.loads(content)
         inner = value.get("error", value)
-        text = inner.get("message", inner) if isinstance(inner, dict) else inner
-    except (ValueError, AttributeError):
-        text = response.text
-    line = " ".join(str(text).split())
-    # Some servers repeat the key they were sent.
-    key = response.request.headers.get("authorization", "").removeprefix("Bearer ")
-    return (line.replace(key, "***") if key else line)[:MESSAGE_CHARACTERS]
+        return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
+    except (ValueError, AttributeError, RecursionError):
+        return content.decode("utf-8", "replace")

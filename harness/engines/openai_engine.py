@@ -27,12 +27,12 @@ from harness.engines.base import (
 )
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import CONNECT_SECONDS, Fleet
+from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
 from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
 from harness.engines.zoo import resolved
-from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.errors import EngineUnavailableError, HarnessError
 from harness.retrying import RetryPolicy
 
 PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
@@ -40,6 +40,12 @@ PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
 TOKENIZER_PROBE = 'Rank: {"ranking": [3, 1, 2]} crème 漢字 <|im_start|>'
 # vLLM takes these; without them a server may follow the checkpoint's generation_config.json.
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+# `length` is OpenAI's word, the others are what gateways pass on from other services.
+TRUNCATED = ("length", "max_tokens")
+GIVEN_UP = ("abort", "error")
+LOGPROB_BYTES = 256
+"""Most that a token's logprob takes in a reply, its spelling included."""
+MOST_TOKENS = 2**31
 
 
 class OpenAIEngine:
@@ -213,10 +219,10 @@ class OpenAIEngine:
         limits = httpx.Limits(
             max_connections=config.concurrency, max_keepalive_connections=config.concurrency
         )
-        timeout = httpx.Timeout(config.request_seconds, connect=CONNECT_SECONDS)
+        timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # The fleet limits the whole request.
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
             policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
-            yield partial(call, Fleet(self._fleet.urls, client, policy))
+            yield partial(call, Fleet(self._fleet.urls, client, policy, config.request_seconds))
 
     async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
         index, prompt = item
@@ -226,11 +232,11 @@ class OpenAIEngine:
             "add_generation_prompt": True,
             "chat_template_kwargs": self._template_arguments(),
         }
-        return index, tuple((await fleet.post("/tokenize", body))["tokens"])
+        return index, await fleet.post("/tokenize", body, _tokens)
 
     async def _tokenize_plain(self, fleet: Fleet, text: str) -> list[int]:
         body = {"model": self._fleet.model, "prompt": text, "add_special_tokens": False}
-        return list((await fleet.post("/tokenize", body))["tokens"])
+        return list(await fleet.post("/tokenize", body, _tokens))
 
     async def _complete(
         self, sampling: SamplingParams, fleet: Fleet, request: GenerationRequest
@@ -250,54 +256,44 @@ class OpenAIEngine:
             body |= NEUTRAL | {"return_token_ids": True, "stop_token_ids": self._stop_token_ids()}
         if self._mode == "chat messages":
             body["messages"] = [{"role": "user", "content": request.prompt_text}]
-            return self._generation(request, await fleet.post("/v1/chat/completions", body))
-        body["prompt"] = list(request.prompt_ids)
-        return self._generation(request, await fleet.post("/v1/completions", body))
+        else:
+            body["prompt"] = list(request.prompt_ids)
+        path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+        return await fleet.post(path, body, partial(self._generation, request))
 
     def _generation(self, request: GenerationRequest, answer: dict[str, Any]) -> Generation:
-        try:
-            choice = answer["choices"][0]
-            text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
-        except (KeyError, IndexError, TypeError) as error:
-            raise HarnessError(f"a server answers without a completion: {str(answer)[:200]}") from error
+        choice = _first_choice(answer)
         reason = choice.get("finish_reason")
-        if reason in ("abort", "error"):
-            raise IncompleteError(
-                f"a server gave up a request ({reason}); run the same command again to go on"
-            )
-        token_ids = tuple(choice.get("token_ids") or ())
+        if reason is not None and not isinstance(reason, str):
+            raise ReplyError("a finish_reason that isn't a word")
+        if reason in GIVEN_UP:
+            raise ReplyError(f"a request that the server gave up ({reason})")
+        text = _text(choice)
+        token_ids = _ids(choice.get("token_ids") or [])
         if token_ids and self._tokenizer is not None:
             text = self._tokenizer.decode(token_ids)
-        usage = answer.get("usage") or {}
-        finish: FinishReason = "length" if reason == "length" else "stop"
+        usage = answer.get("usage")
+        counts = usage if isinstance(usage, dict) else {}
+        finish: FinishReason = "length" if reason and reason.lower() in TRUNCATED else "stop"
         return Generation(
             key=request.key,
             text=text,
             token_ids=token_ids,
             finish_reason=finish,
-            prompt_tokens=usage.get("prompt_tokens"),
-            completion_tokens=usage.get("completion_tokens"),
+            prompt_tokens=_count(counts.get("prompt_tokens")),
+            completion_tokens=_count(counts.get("completion_tokens")),
         )
 
     async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores:
-        body = {
+        body: dict[str, Any] = {
             "model": self._fleet.model,
             "prompt": [*request.prompt_ids, *request.completion_ids],
             "max_tokens": 1,
             "temperature": 0.0,
             "prompt_logprobs": top_k,
         }
-        answer = await fleet.post("/v1/completions", body)
-        rows = answer["choices"][0]["prompt_logprobs"][len(request.prompt_ids) :]
-        tops = [sorted(row.items(), key=lambda entry: entry[1]["rank"])[:top_k] for row in rows]
-        own = [row[str(token)]["logprob"] for row, token in zip(rows, request.completion_ids, strict=True)]
-        shape = (len(rows), -1)
-        return TokenScores(
-            key=request.key,
-            logprobs=np.array(own, dtype=np.float64),
-            top_ids=np.array([[int(i) for i, _ in top] for top in tops], dtype=np.int64).reshape(shape),
-            top_logprobs=np.array([[e["logprob"] for _, e in top] for top in tops]).reshape(shape),
-        )
+        most = REPLY_BYTES + len(body["prompt"]) * (top_k + 1) * LOGPROB_BYTES
+        return await fleet.post("/v1/completions", body, partial(_scores, request, top_k), most)
 
     def _template_arguments(self) -> dict[str, Any]:
         if self._tokenizer is not None:
@@ -312,3 +308,67 @@ class OpenAIEngine:
 
     def _context_length(self) -> int | None:
         return shortest(self._config.max_model_len, self._fleet.context_length)
+
+
+def _first_choice(answer: dict[str, Any]) -> dict[str, Any]:
+    choices = answer.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise ReplyError("no completion in the reply")
+    return choice
+
+
+def _text(choice: dict[str, Any]) -> str:
+    """The completion; a chat message without content has none, as where an answer is withheld."""
+    message = choice.get("message")
+    if "text" in choice:
+        content = choice["text"]
+    elif isinstance(message, dict) and ("content" in message or choice.get("finish_reason")):
+        content = message.get("content")
+    else:
+        raise ReplyError("no completion in the reply")
+    # Parts of other types, such as thoughts, are no part of the answer.
+    parts = content if isinstance(content, list) else ["" if content is None else content]
+    asked = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") == "text"]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in asked]
+    if isinstance(content, dict) or any(not isinstance(text, str) for text in texts):
+        raise ReplyError("a completion that isn't text")
+    return "".join(map(str, texts))
+
+
+def _tokens(answer: dict[str, Any]) -> tuple[int, ...]:
+    return _ids(answer.get("tokens"))
+
+
+def _ids(value: object) -> tuple[int, ...]:
+    if not isinstance(value, list) or any(_count(one) is None or type(one) is not int for one in value):
+        raise ReplyError("token ids that are none")
+    return tuple(value)
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; None for what can't be one, which is as good as not said."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_TOKENS:
+        return None
+    return int(value) if int(value) == value else None
+
+
+def _scores(request: ScoreRequest, top_k: int, answer: dict[str, Any]) -> TokenScores:
+    try:
+        rows = _first_choice(answer)["prompt_logprobs"][len(request.prompt_ids) :]
+        tops = [sorted(row.items(), key=lambda entry: entry[1]["rank"])[:top_k] for row in rows]
+        own = [row[str(token)]["logprob"] for row, token in zip(rows, request.completion_ids, strict=True)]
+        shape = (len(rows), -1)
+        scores = TokenScores(
+            key=request.key,
+            logprobs=np.array(own, dtype=np.float64),
+            top_ids=np.array([[int(i) for i, _ in top] for top in tops], dtype=np.int64).reshape(shape),
+            top_logprobs=np.array([[e["logprob"] for _, e in top] for top in tops], dtype=np.float64).reshape(
+                shape
+            ),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ReplyError("no logprobs of the prompt in the reply") from error
+    if np.isnan(scores.logprobs).any() or np.isnan(scores.top_logprobs).any():
+        raise ReplyError("logprobs that aren't numbers")
+    return scores

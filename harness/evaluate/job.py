@@ -243,6 +243,7 @@ class _Evaluation:
             host=describe_host(),
             sessions=earlier.sessions if earlier else (),
             stopped=earlier.stopped if earlier else None,
+            grown=() if earlier is None else _grown(earlier, len(dataset.tasks)),
         )
         if earlier and (differences := earlier.differences(manifest)):
             raise RunMismatchError(
@@ -322,6 +323,10 @@ def _to_sample(
         parse=parse,
         scores=scores,
     )
+
+
+def _grown(earlier: Manifest, tasks: int) -> tuple[int, ...]:
+    return (*earlier.grown, earlier.tasks) if earlier.tasks < tasks else earlier.grown
 
 
 def _sampling(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.gate.decide import decide
 from harness.gate.policy import Policy, load_policy
+from harness.gate.record import write_record
 from harness.gate.text import as_text
 from harness.runs import open_run
 from harness.runs.gate_record import GateResult
@@ -30,6 +31,7 @@ def check(
     baseline: str | Path | None = None,
     allow_incomplete: bool = False,
     common: bool = False,
+    record: bool = True,
 ) -> GateResult:
     """Judge a stored run and raise unless it passes.
 
@@ -39,19 +41,23 @@ def check(
         baseline: run directory of the baseline.
         allow_incomplete: see `decide`.
         common: see `decide`.
+        record: leave the verdict in the run as `gate.json`, where it is counted as a look.
 
     Raises:
         GateFailure: it failed, or is inconclusive and the policy doesn't count that as passed.
         HarnessError: nothing could be decided; the message says why.
     """
-    rules = policy if policy is None or isinstance(policy, Policy) else load_policy(policy)
+    rules = (policy or Policy()) if policy is None or isinstance(policy, Policy) else load_policy(policy)
+    judged = open_run(run)
     result = decide(
-        open_run(run),
+        judged,
         rules,
         None if baseline is None else open_run(baseline),
         allow_incomplete=allow_incomplete,
         common=common,
     )
+    if record:
+        write_record(judged.path, result, rules)
     if result.exit_code != 0:
         raise GateFailure(result)
     return result

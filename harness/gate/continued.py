@@ -26,7 +26,9 @@ def follow(
     *,
     whole_list: bool,
 ) -> Following:
-    """Feed the tasks of a run to a test of each rule.
+    """Feed all tasks of a run to a test of each rule.
+
+    Also those after the verdict, which stands: estimates and intervals are those of all there is.
 
     Args:
         rules: those about numbers.
@@ -56,8 +58,6 @@ def follow(
     following = Following(tests, levels)
     said = [said_by_task(tables[rule.metric]) for rule in rules]
     for task_id in order:
-        if following.is_settled:
-            break
         following.observe(task_id, [values.get(task_id, Said()) for values in said])
     return following
 
@@ -77,7 +77,7 @@ def order_of(run: Run, kind: LookKind, looks: Sequence[int] = ()) -> list[str]:
     ids, whole = columns.task_ids, dict(zip(columns.task_ids, columns.missing == 0, strict=True))
     seed = run.manifest.sampling["seed"]
     if kind == "live":
-        order = drawing_order(seed, ids)
+        order = drawing_order(seed, ids, run.manifest.grown)
         there = [bool(whole[task_id]) for task_id in order]
         return order[: there.index(False)] if False in there else order
     there = [bool(whole[task_id]) for task_id in ids]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from harness.gate.evidence import (
     rate_from_counts,
 )
 from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
-from harness.gate.following import Following
+from harness.gate.following import STOPPED_EARLY, Following
 from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
@@ -48,7 +50,7 @@ from harness.runs.columns import (
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
-from harness.runs.source import Source, from_run
+from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
 from harness.stats import Estimate
 
@@ -93,23 +95,28 @@ def decide(
     policy = policy or Policy()
     earlier, source = earlier_looks(run.path), source_of(run.path, run.manifest)
     left = looks.tasks_left(run.manifest)
+    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
+    counting = None if stream is None else Stream(stream, policy)
+    elsewhere = () if counting is None else counting.looks_elsewhere(run.manifest, run.path)
+    state = session.state(source)
     spending = looks.spend(
-        earlier,
-        source.drawn_sha256,
+        (*earlier, *elsewhere),
+        state,
         looks.kind_of(earlier, continued=continued),
-        whole=run.manifest.status == "complete" and left == 0,
+        policy.alpha,
+        whole=run.manifest.status == "complete" and left == 0 and session.is_scored,
         planned=policy.looks,
     )
-    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
-    place = None if stream is None else Stream(stream, policy).take(run.manifest)
+    looks.require_something(spending, policy, run.path)
+    place = None if counting is None else counting.take(run.manifest, run.path)
     levels = looks.levels_of(policy, spending, place)
     rules = session.results(levels, left, spending.kind, earlier)
-    notes = [*session.notes, *looks.notes(spending, place, policy)]
+    notes = [*session.notes, *looks.notes(spending, place, policy), *looks.weights_unseen(run.manifest)]
     result = conclude(rules, notes, session.subject(), policy, levels.interval)
     result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
-    result = counted(replace(result, stream=place), earlier, spending, policy)
-    if stream is not None and place is not None:
-        Stream(stream, policy).note(place, run.manifest, result.verdict)
+    result = counted(replace(result, stream=place), earlier, spending, policy, state)
+    if counting is not None and place is not None:
+        counting.note(place, run.manifest, run.path, result.looks[-1])
     return result
 
 
@@ -179,8 +186,9 @@ class _Session:
         rules = policy.parsed_rules
         self.pairing = self._pair(rules, baseline, common)
         for one in self._runs():
-            _require_complete(one, allow_incomplete)
-            self._require_sound(one)
+            with _bounds_offered(one):
+                _require_complete(one, allow_incomplete)
+                self._require_sound(one)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
@@ -198,6 +206,18 @@ class _Session:
             if not self.allow_incomplete:
                 raise
             self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether no task is left that a judge could still be asked about."""
+        judged = [table for name, table in self._tables.items() if name.startswith(RUBRIC_PREFIX)]
+        return all(len(table.task_ids) >= self.run.manifest.tasks for table in judged)
+
+    def state(self, source: Source) -> str:
+        """Digest of what the rules are judged by."""
+        if not any(name.startswith(JUDGE_PREFIXES) for name in self._tables):
+            return source.drawn_sha256
+        return hashlib.sha256(f"{source.drawn_sha256} {judged_sha256(self.run.path)}".encode()).hexdigest()
 
     def results(
         self, levels: Levels, left: int | None, kind: LookKind, earlier: Sequence[Look]
@@ -219,7 +239,12 @@ class _Session:
         else:
             each = self.run.manifest.samples_per_task
             seen = [look.samples // each for look in earlier if look.kind == kind]
-            settled = self._followed(bars, levels, order_of(self.run, kind, seen)).results(left)
+            following = self._followed(bars, levels, order_of(self.run, kind, seen))
+            undrawn = self.run.manifest.tasks - following.tasks_used
+            self.notes += following.notes(undrawn)
+            if self.run.manifest.stopped is not None:
+                self.notes.append(STOPPED_EARLY)
+            settled = following.results(None if left is None else left + undrawn)
         numbers = iter(settled)
         return [
             settle_word(rule, cliff_word(self.run, rule.metric))
@@ -266,7 +291,8 @@ class _Session:
         metrics = {name for name in names if name in sample_metrics()}
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
-            columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+            with _bounds_offered(run):
+                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
             self._columns.append(columns)
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
@@ -378,6 +404,19 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
     """
     metrics = [name for name in names if name in sample_metrics()]
     return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}
+
+
+@contextmanager
+def _bounds_offered(run: Run) -> Iterator[None]:
+    """What lacks samples can be gated by bounds; what a live gate stopped has its verdict without."""
+    try:
+        yield
+    except IncompleteError as error:
+        if run.manifest.stopped is not None:
+            raise
+        raise IncompleteError(
+            f"{error}, or gate by worst and best case with `allow_incomplete=True`"
+        ) from None
 
 
 def _require_complete(run: Run, allowed: bool) -> None:

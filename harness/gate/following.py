@@ -12,6 +12,8 @@ from harness.runs.gate_record import RuleResult, Verdict
 from harness.stats import holm
 
 Until = Literal["verdict", "rules"]
+STOPPED_EARLY = "stopped early: estimates lean to the side of the verdict; intervals allow for the stopping"
+"""What stands beside estimates of a run that its own samples ended."""
 
 
 class Following:
@@ -30,6 +32,7 @@ class Following:
         self.until = until
         self.tasks_used = 0
         self.verdicts: list[Verdict] = ["inconclusive"] * len(self.rules)
+        self._decided_at = [0] * len(self.rules)
         self._settle()
 
     def observe(self, task_id: str, values: Sequence[Said]) -> None:
@@ -56,9 +59,29 @@ class Following:
         evidence = [(rule.rule, rule.evidence()) for rule in self.rules]
         return settle(evidence, self.levels, self.verdicts, left)
 
+    def notes(self, undrawn: int) -> list[str]:
+        """Where a verdict is older than the numbers beside it, and what isn't counted.
+
+        Args:
+            undrawn: tasks of the run that weren't fed, as they aren't there in full.
+        """
+        told = [
+            f"`{rule.rule.text}` was decided after {at} of {self.tasks_used} tasks and that verdict stands; "
+            f"estimate and interval are those of all {self.tasks_used}"
+            for rule, verdict, at in zip(self.rules, self.verdicts, self._decided_at, strict=True)
+            if verdict != "inconclusive" and at < self.tasks_used
+        ]
+        if undrawn:
+            told.append(
+                f"{undrawn} tasks aren't there in full yet and are neither counted nor bounded: the test is "
+                f"of the {self.tasks_used} that come before them; the same `harness eval` draws the rest"
+            )
+        return told
+
     def _settle(self) -> None:
         """First verdicts stand; as in `settle`, passing is rule by rule, failing after Holm's correction."""
         adjusted = holm([rule.p_fail for rule in self.rules])
         for place, (rule, p_fail) in enumerate(zip(self.rules, adjusted, strict=True)):
             if self.verdicts[place] == "inconclusive":
                 self.verdicts[place] = verdict_at(rule.p_pass, p_fail, self.levels)
+                self._decided_at[place] = self.tasks_used

@@ -14,7 +14,7 @@ from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot
 from harness.gate.decide import conclude, describe, made_from, task_tables
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
-from harness.gate.following import Following, Until
+from harness.gate.following import STOPPED_EARLY, Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
@@ -98,7 +98,8 @@ class LiveGate:
         self._bars = [rule for rule in policy.parsed_rules if not isinstance(rule, WordRule)]
         self._check_rules()
         self._earlier: tuple[Look, ...] = ()
-        self._spending = looks.spend((), "", "live", whole=False)
+        self._spending = looks.spend((), "", "live", policy.alpha, whole=False)
+        self._folder = Path()
         self._metrics = [sample_metrics()[rule.metric] for rule in self._bars]
         self._following = Following((), looks.levels_of(policy, self._spending))
         self._order: list[str] = []
@@ -110,9 +111,13 @@ class LiveGate:
     def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
         """See `EarlyStop.plan`."""
         theirs = self._pair(manifest, tasks)
-        self._earlier = earlier_looks(folder)
-        self._spending = looks.spend(self._earlier, "", "live", whole=False)
-        self._place = None if self._stream is None else self._stream.take(manifest)
+        self._folder, self._earlier = folder, earlier_looks(folder)
+        elsewhere = () if self._stream is None else self._stream.looks_elsewhere(manifest, folder)
+        taken = (*self._earlier, *elsewhere)
+        self._spending = looks.spend(taken, "", "live", self._policy.alpha, whole=False)
+        looks.require_something(self._spending, self._policy, folder)
+        looks.require_one_list(self._policy, manifest.grown)
+        self._place = None if self._stream is None else self._stream.take(manifest, folder)
         levels = looks.levels_of(self._policy, self._spending, self._place)
         everything = [task.task_id for task in tasks]
         rankable = [task.task_id for task in tasks if can_rank(task.relevance)]
@@ -129,7 +134,7 @@ class LiveGate:
             for rule, metric in zip(self._bars, self._metrics, strict=True)
         ]
         self._following = Following(rules, levels, self._options.until)
-        self._order = drawing_order(self._seed, everything)[: self._options.max_tasks]
+        self._order = drawing_order(self._seed, everything, manifest.grown)[: self._options.max_tasks]
         self._tasks, self._samples_per_task = len(tasks), manifest.samples_per_task
         return [] if self._following.is_settled else self._order
 
@@ -170,10 +175,14 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        if self._stream is not None and self._place is not None:
-            self._stream.note(self._place, run.manifest, result.verdict)
         result = replace(result, live=live, stream=self._place, notes=tuple(self._notes(run, live)))
-        return counted(made_from(result, run, baseline), self._earlier, self._spending, self._policy)
+        result = made_from(result, run, baseline)
+        assert result.source is not None
+        state = result.source.drawn_sha256
+        result = counted(result, self._earlier, self._spending, self._policy, state)
+        if self._stream is not None and self._place is not None:
+            self._stream.note(self._place, run.manifest, run.path, result.looks[-1])
+        return result
 
     def _stopped_early(self) -> bool:
         return self._following.is_settled and self._following.tasks_used < len(self._order)
@@ -213,10 +222,9 @@ class LiveGate:
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")
         notes += looks.notes(self._spending, self._place, self._policy)
+        notes += looks.weights_unseen(run.manifest)
         if live.stopped_early:
-            notes.append(
-                "stopped early: estimates lean to the side of the verdict; intervals allow for the stopping"
-            )
+            notes.append(STOPPED_EARLY)
         if live.stopped_early and "inconclusive" in self._following.verdicts:
             notes.append(
                 "drawing ended with the first rule that fails, which fails the gate; `until=rules` goes on"

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness import files
 from harness.gate.text import count, interval, remarks, value
 from harness.runs.gate_record import GateResult, Verdict
-from harness.runs.text import escape
+from harness.runs.text import escape, level
 
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
 _SIGNS: dict[Verdict, str] = {"pass": "✅ pass", "fail": "❌ fail", "inconclusive": "❔ inconclusive"}
@@ -29,7 +29,7 @@ def summary(result: GateResult) -> str:
         "",
         " · ".join(facts),
         "",
-        f"| rule | verdict | estimate | {1 - 2 * result.alpha:.0%} interval | n | why |",
+        f"| rule | verdict | estimate | {level(result.alpha)}% interval | n | why |",
         "|---|---|--:|--:|--:|---|",
     ]
     for rule in result.rules:

@@ -49,19 +49,32 @@ def earlier_looks(folder: Path) -> tuple[Look, ...]:
         ) from error
 
 
-def counted(result: GateResult, earlier: Sequence[Look], spending: Spending, policy: Policy) -> GateResult:
-    """The result with this look at the end of those before; one at the same samples takes its place."""
+def counted(
+    result: GateResult, earlier: Sequence[Look], spending: Spending, policy: Policy, state: str
+) -> GateResult:
+    """The result with this look at the end of those before; one at the same samples takes its place.
+
+    Args:
+        result: what was decided.
+        earlier: looks at the run.
+        spending: of this one.
+        policy: by which it was decided.
+        state: digest of what was judged.
+    """
     assert result.source is not None
     look = Look(
         decided=now(),
         samples=result.source.samples,
-        drawn_sha256=result.source.drawn_sha256,
+        drawn_sha256=state,
         policy_sha256=policy.sha256,
         share=spending.share,
+        alpha=spending.share * policy.alpha,
         kind=spending.kind,
         verdict=result.verdict,
     )
     same = (look.kind, look.drawn_sha256, look.policy_sha256)
+    before = [one.alpha for one in earlier if (one.kind, one.drawn_sha256, one.policy_sha256) == same]
+    look = replace(look, alpha=max([look.alpha, *before]))
     others = [one for one in earlier if (one.kind, one.drawn_sha256, one.policy_sha256) != same]
     return replace(result, looks=(*others, look))
 

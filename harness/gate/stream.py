@@ -16,7 +16,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -25,7 +25,7 @@ from harness import files
 from harness.errors import DataError
 from harness.gate.expression import PolicyError
 from harness.gate.policy import Policy
-from harness.runs.gate_record import StreamPlace, Verdict
+from harness.runs.gate_record import Look, StreamPlace, Verdict
 from harness.runs.manifest import Manifest, now
 
 
@@ -41,6 +41,8 @@ class Entry:
         checkpoints: planned by the policy; None where any number may come.
         verdict: None where the place is only taken.
         written: when.
+        run: directory of the run that was gated.
+        look: at that run; None where the place is only taken.
     """
 
     place: int
@@ -50,6 +52,8 @@ class Entry:
     checkpoints: int | None
     verdict: Verdict | None
     written: str
+    run: str
+    look: Look | None = None
 
 
 def share_of(place: int, planned: int | None) -> float:
@@ -70,11 +74,11 @@ class Stream:
     def __init__(self, path: Path, policy: Policy) -> None:
         self.path, self._policy = path, policy
 
-    def take(self, manifest: Manifest) -> StreamPlace:
+    def take(self, manifest: Manifest, run: Path) -> StreamPlace:
         """Take the next place, or the one that the checkpoint has already.
 
         Raises:
-            DataError: the file can't be read.
+            DataError: the file can't be read, or lacks lines.
             PolicyError: the stream began with another alpha or number of checkpoints, or no place is left.
             HarnessError: it can't be written.
         """
@@ -90,20 +94,35 @@ class Stream:
                     "gated in this stream"
                 )
             if candidate not in known:
-                self._append(place, manifest, None)
+                self._append(place, manifest, run, None)
         passed = {one.candidate for one in entries if one.verdict == "pass"} - {candidate}
         return StreamPlace(str(self.path), place, share_of(place, policy.checkpoints), len(passed))
 
-    def note(self, place: StreamPlace, manifest: Manifest, verdict: Verdict) -> None:
+    def looks_elsewhere(self, manifest: Manifest, run: Path) -> tuple[Look, ...]:
+        """Looks at the same checkpoint in other run directories, which share its part of alpha.
+
+        A test that may be looked at any time has begun anew here, so there it counts like any other look.
+
+        Raises:
+            DataError: the file can't be read, or lacks lines.
+        """
+        candidate, here = _candidate(manifest), str(run.resolve())
+        return tuple(
+            replace(one.look, kind="fixed")
+            for one in read_stream(self.path)
+            if one.look is not None and one.candidate == candidate and one.run != here
+        )
+
+    def note(self, place: StreamPlace, manifest: Manifest, run: Path, look: Look) -> None:
         """Write down what became of a checkpoint.
 
         Raises:
             HarnessError: the file can't be written.
         """
         with self._lock():
-            self._append(place.place, manifest, verdict)
+            self._append(place.place, manifest, run, look)
 
-    def _append(self, place: int, manifest: Manifest, verdict: Verdict | None) -> None:
+    def _append(self, place: int, manifest: Manifest, run: Path, look: Look | None) -> None:
         policy = self._policy
         entry = Entry(
             place=place,
@@ -111,8 +130,10 @@ class Stream:
             checkpoint=manifest.engine.checkpoint,
             alpha=policy.alpha,
             checkpoints=policy.checkpoints,
-            verdict=verdict,
+            verdict=None if look is None else look.verdict,
             written=now(),
+            run=str(run.resolve()),
+            look=look,
         )
         with self._writing(), files.LineLog(self.path) as log:
             log.append(json.dumps(asdict(entry)).encode() + b"\n")
@@ -143,13 +164,27 @@ def read_stream(path: Path) -> list[Entry]:
                 f"{path}:{number}: no entry of a stream ({str(error).splitlines()[0]}); restore the file, so "
                 "that the checkpoints tried so far are counted"
             ) from error
+    places: dict[int, str] = {}
+    for one in entries:
+        if places.setdefault(one.place, one.candidate) != one.candidate:
+            raise DataError(
+                f"{path} gives place {one.place} to two checkpoints (two files merged?); write one after the "
+                "other, each with a place of its own"
+            )
+    if sorted(places) != list(range(1, len(places) + 1)):
+        raise DataError(f"{path} lacks the lines of some checkpoints; restore it, so that all are counted")
     return entries
 
 
 def _candidate(manifest: Manifest) -> str:
-    """What a checkpoint is known by: evaluated alike it is the same, however many tasks were drawn."""
-    identity = json.dumps(manifest.identity(), sort_keys=True, default=str)
-    return hashlib.sha256(identity.encode()).hexdigest()
+    """What a checkpoint is known by: evaluated alike it is the same, however many tasks were drawn.
+
+    Where its weights can't be seen each run is a checkpoint of its own: a name says nothing.
+    """
+    identity = manifest.identity()
+    if manifest.engine.weights_sha256 is None:
+        identity["started"] = manifest.started
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _require_alike(path: Path, entries: Sequence[Entry], policy: Policy) -> None:

@@ -14,6 +14,7 @@ from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import decimal, parameters, percent, threshold
+from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import RuleResult
 
 _KEPT: dict[str, tuple[str, Kind]] = {
@@ -44,6 +45,7 @@ class Decided:
         missing: what isn't known of it, such as a rubric's score.
         gate: verdict of the stored gate, `stale` where it no longer holds, None where there is none.
         stale: why the verdict no longer holds.
+        unchecked: what of it can't be checked, None where all can.
         stopped: whether its own data decided when it ended.
         notes: what must be known beside it.
     """
@@ -54,6 +56,7 @@ class Decided:
     missing: tuple[str, ...]
     gate: str | None
     stale: tuple[str, ...]
+    unchecked: str | None
     stopped: bool
     notes: tuple[str, ...]
 
@@ -75,10 +78,11 @@ class Decided:
 
     @property
     def gate_words(self) -> str:
-        """`no gate`, `gate: pass`, `gate: stale (why)`."""
+        """`no gate`, `gate: pass`, `gate: stale (why)`, `gate: pass (what couldn't be checked)`."""
         if self.gate is None:
             return "no gate"
-        return f"gate: {self.gate}" + (f" ({'; '.join(self.stale)})" if self.stale else "")
+        doubts = [*self.stale, *([] if self.unchecked is None else [self.unchecked])]
+        return f"gate: {self.gate}" + (f" ({'; '.join(doubts)})" if doubts else "")
 
 
 def decide_run(
@@ -89,7 +93,7 @@ def decide_run(
     Beside a baseline it states the size, every paired test that went against the run, and format, ranking and
     rubrics whichever way they went; alone it states what the run is. Whether the contract is kept is what the
     run's gate said of `parse_validity.strict`; without such a rule, or where the verdict is stale, it is
-    judged here by the default one.
+    judged here by the default one, unless earlier gates on the run have spent of alpha.
 
     Args:
         facts: the run.
@@ -121,6 +125,7 @@ def decide_run(
         missing=tuple(missing),
         gate=gate,
         stale=facts.stale,
+        unchecked=facts.unchecked,
         stopped=facts.stopped,
         notes=tuple(_notes(facts)),
     )
@@ -154,23 +159,36 @@ def _contract(facts: RunFacts) -> Clause:
         verdict, rule = gated.verdict, f"gated by {gated.rule}"
     else:
         table = facts.samples.columns.by_task(compared()[CONTRACT])
-        if facts.stopped:
-            return Clause("contract", "contract not judged", "open", "stopped early by the gate")
-        if facts.run.manifest.status != "complete" or table.missing.any():
-            why = f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
-            return Clause("contract", "contract not judged", "open", why)
         seen = table.estimate
-        try:
-            if CONTRACT in facts.run.metrics:
-                facts.run.require_current(CONTRACT, seen)
-        except DataError as error:
-            return Clause("contract", "contract not judged", "open", str(error))
+        why = _unjudged(facts, seen, missing=bool(table.missing.any()))
+        if why is not None:
+            return Clause("contract", "contract not judged", "open", why)
         decision = table.against_bar(CONTRACT_BAR, ">=", ALPHA)
         verdict = "inconclusive" if decision.verdict == "undecided" else decision.verdict
         rule = f"default rule {CONTRACT} >= {CONTRACT_BAR}"
     claim, kind = _KEPT[verdict]
-    shown = "" if seen is None else f"strict {percent(seen)}, "
-    return Clause("contract", claim, kind, f"{shown}{rule}")
+    return Clause("contract", claim, kind, f"{_strict(seen)}{rule}")
+
+
+def _unjudged(facts: RunFacts, seen: float | None, *, missing: bool) -> str | None:
+    """Why the default rule isn't judged, None where it is."""
+    if facts.stopped:
+        return "stopped early by the gate"
+    if facts.run.manifest.status != "complete" or missing:
+        return f"{facts.samples.n} of {facts.run.manifest.planned} samples are there"
+    try:
+        if CONTRACT in facts.run.metrics:
+            facts.run.require_current(CONTRACT, seen)
+    except DataError as error:
+        return str(error)
+    if facts.looked:
+        # How much of alpha is left is the gate's to say; judged here at all of it, it would be had twice.
+        return f"{_strict(seen)}gate it again: earlier gates on this run share alpha"
+    return None
+
+
+def _strict(seen: float | None) -> str:
+    return "" if seen is None else f"strict {percent(seen)}, "
 
 
 def _strict_rule(facts: RunFacts) -> RuleResult | None:
@@ -213,6 +231,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
         yield f"the run is {manifest.status}: {facts.samples.n} of {manifest.planned} samples; it has " + (
             "metrics of an earlier state" if facts.run.metrics else "no metrics yet"
         )
+    if not facts.run.metrics and (facts.stopped or manifest.status == "complete"):
+        yield f"no {METRICS_FILE} lies in it: `harness rescore {facts.run.path}` computes its metrics"
     if facts.constrained:
         yield (
             "answers were held to the schema while they were drawn: the form can't fail by construction, "

@@ -18,6 +18,7 @@ from harness.report.content import Content
 from harness.report.payload import encode_rows
 from harness.report.rows import choose_rows, read_rows
 from harness.report.view import view
+from harness.runs.text import level
 
 _SIGNS = {"good": "✓", "bad": "✕", "against": "↓", "open": "?", "known": "•"}
 _TEMPLATES = "templates"
@@ -87,6 +88,7 @@ def environment() -> jinja2.Environment:
         "probability": text.probability,
         "threshold": text.threshold,
         "whole": text.whole,
+        "level": level,
         "short": lambda value: f"{value:g}",
         "four": lambda value: f"{value:.4f}".replace("-", "−"),
         "one_decimal": lambda value: f"{value:.1f}",

@@ -27,12 +27,13 @@ from harness.metrics.table import (
     sample_metrics,
 )
 from harness.report.folders import Found, find_runs
-from harness.runs import Run, Sample, open_run, stale_reasons
+from harness.runs import Run, Sample, open_run, source_of, stale_reasons
 from harness.runs.columns import metrics_of_samples, read_columns, read_labels
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
-from harness.runs.gate_record import GateRecord
+from harness.runs.gate_record import GateRecord, GateResult
 from harness.runs.integrity import cliff_metrics, read_cliff, read_gate, require_given, require_sound
+from harness.runs.staleness import baseline_unchecked
 
 Place = tuple[str, int]
 """Task id and sample index: the same place in two runs of one dataset is a pair."""
@@ -92,6 +93,8 @@ class RunFacts:
         candidates: numbers of candidates that occur, ascending.
         gate: its last verdict, None where it was never gated.
         stale: why that verdict no longer holds of the run, empty where it does.
+        unchecked: what of that verdict can't be checked where the run lies, None where all can.
+        looked: whether gates on the run may have left less than all of alpha for another look at it.
         cliff: its verdict on λ*, None where it wasn't measured.
         hashes: file → SHA-256, of the files there are.
         folder: the folder named in its place, None where it was named itself.
@@ -105,6 +108,8 @@ class RunFacts:
     candidates: tuple[int, ...]
     gate: GateRecord | None
     stale: tuple[str, ...]
+    unchecked: str | None
+    looked: bool
     cliff: CliffResult | None
     hashes: dict[str, str]
     folder: Path | None = None
@@ -180,11 +185,22 @@ def _read(found: Found) -> RunFacts:
         candidates=tuple(sorted({len(one) for one in labels.values()})),
         gate=gate,
         stale=() if gate is None else stale_reasons(run, gate),
+        unchecked=None if gate is None else baseline_unchecked(run, gate),
+        looked=gate is not None and _looked(run, gate.result),
         cliff=cliff,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
         lam=found.lam,
     )
+
+
+def _looked(run: Run, result: GateResult) -> bool:
+    """Whether a further look isn't just that at the very same samples which had all of alpha."""
+    if not result.looks:
+        return False
+    again = ("fixed", source_of(run.path, run.manifest).drawn_sha256, 1.0)
+    taken = {(look.kind, look.drawn_sha256, look.share) for look in result.looks}
+    return result.stream is not None or taken != {again}
 
 
 def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:

@@ -24,6 +24,7 @@ def as_dict(content: Content) -> dict[str, Any]:
                 "baseline": decided.baseline,
                 "gate": decided.gate,
                 "gate_stale": list(decided.stale),
+                "gate_unchecked": decided.unchecked,
                 "stopped_early": STOPPED_EARLY if decided.stopped else None,
                 "parameters": facts.run.manifest.engine.parameters,
                 "sentence": decided.sentence,

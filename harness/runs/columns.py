@@ -131,7 +131,7 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
     seed = run.manifest.sampling["seed"]
     if run.manifest.stopped is None:
         return summarise(columns)
-    return summarise_stopped(columns, drawing_order(seed, columns.task_ids))
+    return summarise_stopped(columns, drawing_order(seed, columns.task_ids, run.manifest.grown))
 
 
 def incomplete(run: Run, columns: Columns) -> IncompleteError:
@@ -146,9 +146,10 @@ def lacking(run: Run, task_ids: Sequence[str], missing: IntArray) -> IncompleteE
         named = ", ".join(repr(task_ids[place]) for place in places[:3])
         gone = f" (lost since: of {named}{', …' if places.size > 3 else ''})"
     planned = run.manifest.planned
+    again = "" if run.manifest.stopped is None else ", or call the live gate that stopped it again"
     return IncompleteError(
         f"{run.path} has {planned - int(missing.sum())} of {planned} samples{gone}; finish it with the same "
-        "`harness eval`, or gate by worst and best case with `allow_incomplete=True`"
+        f"`harness eval`{again}"
     )
 
 

@@ -114,6 +114,7 @@ class Look:
         drawn_sha256: of what the engine had said by then, see `Source`.
         policy_sha256: of the policy.
         share: of the policy's alpha that it had, in [0, 1].
+        alpha: that share of it, before a stream's.
         kind: `fixed`, a test for a size fixed beforehand; `live` or `continued`, one that may be looked at
             any time, in the order of drawing or with what each look added in random order.
         verdict: what it said.
@@ -124,6 +125,7 @@ class Look:
     drawn_sha256: str
     policy_sha256: str
     share: float
+    alpha: float
     kind: LookKind
     verdict: Verdict
 

@@ -129,6 +129,8 @@ class Manifest(BaseModel):
     host: dict[str, Any] = Field(default_factory=dict)
     sessions: tuple[Session, ...] = ()
     stopped: Stopped | None = None
+    grown: tuple[int, ...] = ()
+    """Numbers of tasks that the run had before, each time that a larger limit added some."""
 
     @property
     def sealed(self) -> bool:

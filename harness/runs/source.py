@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from harness.files import whole_lines
 from harness.runs.directory import CLIFF, JUDGE_LOG, SAMPLES, TASKS, read_manifest
 from harness.runs.manifest import Manifest
+from harness.runs.seals import sealed_lines
 
 _DIGEST = 16
 """Bytes of a line's SHA-256 that go into that of all lines."""
@@ -105,6 +106,21 @@ def read_source(content: Any) -> Source:
         ValueError: it is something else.
     """
     return _SOURCE.validate_python(content)
+
+
+def judged_sha256(path: Path) -> str:
+    """Digest of what a run's judgements say, in any order and whatever their checksums.
+
+    Raises:
+        DataError: a line isn't what was written.
+    """
+    lines = (
+        sealed_lines(path / JUDGE_LOG, required=False, remedy="judge the run again")
+        if (path / JUDGE_LOG).exists()
+        else ()
+    )
+    digests = sorted(hashlib.sha256(row.rstrip()).digest() for _, row in lines)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

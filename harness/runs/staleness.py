@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from harness.errors import DataError
 from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES
@@ -28,11 +29,31 @@ def stale_reasons(run: Run, record: GateRecord) -> tuple[str, ...]:
     result = record.result
     if result.source is None:
         return ("it was made by a version that kept no digests of what it judged",)
-    names = {rule.metric for rule in result.rules}
-    reasons = list(changes(result.source, source_of(run.path, run.manifest), names, run.path))
-    if not reasons and result.read_sha256 != digest_entries(run, names):
-        reasons.append(f"{METRICS} says something else of what its rules name")
+    names, now = {rule.metric for rule in result.rules}, source_of(run.path, run.manifest)
+    reasons = list(changes(result.source, now, names, run.path))
+    if not reasons and result.read_sha256 != digest_entries(run, names) and not _came_later(run, result, now):
+        gone = not (run.path / METRICS).exists()
+        reasons.append(f"{METRICS} {'is gone' if gone else 'says something else of what its rules name'}")
     return (*reasons, *_of_baseline(run, result, names))
+
+
+def _came_later(run: Run, result: GateResult, now: Source) -> bool:
+    """Whether the gate found no metrics and those there are now were made of what it judged."""
+    if result.read_sha256 != _digest({}) or run.source is None:
+        return False
+    return not drawn_changes(run.source, now, run.path) and run.source.samples_sha256 == now.samples_sha256
+
+
+def baseline_unchecked(run: Run, record: GateRecord) -> str | None:
+    """What stands beside a verdict whose baseline isn't there to check it by; None where it is, or has none.
+
+    A run is often reported where its baseline isn't; what was compared with it is still true, as far as
+    anyone can see.
+    """
+    path = _baseline_of(run, record.result)
+    if path is None or (path / MANIFEST).exists():
+        return None
+    return f"its baseline isn't at {record.result.baseline_run} any more, so not checked"
 
 
 def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tuple[str, ...]:
@@ -70,6 +91,10 @@ def drawn_changes(then: Source, now: Source, path: Path) -> tuple[str, ...]:
 def digest_entries(run: Run, names: Iterable[str]) -> str:
     """Digest of those of a run's stored metrics that are named."""
     rows = {name: asdict(run.metrics[name]) for name in sorted(names) if name in run.metrics}
+    return _digest(rows)
+
+
+def _digest(rows: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
 
 
@@ -86,14 +111,17 @@ def _rows_changed(name: str, rows: str, then: int, now: int, path: Path) -> str:
 
 
 def _of_baseline(run: Run, result: GateResult, names: set[str]) -> tuple[str, ...]:
-    if result.baseline_run is None or result.baseline_source is None:
-        return ()
-    path = Path(os.path.normpath(run.path.resolve() / result.baseline_run))
-    if not (path / MANIFEST).exists():
-        # A run is often reported where its baseline isn't; what was compared with it is still true.
+    path = _baseline_of(run, result)
+    if path is None or result.baseline_source is None or not (path / MANIFEST).exists():
         return ()
     try:
         now = source_of(path, load(path).manifest)
     except DataError as error:
         return (f"its baseline can't be read ({error})",)
     return tuple(f"of its baseline, {one}" for one in changes(result.baseline_source, now, names, path))
+
+
+def _baseline_of(run: Run, result: GateResult) -> Path | None:
+    if result.baseline_run is None:
+        return None
+    return Path(os.path.normpath(run.path.resolve() / result.baseline_run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 _SPECIAL = re.compile(
@@ -44,6 +45,19 @@ def escape(text: str) -> str:
     `parse_validity.strict >= 0.95` is as it was.
     """
     return _SPECIAL.sub(lambda match: "".join(map(_made_plain, match[0])), plain(text).strip())
+
+
+def level(alpha: float) -> str:
+    """Level of a two-sided interval in percent, without the sign: `90`, `97.5`, `99.9934`.
+
+    To two decimals, and further where two digits of what it leaves out need it, so that none is `100`.
+
+    Args:
+        alpha: by which each end errs, in (0, 0.5).
+    """
+    outside = 200.0 * alpha
+    decimals = max(2, 1 - math.floor(math.log10(outside)))
+    return f"{100.0 - outside:.{decimals}f}".rstrip("0").rstrip(".")
 
 
 def _made_plain(char: str) -> str:

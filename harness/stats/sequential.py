@@ -167,7 +167,13 @@ def confidence_sequence(
 ) -> Estimate:
     """Interval for a mean in [0, 1] that stays valid however often one looks and whenever one stops.
 
-    The means that no bettor of `SequentialTest` has refuted so far; running intersection over time.
+    The means that the bettors of `SequentialTest` refute with all the capital they have *now*: with
+    probability `confidence` none of these sets, at whatever time, leaves out the truth. So the sets may be
+    intersected over time, and aren't: what early observations refuted can leave out the very mean of all. A
+    verdict, which stands once it is reached, agrees with the interval of the moment in which it was.
+
+    The mean of what was observed always lies in it. Drawn without replacement in a most unlikely order it
+    needn't by itself; the interval then reaches to it.
 
     Args:
         values: observations in [0, 1], in the order in which they came.
@@ -187,9 +193,10 @@ def confidence_sequence(
     if len(x) == 0:
         return Estimate(0, None, None, None, method)
     threshold = -math.log((1.0 - confidence) / 2.0)
+    seen = math.fsum(x) / len(x)
     low = _lower_limit(x, threshold, population)
     high = 1.0 - _lower_limit(1.0 - x, threshold, population)
-    return Estimate(len(x), math.fsum(x) / len(x), low, high, method)
+    return Estimate(len(x), seen, min(low, seen), max(high, seen), method)
 
 
 def _lower_limit(x: npt.NDArray[np.float64], threshold: float, population: int | None) -> float:
@@ -210,7 +217,7 @@ def _lower_limit(x: npt.NDArray[np.float64], threshold: float, population: int |
 
 
 def _refuted(x: npt.NDArray[np.float64], bars: npt.NDArray[np.float64], threshold: float) -> bool:
-    """Whether the capital against means [n] ever reached exp(threshold)."""
+    """Whether the capital against means [n] has reached exp(threshold) at the last of them."""
     if (bars < 0.0).any():
         return True  # what was seen already adds up to more than such a mean allows
     capital = np.zeros(GRID)
@@ -220,12 +227,8 @@ def _refuted(x: npt.NDArray[np.float64], bars: npt.NDArray[np.float64], threshol
         if (block[~positive] > 0.0).any():
             return True
         ratio = np.divide(block, bar, out=np.ones_like(block), where=positive)
-        path = np.cumsum(np.log1p(np.outer(ratio - 1.0, FRACTIONS)), axis=0) + capital
-        peak = path.max(axis=1)
-        if (peak + np.log(np.exp(path - peak[:, None]).mean(axis=1)) >= threshold).any():
-            return True
-        capital = path[-1]
-    return False
+        capital += np.log1p(np.outer(ratio - 1.0, FRACTIONS)).sum(axis=0)
+    return _log_mean_exp(capital) >= threshold
 
 
 def _log_mean_exp(logs: npt.NDArray[np.float64]) -> float:

@@ -73,7 +73,10 @@ def test_a_group_on_its_own_shows_its_help(group: list[str], capsys: pytest.Capt
 
 @pytest.mark.parametrize(
     ("typed", "says"),
-    [("evl", "there is no command 'evl'; did you mean eval?"), ("xyz", "it is one of eval, rescore, cliff")],
+    [
+        ("evl", "there is no command 'evl'; did you mean eval?"),
+        ("xyz", "it is one of eval, rescore, forecast"),
+    ],
 )
 def test_a_mistyped_command_is_told_its_neighbour(
     typed: str, says: str, capsys: pytest.CaptureFixture[str]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,30 +14,47 @@ Script = Callable[[int, dict[str, Any]], "Fault | None"]
 
 
 class Fault:
-    """A misbehaviour: a status with headers, or, with status 0, a connection closed without an answer."""
+    """A misbehaviour: a status with headers, or, with status 0, a connection closed without an answer.
 
-    def __init__(self, status: int, message: str = "broken", headers: dict[str, str] | None = None) -> None:
+    `body` is sent as it is instead of a message; with `trickles`, blanks without an end.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str = "broken",
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+        trickles: bool = False,
+    ) -> None:
         self.status = status
         self.message = message
         self.headers = headers or {}
+        self.body = json.dumps({"error": {"message": message}}).encode() if body is None else body
+        self.trickles = trickles
 
 
 class FaultyServer:
-    """Serves on a free port of the loopback interface."""
+    """Serves on a free port of the loopback interface; `pages` go before anything else, by path."""
 
-    def __init__(self, script: Script, models: tuple[str, ...] = ("echo",)) -> None:
+    def __init__(
+        self, script: Script, models: tuple[str, ...] = ("echo",), pages: dict[str, Fault] | None = None
+    ) -> None:
         self.script = script
+        self.pages = {} if pages is None else pages
         self.models = models
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.busy = 0
         self.most_busy = 0
         self._lock = threading.Lock()
+        self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self) -> None:
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -55,22 +72,38 @@ class FaultyServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-            def _send(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
-                content = json.dumps(value).encode()
+            def _send(self, status: int, value: object) -> None:
+                self._send_bytes(status, json.dumps(value).encode(), {})
+
+            def _trickle(self) -> None:
+                self.send_response(200)
+                self.end_headers()
+                self.close_connection = True
+                with suppress(OSError):
+                    while not outer._closing.wait(0.01):
+                        self.wfile.write(b" ")
+
+            def _send_bytes(self, status: int, content: bytes, headers: dict[str, str]) -> None:
                 self.send_response(status)
-                for name, text in {**(headers or {}), "Content-Length": str(len(content))}.items():
+                for name, text in {**headers, "Content-Length": str(len(content))}.items():
                     self.send_header(name, text)
                 self.end_headers()
-                self.wfile.write(content)
+                with suppress(OSError):  # whoever asked has read enough
+                    self.wfile.write(content)
 
             def do_GET(self) -> None:
-                if self.path == "/v1/models":
+                if page := outer.pages.get(self.path):
+                    self._send_bytes(page.status, page.body, page.headers)
+                elif self.path == "/v1/models":
                     self._send(200, {"data": [{"id": name} for name in outer.models]})
                 else:
                     self._send(404, {"detail": "Not Found"})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                if page := outer.pages.get(self.path):
+                    self._send_bytes(page.status, page.body, page.headers)
+                    return
                 if self.path not in ("/v1/completions", "/v1/chat/completions"):
                     self._send(404, {"detail": "Not Found"})
                     return
@@ -85,11 +118,13 @@ class FaultyServer:
                     outer.busy -= 1
                 if fault is None:
                     self._send(200, outer.answer(body))
+                elif fault.trickles:
+                    self._trickle()
                 elif fault.status == 0:
                     self.close_connection = True
                     self.connection.close()
                 else:
-                    self._send(fault.status, {"error": {"message": fault.message}}, fault.headers)
+                    self._send_bytes(fault.status, fault.body, fault.headers)
 
         return Handler
 

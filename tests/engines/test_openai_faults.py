@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import email.utils
+import gzip
+import json
 import socket
 import threading
 import time
@@ -12,9 +14,17 @@ from typing import Any
 
 import pytest
 
-from harness.engines import EngineConfig, GenerationRequest, SamplingParams, open_engine
+from harness.engines import (
+    EngineConfig,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    ScoreRequest,
+    TokenScores,
+    open_engine,
+)
 from harness.engines.background import in_background
-from harness.engines.http_fleet import Fleet
+from harness.engines.http_fleet import Fleet, shown
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 from harness.retrying import RetryPolicy
@@ -23,6 +33,7 @@ from tests.engines.faulty_server import Fault, faulty
 pytest.importorskip("httpx")
 SAMPLING = SamplingParams(max_tokens=7, temperature=0.5, top_p=0.9)
 POLICY = RetryPolicy(patience=30.0, base=1.0, cap=8.0)
+MOST_BYTES = 10_000
 
 
 class Clock:
@@ -41,7 +52,7 @@ class Clock:
 
 
 def post_each(
-    servers: list[str], bodies: list[dict[str, Any]], clock: Clock, concurrency: int
+    servers: list[str], bodies: list[dict[str, Any]], clock: Clock, concurrency: int, seconds: float = 600.0
 ) -> Iterator[dict[str, Any]]:
     """Post `bodies` through a fleet on a clock of the test's own."""
     import httpx
@@ -49,8 +60,8 @@ def post_each(
     @asynccontextmanager
     async def opened():
         async with httpx.AsyncClient() as client:
-            fleet = Fleet(servers, client, POLICY, now=clock.now, sleep=clock.sleep)
-            yield partial(fleet.post, "/v1/completions")
+            fleet = Fleet(servers, client, POLICY, seconds, now=clock.now, sleep=clock.sleep)
+            yield partial(fleet.post, "/v1/completions", read=dict, most=MOST_BYTES)
 
     return in_background(bodies, opened, concurrency)
 
@@ -72,7 +83,7 @@ def dead_url() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 0])
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 0])
 def test_passing_trouble_is_retried_with_growing_pauses(status: int) -> None:
     clock = Clock()
     with faulty(lambda n, _: Fault(status) if n < 3 else None) as server:
@@ -92,6 +103,102 @@ def test_retry_after_is_honoured_in_seconds(status: int) -> None:
         post_all([server.url], bodies(1), clock)
     # Never sooner than asked, and a little apart from whoever else was.
     assert 17.0 <= max(clock.sleeps) <= 17.0 + POLICY.base
+
+
+GZIPPED = {"Content-Encoding": "gzip"}
+TOO_LONG = b'{"choices": []}'.ljust(MOST_BYTES + 1)
+ODD_REPLIES = {
+    "not packed as it says": Fault(200, body=b"{}", headers=GZIPPED),
+    "packed twice": Fault(
+        200, body=gzip.compress(gzip.compress(b"{}")), headers={"Content-Encoding": "gzip, gzip"}
+    ),
+    "too long": Fault(200, body=TOO_LONG),
+    "too long once unpacked": Fault(200, body=gzip.compress(TOO_LONG), headers=GZIPPED),
+    "a page": Fault(200, body=b"<html>please log in</html>"),
+    "empty": Fault(200, body=b""),
+    "no content": Fault(204, body=b""),
+    "deep": Fault(200, body=b"[" * 5000),
+    "a list": Fault(200, body=b"[]"),
+    "not UTF-8": Fault(200, body=b'{"choices": "\xff"}'),
+    "a number of too many digits": Fault(200, body=b'{"choices": ' + b"9" * 5000 + b"}"),
+}
+
+
+@pytest.mark.parametrize("fault", ODD_REPLIES.values(), ids=ODD_REPLIES)
+def test_a_reply_that_cannot_be_read_is_asked_for_again(fault: Fault) -> None:
+    clock = Clock()
+    with faulty(lambda n, _: fault if n < 2 else None) as server:
+        [answer] = post_all([server.url], bodies(1), clock)
+    assert answer["choices"][0]["text"] == "echo [0]"
+    assert len(server.bodies) == 3
+    # Of the request: others may go on meanwhile, and each attempt waits longer.
+    assert [pause > 0 for pause in clock.sleeps] == [True, True]
+
+
+@pytest.mark.parametrize("fault", ODD_REPLIES.values(), ids=ODD_REPLIES)
+def test_replies_that_never_can_be_read_end_as_incomplete_within_the_budget(fault: Fault) -> None:
+    clock = Clock()
+    with (
+        faulty(lambda *_: fault) as server,
+        pytest.raises(IncompleteError, match="run the same command again"),
+    ):
+        post_all([server.url], bodies(3), clock, concurrency=1)
+    assert abs(sum(clock.sleeps) - POLICY.patience) <= POLICY.cap
+
+
+def test_a_reply_as_long_as_allowed_is_read() -> None:
+    body = b'{"choices": []}'.ljust(MOST_BYTES)
+    with faulty(lambda *_: Fault(200, body=body)) as server:
+        assert post_all([server.url], bodies(1), Clock()) == [{"choices": []}]
+
+
+@pytest.mark.parametrize("fault", [Fault(401, body=b"{}", headers=GZIPPED), Fault(401, body=b"x" * 20_000)])
+def test_a_refusal_whose_words_cannot_be_read_is_still_one(fault: Fault) -> None:
+    with faulty(lambda *_: fault) as server, pytest.raises(HarnessError, match="HTTP 401") as caught:
+        post_all([server.url], bodies(1), Clock())
+    assert type(caught.value) is HarnessError
+
+
+def test_a_reply_that_trickles_is_given_up_in_time_and_asked_for_again() -> None:
+    clock = Clock()
+    # Without a deadline for the whole request this never ends: there is always a next byte.
+    with faulty(lambda n, _: Fault(200, trickles=True) if n == 0 else None) as server:
+        [answer] = list(post_each([server.url], bodies(1), clock, 1, seconds=0.3))
+    assert answer["choices"][0]["text"] == "echo [0]"
+    assert len(server.bodies) == 2
+
+
+def test_the_deadline_is_named() -> None:
+    with (
+        faulty(lambda *_: Fault(200, trickles=True)) as server,
+        pytest.raises(IncompleteError, match=r"no whole reply within 0\.1 s"),
+    ):
+        list(post_each([server.url], bodies(1), Clock(), 1, seconds=0.1))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("overloaded sk-1/2 now", "overloaded *** now"),
+        ("of sk-1%2F2", "of ***"),
+        ("sent bearer abc.DEF-1 to", "sent bearer *** to"),
+        ("at http://user:PASS@host/v1", "at http://***@host/v1"),
+        ("at //user:P@SS@host", "at //***@host"),
+        ("at user:PASS@host", "at ***@host"),
+        ("mail to someone@host", "mail to someone@host"),
+        ("one\ntwo\x1b[31m", "one two\\x1b[31m"),
+        ("x" * 300 + "sk-1/2", "x" * 300),
+        ("x" * 297 + "sk-1/2", "x" * 297 + "***"),
+    ],
+)
+def test_what_servers_say_is_shown_on_a_line_without_secrets(words: str, expected: str) -> None:
+    assert shown(words, key="sk-1/2") == expected
+
+
+def test_words_of_any_length_are_masked_without_delay() -> None:
+    # Quadratic in the length, these would take hours.
+    for piece in ("a:", "//", "a", "@", "a@", "bearer ", ":"):
+        shown(piece * 1_000_000, key="sk-1")
 
 
 def test_retry_after_is_honoured_as_a_date() -> None:
@@ -120,7 +227,7 @@ def test_a_refused_request_is_not_retried_and_says_why(status: int) -> None:
     assert clock.sleeps == []
 
 
-@pytest.mark.parametrize("status", [429, 500, 0])
+@pytest.mark.parametrize("status", [408, 429, 500, 0])
 def test_lasting_trouble_ends_as_incomplete_within_the_budget(status: int) -> None:
     clock = Clock()
     with (
@@ -274,6 +381,261 @@ def test_what_is_not_such_a_server_is_refused() -> None:
         open_engine(config(server.url)).info()
 
 
+def completion(**choice: Any) -> dict[str, Any]:
+    return {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+
+
+def said(content: Any, finish_reason: Any = "stop", **more: Any) -> dict[str, Any]:
+    return completion(message={"role": "assistant", "content": content}, finish_reason=finish_reason, **more)
+
+
+NO_COMPLETIONS = [
+    {"error": {"code": 429, "message": "Rate limit exceeded"}},
+    {},
+    {"choices": None},
+    {"choices": []},
+    {"choices": {}},
+    {"choices": "abc"},
+    {"choices": [None]},
+    completion(),
+    completion(message="hello"),
+    completion(message={}),
+    said(7),
+    said({"text": "a"}),
+    said([{"type": "text", "text": 7}]),
+    said([None, 7]),
+    said("a", finish_reason=1),
+    said("a", finish_reason=["stop"]),
+    said("a", finish_reason="abort"),
+    said("a", finish_reason="error"),
+    said("a", token_ids="abc"),
+    said("a", token_ids=[1.0]),
+    said("a", token_ids=[-1]),
+    said("a", token_ids=[True]),
+    completion(text=7, finish_reason="stop"),
+]
+
+
+def test_replies_without_a_completion_are_asked_for_again() -> None:
+    asked: set[str] = set()
+    lock = threading.Lock()
+
+    def script(_: int, body: dict[str, Any]) -> Fault | None:
+        prompt = body["messages"][0]["content"]
+        with lock:
+            again = prompt in asked
+            asked.add(prompt)
+        number = int(prompt.removeprefix("prompt "))
+        return None if again else Fault(200, body=json.dumps(NO_COMPLETIONS[number]).encode())
+
+    count = len(NO_COMPLETIONS)
+    with faulty(script) as server:
+        answers = list(open_engine(config(server.url, concurrency=5)).generate(requests(count), SAMPLING))
+        assert len(server.bodies) == 2 * count
+    assert {one.key: one.text for one in answers} == {f"k{i}": f"echo prompt {i}" for i in range(count)}
+
+
+@pytest.mark.parametrize("reply", [NO_COMPLETIONS[0], {"choices": []}])
+def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any]) -> None:
+    with (
+        faulty(lambda *_: Fault(200, body=json.dumps(reply).encode())) as server,
+        pytest.raises(IncompleteError, match=r"HTTP 200 from .*no completion in the reply"),
+    ):
+        list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
+
+
+def answer_to(reply: dict[str, Any] | bytes) -> Generation:
+    """What the engine makes of the server's first reply."""
+    body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+    with faulty(lambda n, _: Fault(200, body=body) if n == 0 else None) as server:
+        [answer] = open_engine(config(server.url)).generate(requests(1), SAMPLING)
+        assert len(server.bodies) == 1
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("plain", "plain"),
+        (None, ""),
+        ([], ""),
+        ([{"type": "text", "text": "{"}, {"type": "text", "text": "}"}], "{}"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"text": "a"}, "b"], "ab"),
+    ],
+)
+def test_content_may_come_in_parts(content: Any, text: str) -> None:
+    assert answer_to(said(content)).text == text
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"),
+    [
+        ("stop", "stop"),
+        ("length", "length"),
+        ("max_tokens", "length"),
+        ("MAX_TOKENS", "length"),
+        ("content_filter", "stop"),
+        (None, "stop"),
+    ],
+)
+def test_every_word_for_truncation_counts_as_one(reason: str | None, expected: str) -> None:
+    assert answer_to(said("a", finish_reason=reason)).finish_reason == expected
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "refusal", "length"])
+@pytest.mark.parametrize("message", [{"role": "assistant"}, {"role": "assistant", "content": None}])
+def test_an_answer_that_is_withheld_is_an_answer(message: dict[str, Any], reason: str) -> None:
+    assert answer_to(completion(message=message, finish_reason=reason)).text == ""
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        ("9", 9),
+        ("0", 0),
+        ("9.0", 9),
+        ("9.5", None),
+        ("-1", None),
+        ("NaN", None),
+        ("Infinity", None),
+        ("1e999", None),
+        ("1e300", None),
+        ("true", None),
+        ("null", None),
+        ('"9"', None),
+        ("[9]", None),
+    ],
+)
+def test_token_counts_that_are_none_are_unknown(count: str, expected: int | None) -> None:
+    reply = json.dumps(said("a") | {"usage": "COUNTS"})
+    counts = f'{{"prompt_tokens": {count}, "completion_tokens": {count}}}'
+    answer = answer_to(reply.replace('"COUNTS"', counts).encode())
+    assert (answer.prompt_tokens, answer.completion_tokens) == (expected, expected)
+
+
+@pytest.mark.parametrize("usage", [None, [], [1], "9", 9, {}])
+def test_usage_of_another_kind_is_unknown(usage: Any) -> None:
+    answer = answer_to(said("a") | {"usage": usage})
+    assert (answer.prompt_tokens, answer.completion_tokens) == (None, None)
+
+
+def test_a_key_in_an_error_that_comes_as_a_success_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "secret-123")
+    with faulty(lambda *_: Fault(200, "overloaded secret-123")) as server:
+        engine = open_engine(config(server.url, api_key_env="MY_KEY", retry_seconds=0))
+        with pytest.raises(IncompleteError, match=r"overloaded \*\*\*"):
+            list(engine.generate(requests(1), SAMPLING))
+
+
+def test_a_key_that_no_header_holds_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sécret")
+    with faulty(lambda *_: None) as server, pytest.raises(HarnessError, match="MY_KEY") as caught:
+        open_engine(config(server.url, api_key_env="MY_KEY")).info()
+    assert "cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        b"",
+        b"<html>",
+        b"[" * 5000,
+        b"[]",
+        b'{"data": {}}',
+        b'{"data": [7]}',
+        b'{"data": ["m"]}',
+        b'{"data": []}',
+    ],
+)
+def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
+    with (
+        faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=models)}) as server,
+        pytest.raises(EngineUnavailableError, match="lists no models"),
+    ):
+        open_engine(config(server.url)).info()
+
+
+def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
+    with (
+        faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=b"{}", headers=GZIPPED)}) as server,
+        pytest.raises(EngineUnavailableError, match=r"no server answers at .*DecodingError"),
+    ):
+        open_engine(config(server.url)).info()
+
+
+@pytest.mark.parametrize("tokens", [b"{}", b"[]", b"no", b'{"tokens": []}', b'{"tokens": 7}'])
+def test_a_server_that_finds_no_tokens_gets_chat_messages(tokens: bytes) -> None:
+    """llama.cpp has a `/tokenize` that reads another field."""
+    pages = {
+        "/tokenize": Fault(200, body=tokens),
+        "/version": Fault(200, body=b'{"version": 7}'),
+        "/v1/models": Fault(200, body=b'{"data": [{"id": "m", "root": 7, "max_model_len": "8"}]}'),
+    }
+    with faulty(lambda *_: None, pages=pages) as server:
+        info = open_engine(config(server.url)).info()
+    assert info.options["prompts"] == "chat messages"
+    assert (info.version, info.checkpoint, info.context_length) == ("unknown server", "m", None)
+
+
+@pytest.mark.parametrize("tokens", [b"{}", b'{"tokens": "abc"}', b'{"tokens": [1.5]}', b'{"tokens": null}'])
+def test_token_ids_that_are_none_end_as_incomplete(tokens: bytes) -> None:
+    pages = {"/tokenize": Fault(200, body=b'{"tokens": [1]}')}
+    with faulty(lambda *_: None, pages=pages) as server:
+        engine = open_engine(config(server.url, retry_seconds=0))
+        assert engine.info().options["prompts"] == "token ids from the server"
+        assert engine.encode(["a"]) == [(1,)]
+        pages["/tokenize"] = Fault(200, body=tokens)
+        with pytest.raises(IncompleteError, match="token ids that are none"):
+            engine.encode(["a"])
+
+
+def scored(rows: str, retry_seconds: float = 0) -> TokenScores:
+    """What the engine makes of this `prompt_logprobs`, for one token of prompt and two of answer."""
+    pages = {"/version": Fault(200, body=b'{"version": "0"}')}
+    body = f'{{"choices": [{{"text": "", "prompt_logprobs": {rows}}}]}}'.encode()
+    with faulty(lambda *_: Fault(200, body=body), pages=pages) as server:
+        engine = open_engine(config(server.url, retry_seconds=retry_seconds))
+        [scores] = engine.score([ScoreRequest("k", (1,), (5, 6))], top_k=1)
+    return scores
+
+
+FIVE, SIX = (
+    '{"5": {"logprob": -0.5, "rank": 1}}',
+    '{"6": {"logprob": -2, "rank": 2}, "7": {"logprob": -1, "rank": 1}}',
+)
+
+
+def test_logprobs_of_a_prompt_are_those_of_its_answer() -> None:
+    scores = scored(f"[null, {FIVE}, {SIX}]")
+    assert scores.logprobs.tolist() == [-0.5, -2.0]
+    assert scores.top_ids.tolist() == [[5], [7]]
+    assert scores.top_logprobs.tolist() == [[-0.5], [-1.0]]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "null",
+        "7",
+        "[]",
+        f"[null, {FIVE}]",
+        f"[null, {FIVE}, null]",
+        f"[null, {FIVE}, {FIVE}]",
+        f"[null, {FIVE}, {{}}]",
+        f"[null, {FIVE}, 7]",
+        f'[null, {FIVE}, {{"6": {{"logprob": "a", "rank": 1}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": null, "rank": 1}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": NaN, "rank": 1}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": NaN, "rank": 2}}, "7": {{"logprob": -1, "rank": 1}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": -1, "rank": 1}}, "a": {{"logprob": -1, "rank": 0}}}}]',
+        f'[null, {FIVE}, {{"6": {{"logprob": -1, "rank": 2}}, "{9**30}": {{"logprob": -1, "rank": 1}}}}]',
+    ],
+)
+def test_logprobs_of_another_kind_end_as_incomplete(rows: str) -> None:
+    with pytest.raises(IncompleteError, match="logprobs"):
+        scored(rows)
+
+
 def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "secret-123")
     with faulty(lambda n, _: None if n == 0 else Fault(401, "bad key secret-123")) as server:
@@ -300,11 +662,31 @@ def test_addresses_are_understood(url: str, root: str) -> None:
     assert server_root(url) == root
 
 
-@pytest.mark.parametrize("url", ["ftp://host/v1", "http://", "http://user:pass@host/v1"])
-def test_bad_addresses_are_refused_at_once(url: str) -> None:
-    with pytest.raises(HarnessError) as caught:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/v1",
+        "http://",
+        "http://[::1/v1",
+        "http://host:port/v1",
+        "http:/host",
+        "http://user:PASS@host/v1",
+        "//user:PASS@host",
+        "user:PASS@host",
+        "ftp://user:PASS@host",
+        "http:/user:PASS@host",
+        "http://user:x/PASS@host",
+        "http://[user:PASS@host",
+        "http://host/v1?api_key=PASS",
+        "http://[host/v1?api_key=PASS",
+        "http://host/v1#PASS",
+    ],
+)
+def test_bad_addresses_are_refused_at_once_and_show_no_secret(url: str) -> None:
+    with pytest.raises(HarnessError, match="address") as caught:
         open_engine(config(url))
-    assert "pass@" not in str(caught.value)
+    assert type(caught.value) is HarnessError
+    assert "PASS" not in str(caught.value)
 
 
 def test_an_iterator_that_is_given_up_leaves_no_thread() -> None:

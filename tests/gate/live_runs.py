@@ -24,7 +24,8 @@ def live(
     *rules: str,
     baseline: Run | None = None,
     options: LiveOptions | None = None,
+    scope: str = "tasks",
     **changes: object,
 ) -> tuple[GateResult, Run]:
-    policy = Policy(rules=rules or (VALIDITY,))
+    policy = Policy(rules=rules or (VALIDITY,), scope=scope)  # type: ignore[arg-type]
     return decide_live(config(data, answered, out, **changes), policy, baseline, options)

@@ -6,7 +6,9 @@ import pytest
 import scipy.stats
 
 from harness.errors import IncompleteError
+from harness.evaluate.scoring import rescore
 from harness.gate import decide
+from harness.report import ReportConfig, report
 from harness.runs import Run
 from tests.gate.gate_runs import BAD, good, make_run
 from tests.gate.stored_runs import TASKS, cut, policy
@@ -16,15 +18,24 @@ from tests.gate.stored_runs import TASKS, cut, policy
 @pytest.mark.parametrize("keep", [0, 50])
 def test_an_incomplete_run_is_refused(one: Run, tmp_path: Path, status: str, keep: int) -> None:
     run = cut(one, tmp_path / "cut", keep, status)
-    with pytest.raises(IncompleteError, match=rf"has {keep} of {TASKS} samples"):
+    with pytest.raises(IncompleteError, match=rf"has {keep} of {TASKS} samples.*`allow_incomplete=True`"):
         decide(run)
 
 
 def test_samples_that_went_missing_are_noticed(one: Run, tmp_path: Path) -> None:
     """The manifest says complete, the file was cut."""
     run = cut(one, tmp_path / "cut", TASKS - 1, "complete")
-    with pytest.raises(IncompleteError):
+    with pytest.raises(IncompleteError, match="`allow_incomplete=True`"):
         decide(run, policy("ndcg_at_1.all >= 0.5"))
+
+
+def test_only_a_gate_offers_bounds(one: Run, tmp_path: Path) -> None:
+    """A report of a run that lost samples, and rescoring it, have no such setting."""
+    run = cut(one, tmp_path / "cut", TASKS - 1, "complete")
+    for job in (lambda: report(ReportConfig(runs=(run.path,))), lambda: rescore(run.path)):
+        with pytest.raises(IncompleteError, match="finish it with the same `harness eval`") as caught:
+            job()
+        assert "allow_incomplete" not in str(caught.value)
 
 
 def test_missing_samples_count_at_worst_and_at_best(one: Run, tmp_path: Path) -> None:

@@ -62,8 +62,11 @@ def test_the_default_directory_is_that_of_eval(
 
 def test_a_gate_on_a_stopped_run_says_how_to_finish_it(data: Path, tmp_path: Path) -> None:
     _, run = live(data, outputs(tmp_path, 136), tmp_path / "run")
-    with pytest.raises(IncompleteError, match=rf"of {TASKS} samples; finish it with the same `harness eval`"):
+    with pytest.raises(
+        IncompleteError, match=rf"of {TASKS} samples; finish it with the same `harness eval`"
+    ) as caught:
         decide(run)
+    assert "allow_incomplete" not in str(caught.value)
 
 
 def test_a_budget_is_kept(data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """JUnit XML, Markdown and plain text: well-formed for CI systems, harmless whatever a run says of itself."""
 
+import io
 import json
 import re
 from dataclasses import replace
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
+from rich.console import Console
 
+from harness.cli.gate import print_gate
 from harness.errors import DataError, HarnessError, IncompleteError
 from harness.gate import GateResult, LiveFacts, Policy, RuleResult, Subject
 from harness.gate.junit import junit, junit_of_error
@@ -195,6 +198,29 @@ def test_a_summary_is_one_table_row_a_rule() -> None:
     assert len(rows) == 4
     assert {row.count("|") for row in rows} == {7}
     assert "90% interval" in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "level"),
+    [
+        (0.05, "90%"),
+        (0.025, "95%"),
+        (0.0125, "97.5%"),
+        (0.005, "99%"),
+        (0.0021, "99.58%"),
+        (0.05 / 6, "98.33%"),
+        (1e-5, "99.998%"),
+        (0.05 / 380 / 4, "99.9934%"),
+        (1e-9, "99.9999998%"),
+        (0.49, "2%"),
+    ],
+)
+def test_no_level_is_rounded_to_another(alpha: float, level: str) -> None:
+    one = replace(result(rule()), alpha=alpha)
+    assert f"| {level} interval |" in summary(one)
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_gate(one, console)
+    assert f" {level} interval" in console.export_text()
 
 
 def test_the_job_summary_is_appended_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from harness.evaluate import evaluate
 from harness.evaluate.scoring import rescore
+from harness.gate import Policy, decide
 from harness.gate.live import LiveOptions
+from harness.gate.record import write_record
 from harness.metrics.stopped import STOPPED
 from harness.metrics.table import KNOWN, sample_metrics
 from harness.runs import load
@@ -44,6 +46,17 @@ def test_a_stopped_run_is_marked_until_it_is_whole(data: Path, answered: Path, t
     whole = evaluate(config(data, answered, tmp_path / "run"))
     assert whole.manifest.stopped is None
     assert not any(STOPPED in one.method for one in whole.metrics.values())
+
+
+def test_a_stored_gate_on_it_says_so_too(data: Path, answered: Path, tmp_path: Path) -> None:
+    drawn, run = live(data, answered, tmp_path / "run")
+    write_record(run.path, drawn, Policy())
+    again = decide(load(run.path), allow_incomplete=True)
+    assert again.verdict == drawn.verdict
+    assert any("estimates lean to the side of the verdict" in note for note in again.notes)
+    whole = decide(evaluate(config(data, answered, tmp_path / "run")))
+    assert whole.verdict == drawn.verdict
+    assert not any("estimates lean" in note for note in whole.notes)
 
 
 def test_its_intervals_are_those_of_a_confidence_sequence(data: Path, answered: Path, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from harness.errors import DataError
 from harness.gate import Policy, PolicyError, decide
+from harness.gate.looks import spend
 from harness.gate.stream import Stream, read_stream, share_of
-from harness.runs import Run
+from harness.runs import Manifest, Run
+from harness.runs.gate_record import Look
 from tests.gate.gate_runs import answers, make_run, write_outputs, write_tasks
 from tests.gate.live_runs import config, outputs
 
@@ -112,8 +114,50 @@ def test_a_live_gate_takes_its_place(tmp_path: Path) -> None:
     assert result.stream.place == 2
     assert result.alpha == pytest.approx(0.05 / 6)
     assert [one.verdict for one in read_stream(stream)][-1] == result.verdict
-    assert Stream(stream, Policy()).take(run.manifest).place == 2
+    assert Stream(stream, Policy()).take(run.manifest, run.path).place == 2
     assert json.loads(stream.read_text().splitlines()[-1])["checkpoint"] == run.manifest.engine.checkpoint
+
+
+def test_one_checkpoint_in_several_folders_has_one_share(tmp_path: Path) -> None:
+    from harness.evaluate import evaluate
+
+    data = write_tasks(tmp_path / "tasks.jsonl", 200)
+    answered = write_outputs(tmp_path / "outputs.jsonl", answers(196)(200, 1))
+    stream = tmp_path / "release.jsonl"
+    shares = []
+    for limit in (60, 80, 100):
+        run = evaluate(config(data, answered, tmp_path / f"run-{limit}", limit=limit))
+        # Recorded outputs have no weights, and each run of them would be a checkpoint of its own.
+        known = replace(run.manifest, weights="0" * 64)
+        counting = Stream(stream, Policy())
+        place = counting.take(known, run.path)
+        assert place.place == 1
+        elsewhere = counting.looks_elsewhere(known, run.path)
+        share = spend(elsewhere, str(limit), "fixed", 0.05, whole=False).share
+        shares.append(share)
+        made = Look("now", limit, str(limit), "p", share, share * 0.05, "fixed", "inconclusive")
+        counting.note(place, known, run.path, made)
+    assert shares == pytest.approx([0.5, 0.25, 0.125])
+
+
+def replace(manifest: Manifest, weights: str) -> Manifest:
+    engine = manifest.engine.model_copy(update={"weights_sha256": weights})
+    return manifest.model_copy(update={"engine": engine})
+
+
+def test_streams_that_were_merged_or_cut_are_refused(tmp_path: Path) -> None:
+    first, second = runs(tmp_path, 199, 200)
+    one, other = tmp_path / "one.jsonl", tmp_path / "other.jsonl"
+    decide(first, stream=one)
+    decide(second, stream=other)
+    merged = tmp_path / "merged.jsonl"
+    merged.write_bytes(one.read_bytes() + other.read_bytes())
+    with pytest.raises(DataError, match="place 1 to two checkpoints"):
+        decide(first, stream=merged)
+    decide(second, stream=one)
+    merged.write_bytes(b"".join(one.read_bytes().splitlines(keepends=True)[2:]))
+    with pytest.raises(DataError, match="lacks the lines"):
+        decide(first, stream=merged)
 
 
 def test_growing_is_the_same_checkpoint(tmp_path: Path) -> None:

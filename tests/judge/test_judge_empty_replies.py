@@ -1,9 +1,7 @@
 """Replies with status 200 that say nothing: asked again like a refusal, and never passed over in silence."""
 
 import json
-import subprocess
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -132,8 +130,16 @@ def test_a_service_that_never_says_anything_ends_it(
 
 
 def test_the_command_says_what_is_left_open_and_exits_with_3(
-    any_client: str, harness_judge: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    any_client: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
+    """In this process, where the pauses between attempts can be had shorter."""
+    from harness.cli import main
+    from harness.retrying import RetryPolicy
+
+    monkeypatch.setattr(RetryPolicy, "pause", lambda *_: 0.01)
     run = make_run(tmp_path / "run", make_tasks(6), failures=0.0)
     seen: Counter[str] = Counter()
 
@@ -141,18 +147,15 @@ def test_the_command_says_what_is_left_open_and_exits_with_3(
         seen[prompt] += 1
         return prompt == next(iter(seen))
 
-    arguments = [str(run), "--rubric", NAME, "--client", any_client]
     with FakeGemini(silent=silent) as fake:
-        process = harness_judge(*arguments, "--endpoint", fake.url)
-        output, errors = process.communicate(timeout=120)
-        assert process.returncode == 3, errors
+        arguments = ["judge", str(run), "--rubric", NAME, "--client", any_client, "--endpoint", fake.url]
+        assert main(arguments) == 3
+        output = capsys.readouterr().out
         assert "unscored and perhaps paid for all the same: 1 (empty 1)" in output
         assert "--ask-again" in output
         fake.silent = lambda prompt: False
-        process = harness_judge(*arguments, "--endpoint", fake.url, "--ask-again", "--json")
-        output, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
-    assert json.loads(output)["open"] == 0
+        assert main([*arguments, "--ask-again", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["open"] == 0
 
 
 @pytest.mark.parametrize("labels", [False, True])

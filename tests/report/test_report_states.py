@@ -15,10 +15,10 @@ from harness.gate import Policy, decide
 from harness.gate.record import write_record
 from harness.report import Format, ReportConfig, report
 from harness.report.groups import groups_of, lines
-from harness.runs import RunDirectory
+from harness.runs import RunDirectory, load
 from harness.runs.manifest import Stopped
 from tests.report.page_reader import Page, read_page
-from tests.report.report_runs import answers, make_run, ranked, tasks, with_cliff
+from tests.report.report_runs import AGAINST, answers, make_run, ranked, tasks, with_cliff
 
 
 def page_of(*paths: Path) -> Page:
@@ -50,6 +50,83 @@ def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
     assert told["gate"] == "stale"
     assert told["gate_stale"] == ["cliff.json holds other measurements now"]
     assert "gated by" not in told["sentence"]
+
+
+def test_a_verdict_whose_baseline_is_gone_says_so(tmp_path: Path) -> None:
+    """It isn't stale: what was compared is still true; but nobody can see whether the baseline changed."""
+    base = make_run(tmp_path / "base", tasks(60), answers(0.9), seed=1)
+    run = make_run(tmp_path / "run", tasks(60), answers(0.9), seed=2)
+    write_record(run.path, decide(run, AGAINST, base), AGAINST)
+    assert "checked" not in said(page_of(run.path))
+    base.path.rename(tmp_path / "moved")
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    words = "its baseline isn't at ../base any more, so not checked"
+    for text in (said(read_page(made["html"].document)), made["md"].document):
+        assert words in text
+        assert "stale" not in text
+    [told] = json.loads(made["json"].document)["runs"]
+    assert (told["gate_unchecked"], told["gate_stale"]) == (words, [])
+
+
+def contract_of(path: Path) -> str:
+    [told] = json.loads(report(ReportConfig(runs=(path,)), "json").document)["runs"]
+    sentence: str = told["sentence"]
+    return sentence
+
+
+@pytest.mark.parametrize("rule", ["parse_validity.strict >= 0.95", "ndcg_at_1.all >= 0.1"])
+def test_a_run_that_was_looked_at_has_no_second_alpha(tmp_path: Path, rule: str) -> None:
+    """Gated on half its tasks, whatever about, then grown: what is left of alpha only the gate knows."""
+    rows, policy = tasks(300), Policy(rules=(rule,))
+
+    def grow(limit: int) -> Path:
+        return make_run(tmp_path / "run", rows, answers(0.99), limit=limit).path
+
+    assert "gate it again" not in contract_of(grow(100))
+    write_record(tmp_path / "run", decide(load(tmp_path / "run"), policy), policy)
+    path = grow(300)
+    made = {form: report(ReportConfig(runs=(path,)), form) for form in get_args(Format)}
+    strict = load(path).metrics["parse_validity.strict"].estimate
+    assert strict is not None
+    for text in (said(read_page(made["html"].document)), made["md"].document, contract_of(path)):
+        assert "contract not judged" in text
+        assert "gate it again" in text
+        assert f"strict {100 * strict:.1f} %" in text
+        assert "keeps its contract" not in text
+
+
+def test_a_look_at_all_there_is_leaves_the_same_look(tmp_path: Path) -> None:
+    """All of alpha was its own, and the default rule on the same samples is that look again."""
+    run, policy = (
+        make_run(tmp_path / "run", tasks(300), answers(1.0)),
+        Policy(rules=("ndcg_at_1.all >= 0.1",)),
+    )
+    write_record(run.path, decide(run, policy), policy)
+    assert "keeps its contract (strict 100.0 %, default rule" in contract_of(run.path)
+    assert decide(run, Policy()).verdict == "pass"
+
+
+def test_a_run_in_a_stream_has_no_alpha_of_its_own(tmp_path: Path) -> None:
+    run, policy = (
+        make_run(tmp_path / "run", tasks(300), answers(1.0)),
+        Policy(rules=("ndcg_at_1.all >= 0.1",)),
+    )
+    result = decide(run, policy, stream=tmp_path / "stream.jsonl")
+    write_record(run.path, result, policy)
+    assert "contract not judged (strict 100.0 %, gate it again" in contract_of(run.path)
+
+
+def test_a_run_without_metrics_says_how_to_get_them(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tasks(60), answers(0.9))
+    assert "rescore" not in said(page_of(run.path))
+    (run.path / "metrics.json").unlink()
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    for text in (said(read_page(made["html"].document)), made["md"].document.replace("\\", "")):
+        assert (
+            f"no metrics.json lies in it: harness rescore {run.path}".lower() in text.replace("`", "").lower()
+        )
+    [told] = json.loads(made["json"].document)["runs"]
+    assert any("harness rescore" in note for note in told["notes"])
 
 
 def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def shares(sizes: list[int], *, counted: bool, whole: bool) -> list[float]:
     spent: list[Look] = []
     for n in sizes:
         last = whole and n == sizes[-1]
-        share = spend(spent, str(n), "fixed", whole=last).share if counted else 1.0
-        spent.append(Look("", n, str(n), "", share, "fixed", "inconclusive"))
+        share = spend(spent, str(n), "fixed", ALPHA, whole=last).share if counted else 1.0
+        spent.append(Look("", n, str(n), "", share, share * ALPHA, "fixed", "inconclusive"))
     return [look.share for look in spent]
 
 

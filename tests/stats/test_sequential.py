@@ -1,5 +1,6 @@
 """The one promise that matters: a wrong verdict at most alpha of the time, whatever the stopping rule."""
 
+import functools
 import itertools
 import math
 from collections import Counter
@@ -149,29 +150,70 @@ def test_at_most_mirrors_at_least(values, bar):
 @examples(60)
 @given(st.lists(unit, min_size=1, max_size=80), st.floats(0.05, 0.95), st.booleans())
 def test_interval_and_verdict_agree(values, bar, finite):
-    """Betting refutes the bar exactly when the running interval leaves it out."""
+    """At the observation that decides, betting refutes the bar exactly when the interval leaves it out."""
     population = 2 * len(values) + 20 if finite else None
     test = run(values, bar, alpha=0.1, population=population)
-    interval = confidence_sequence(values, 0.8, population=population)
-    assert interval.n == len(values)
+    seen = values if test.decided_at is None else values[: test.decided_at]
+    interval = confidence_sequence(seen, 0.8, population=population)
+    assert interval.n == len(seen)
     resolution = 2.0**-20
+    # Where the estimate itself lies beyond a bar that was refuted, the interval is drawn out to it.
     if test.verdict == "pass":
-        assert interval.low >= bar - resolution
+        assert interval.low >= min(bar, interval.estimate) - resolution
     elif test.verdict == "fail":
-        assert interval.high <= bar + resolution
+        assert interval.high <= max(bar, interval.estimate) + resolution
     else:
         assert interval.low <= bar + resolution
         assert interval.high >= bar - resolution
 
 
-@examples(40)
-@given(st.lists(unit, min_size=2, max_size=60), st.integers(1, 59), st.booleans())
-def test_intervals_only_shrink(values, cut, finite):
-    population = len(values) + 5 if finite else None
-    early = confidence_sequence(values[:cut], population=population)
-    late = confidence_sequence(values, population=population)
-    assert early.low <= late.low + 1e-6
-    assert early.high >= late.high - 1e-6
+@examples(100)
+@given(st.lists(unit, min_size=1, max_size=60), st.integers(0, 20), st.booleans())
+def test_the_estimate_lies_in_its_interval(values, left, finite):
+    """Also in a sorted list, where the first half alone would leave out what the whole says."""
+    for ordered in (values, sorted(values), sorted(values, reverse=True)):
+        interval = confidence_sequence(ordered, 0.8, population=len(values) + left if finite else None)
+        assert interval.low <= interval.estimate <= interval.high
+
+
+def test_what_came_first_does_not_rule_out_what_all_says():
+    """Bad answers first: what they refuted at the time isn't refuted by all of them."""
+    values = [0.0] * 20 + [1.0] * 500
+    interval = confidence_sequence(values, 0.9)
+    early = confidence_sequence(values[:20], 0.9)
+    assert interval.estimate == pytest.approx(500 / 520)
+    assert early.high < 0.5
+    assert 0.9 < interval.low < interval.estimate < interval.high
+
+
+@pytest.mark.parametrize("population", [None, 6])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_intervals_cover_at_all_times_at_once(rate, population):
+    """Exactly, over all paths of 12 flips, or orders of a list of 6: P(ever outside) is at most 1 − c."""
+    ones = None if population is None else round(rate * population)
+    mean = rate if population is None else ones / population
+    length, outside = 12 if population is None else population, 0.0
+    for path in itertools.product((0.0, 1.0), repeat=length):
+        if population is None:
+            chance = math.prod(rate if x else 1.0 - rate for x in path)
+        else:
+            chance = 1.0 / math.comb(population, ones) if sum(path) == ones else 0.0
+        if chance and _ever_outside(path, mean, population):
+            outside += chance
+    assert outside <= 0.5 + 1e-12
+
+
+def _ever_outside(path, mean, population):
+    for n in range(1, len(path) + 1):
+        interval = _interval(path[:n], population)
+        if not interval.low - 1e-9 <= mean <= interval.high + 1e-9:
+            return True
+    return False
+
+
+@functools.cache
+def _interval(values, population):
+    return confidence_sequence(values, 0.5, population=population)
 
 
 def test_long_runs_are_the_same_in_blocks():
@@ -179,8 +221,8 @@ def test_long_runs_are_the_same_in_blocks():
     interval = confidence_sequence(values)
     low = run(values, interval.low - 1e-4, alpha=0.025)
     inside = run(values, interval.low + 1e-4, alpha=0.025)
-    assert low.verdict == "pass"
-    assert inside.verdict != "pass"
+    assert low.log_evidence_pass >= -math.log(0.025)
+    assert inside.log_evidence_pass < -math.log(0.025)
 
 
 def test_seeing_the_whole_list_leaves_no_doubt():

@@ -1,0 +1,116 @@
+"""Student, teacher and base side by side on given completions: what λ reached is made of.
+
+Three models are in memory at once; the [positions, vocabulary] matrices exist a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from harness.cliff.reached import NODES, LineSums
+from harness.engines.base import ScoreRequest
+from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer
+
+
+def line_sums(
+    student: Any,
+    teacher: Any,
+    base: Any,
+    requests: Sequence[ScoreRequest],
+    *,
+    plausible: float = 0.0,
+    batch_size: int = 8,
+) -> Iterator[tuple[str, LineSums]]:
+    """Key and sums of each completion, longest first.
+
+    Args:
+        student: a causal model that drew the completions at T = 1.
+        teacher: likewise, of the same vocabulary.
+        base: likewise.
+        requests: prompts and completions.
+        plausible: the mask of extrapolation, see `TargetConfig`.
+        batch_size: sequences at a time.
+    """
+    outputs = [OutputLayer(model) for model in (student, teacher, base)]
+    ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
+    for start in range(0, len(ordered), batch_size):
+        yield from _batch(outputs, ordered[start : start + batch_size], plausible)
+
+
+def _batch(
+    outputs: Sequence[OutputLayer], batch: Sequence[ScoreRequest], plausible: float
+) -> Iterator[tuple[str, LineSums]]:
+    import torch
+
+    rows = [[*one.prompt_ids, *one.completion_ids] for one in batch]
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    places = [
+        (row, len(one.prompt_ids) - 1 + t)
+        for row, one in enumerate(batch)
+        for t in range(len(one.completion_ids))
+    ]
+    at_row, at_position = torch.tensor(places, dtype=torch.long).T
+    with torch.inference_mode():
+        hidden = [_hidden(output, ids, mask, at_row, at_position) for output in outputs]
+        columns = _columns(outputs, hidden, plausible)
+    first = 0
+    for one in batch:
+        part = columns[first : first + len(one.completion_ids)].sum(axis=0)
+        first += len(one.completion_ids)
+        size = len(NODES)
+        yield (
+            one.key,
+            LineSums(
+                len(one.completion_ids),
+                float(part[0]),
+                float(part[1]),
+                part[2 : 2 + size],
+                part[2 + size :],
+            ),
+        )
+
+
+def _hidden(output: OutputLayer, ids: Any, mask: Any, at_row: Any, at_position: Any) -> Any:
+    device = output.device
+    hidden = output.decoder(
+        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+    ).last_hidden_state
+    return hidden[at_row.to(device), at_position.to(device)]
+
+
+def _columns(outputs: Sequence[OutputLayer], hidden: Sequence[Any], plausible: float) -> Any:
+    """[positions, 2 + 2 · nodes]: E_S[s], E_S[log π_S − log π_B], then log Z and E_μ[s] at each node."""
+    import torch
+
+    vocabulary = min(output.vocabulary for output in outputs)
+    count = hidden[0].shape[0]
+    found = np.empty((count, 2 + 2 * len(NODES)))
+    block = max(1, BLOCK_LOGITS // (4 * vocabulary))
+    for start in range(0, count, block):
+        part = slice(start, start + block)
+        logs = [
+            torch.log_softmax(output(rows[part])[:, :vocabulary], dim=-1).to(hidden[0].device)
+            for output, rows in zip(outputs, hidden, strict=True)
+        ]
+        of_student, of_teacher, of_base = logs
+        gain = of_teacher - of_base
+        if plausible > 0.0:
+            least = of_teacher.amax(dim=-1, keepdim=True) + math.log(plausible)
+            gain = gain.masked_fill(of_teacher < least, 0.0)
+        beside = of_teacher - gain
+        mass = of_student.exp()
+        values = [(mass * gain).sum(-1), (mass * (of_student - beside)).sum(-1)]
+        partitions, slopes = [], []
+        for node in NODES:
+            scores = beside + node * gain
+            total = torch.logsumexp(scores.double(), dim=-1)
+            partitions.append(total)
+            slopes.append(((scores.double() - total[:, None]).exp() * gain).sum(-1))
+        found[part] = torch.stack([*values, *partitions, *slopes], dim=-1).double().cpu().numpy()
+    return found

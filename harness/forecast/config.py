@@ -1,0 +1,62 @@
+"""Everything a `harness forecast` is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator
+
+from harness.engines import IN_MEMORY, OF_TWO
+from harness.engines.config import EngineConfig, TargetConfig
+from harness.evaluate.config import EvalConfig
+from harness.settings import Count, Settings
+
+GRID = (0.0, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+
+
+class ForecastConfig(Settings, title="Forecast"):
+    """One forecast."""
+
+    evaluation: EvalConfig
+    """Data, limit, samples, sampling and seed of the draws; its engine and folder are set by the job."""
+    teacher: str
+    """Checkpoint of the teacher π_T, folder or hub id."""
+    base: str
+    """Checkpoint of the base π_B: the warm start that a student would begin from."""
+    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    """λ to draw at; by default a grid from 0 to 8, refined around the fall."""
+    bar: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    """Parse validity that λ may not fall below."""
+    students: tuple[str, ...] = ()
+    """Checkpoints to place on the line: λ reached, and how far off the line."""
+    plausible: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Extrapolate only where the teacher gives a token at least this share of its likeliest one's
+    probability; 0 does everywhere."""
+    points: Count = 12
+    """Most λ of a refined grid."""
+    out: Path
+    """Folder of the forecast: forecast.json, and a run for each λ."""
+
+    @field_validator("lambdas")
+    @classmethod
+    def _ascending(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted(set(lambdas)))
+
+    @property
+    def first_lambdas(self) -> tuple[float, ...]:
+        """The λ to begin with."""
+        return self.lambdas or GRID
+
+    def of_student(self, number: int) -> EvalConfig:
+        """The rollouts of a student, at T = 1 from the model as it is."""
+        told = {"ckpt": self.students[number], "engine": IN_MEMORY, "target": None}
+        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / f"student-{number + 1}"}
+        return self.evaluation.changed(engine=self.evaluation.engine.changed(**told), **changes)
+
+    def at(self, lam: float) -> EvalConfig:
+        """The evaluation of π_λ."""
+        target = TargetConfig(teacher=self.teacher, base=self.base, lam=lam, plausible=self.plausible)
+        told: dict[str, Any] = {"engine": OF_TWO, "target": target, "ckpt": None}
+        engine: EngineConfig = self.evaluation.engine.changed(**told)
+        return self.evaluation.changed(engine=engine, out=self.out / f"lambda-{lam:g}")

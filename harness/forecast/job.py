@@ -1,0 +1,114 @@
+"""`forecast(config)`: draw from the extrapolated target over a grid of λ, and say where its format falls."""
+
+from __future__ import annotations
+
+import json
+import math
+from contextlib import closing
+
+from harness import files
+from harness.engines.target_engine import TargetEngine
+from harness.evaluate import evaluate
+from harness.forecast.config import ForecastConfig
+from harness.forecast.result import FORECAST, Forecast, Point
+from harness.forecast.students import place_student
+from harness.metrics.columns import TaskTable
+from harness.metrics.table import CONTRACT, sample_metrics
+from harness.progress import OnProgress, ignore
+from harness.runs import Run, source_of
+from harness.runs.columns import read_columns
+from harness.stats.falling import LargestLevel, largest_level
+
+_CLOSE = 1.1
+"""Ratio of two neighbouring λ below which a fall between them is located well enough."""
+
+
+def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Forecast:
+    """Draw from π_λ for each λ and write `forecast.json`; the same call goes on where it stopped.
+
+    Each λ is an ordinary run. All draw with the same seeds, so that what differs between them is λ.
+
+    Args:
+        config: teacher, base, λ, data.
+        on_progress: told where the job stands, λ by λ.
+
+    Raises:
+        HarnessError: nothing was run, or a model can't be used; the message says why.
+        IncompleteError: it stopped half-way.
+    """
+    drawn: dict[float, tuple[Point, TaskTable]] = {}
+    waiting = list(config.first_lambdas)
+    with closing(TargetEngine(config.at(waiting[0]).engine)) as engine:
+        while waiting:
+            lam = waiting.pop(0)
+            evaluation = config.at(lam)
+            engine.choose(evaluation.engine)
+            run = evaluate(evaluation, on_progress, engine=engine)
+            drawn[lam] = _point(config, lam, run)
+            if not waiting and not config.lambdas:
+                waiting = _between(drawn, config)
+        points = tuple(drawn[lam][0] for lam in sorted(drawn))
+        if config.students:
+            engine.start()
+        students = tuple(
+            place_student(config, number, engine, points, on_progress)
+            for number in range(len(config.students))
+        )
+    found = Forecast(
+        config.teacher,
+        config.base,
+        config.plausible,
+        config.bar,
+        points,
+        _largest(drawn, config.bar),
+        students,
+    )
+    text = json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"
+    with files.resumable(config.out):
+        files.write_text(config.out / FORECAST, text)
+    return found
+
+
+def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTable]:
+    rates = {
+        name.removeprefix("failure_rate."): one.estimate or 0.0
+        for name, one in run.metrics.items()
+        if name.startswith("failure_rate.") and one.estimate
+    }
+    point = Point(
+        lam=lam,
+        run=str(run.path.relative_to(config.out)),
+        parse_validity=run.stored(CONTRACT),
+        ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
+        ndcg_at_1_all=run.stored("ndcg_at_1.all"),
+        failure_codes=dict(sorted(rates.items(), key=lambda one: (-one[1], one[0]))),
+        source=source_of(run.path, run.manifest).drawn_sha256,
+    )
+    table = read_columns(run, [CONTRACT]).by_task(sample_metrics()[CONTRACT])
+    return point, table
+
+
+def _largest(drawn: dict[float, tuple[Point, TaskTable]], bar: float) -> LargestLevel:
+    """Below λ = 1 validity may rise from the base's to the teacher's: the fall is looked for from 1 on."""
+    levels = [lam for lam in sorted(drawn) if lam >= 1.0]
+    if not levels:
+        return LargestLevel(None, None, None, "no λ of 1 or more was drawn")
+    tables = [drawn[lam][1] for lam in levels]
+    return largest_level(
+        levels,
+        [table.total.round().astype(int).tolist() for table in tables],
+        [table.count.tolist() for table in tables],
+        bar,
+    )
+
+
+def _between(drawn: dict[float, tuple[Point, TaskTable]], config: ForecastConfig) -> list[float]:
+    """One more λ where the curve crosses the bar, as long as its neighbours there are far apart."""
+    found = _largest(drawn, config.bar).estimate
+    if found is None or len(drawn) >= config.points:
+        return []
+    below = max(lam for lam in drawn if lam <= found)
+    above = min((lam for lam in drawn if lam > found), default=found)
+    if below <= 0.0 or above / below <= _CLOSE:
+        return []
+    return [round(math.sqrt(below * above), 2)]

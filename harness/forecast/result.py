@@ -1,0 +1,85 @@
+"""`forecast.json`: what a forecast found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.stats import Estimate
+from harness.stats.falling import LargestLevel
+
+FORECAST = "forecast.json"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The target at one λ.
+
+    Attributes:
+        lam: λ.
+        run: its folder, from the forecast's.
+        parse_validity: strict.
+        ndcg_at_1_parsed: over strictly valid answers.
+        ndcg_at_1_all: failures as 0.
+        failure_codes: share of each code that occurred, commonest first.
+        source: digest of what was drawn, see `harness.runs.Source`.
+    """
+
+    lam: float
+    run: str
+    parse_validity: Estimate
+    ndcg_at_1_parsed: Estimate
+    ndcg_at_1_all: Estimate
+    failure_codes: dict[str, float]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Student:
+    """A checkpoint beside the line.
+
+    Attributes:
+        checkpoint: its name.
+        run: folder of its rollouts, from the forecast's.
+        parse_validity: strict, at T = 1.
+        ndcg_at_1_parsed: over strictly valid answers.
+        lambda_reached: the nearest λ of the line.
+        off_the_line: KL from the target there, in nats a token.
+        forecast_there: parse validity of the target at λ reached, between the λ drawn; None outside.
+    """
+
+    checkpoint: str
+    run: str
+    parse_validity: Estimate
+    ndcg_at_1_parsed: Estimate
+    lambda_reached: Estimate
+    off_the_line: Estimate
+    forecast_there: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Where the format falls, before any training.
+
+    Attributes:
+        teacher: checkpoint.
+        base: checkpoint.
+        plausible: share of the likeliest token's probability above which is extrapolated; 0 everywhere.
+        bar: of parse validity.
+        points: by ascending λ.
+        largest_lambda: up to which λ ≥ 1 parse validity is at least the bar.
+        students: checkpoints placed on the line.
+    """
+
+    teacher: str
+    base: str
+    plausible: float
+    bar: float
+    points: tuple[Point, ...]
+    largest_lambda: LargestLevel
+    students: tuple[Student, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts, lists and numbers for JSON."""
+        return {"format_version": FORMAT_VERSION, **asdict(self)}

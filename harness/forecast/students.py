@@ -1,0 +1,82 @@
+"""Where trained checkpoints lie on the line of the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+
+import numpy as np
+
+from harness.cliff.reached import lambda_reached
+from harness.engines import ScoreRequest
+from harness.engines.hf_engine import HfEngine
+from harness.engines.hf_line import line_sums
+from harness.engines.target_engine import TargetEngine
+from harness.errors import HarnessError
+from harness.evaluate import evaluate
+from harness.forecast.config import ForecastConfig
+from harness.forecast.result import Point, Student
+from harness.metrics.table import CONTRACT
+from harness.progress import OnProgress, Progress
+from harness.rollouts import rollouts_of_run
+
+
+def place_student(
+    config: ForecastConfig,
+    number: int,
+    pair: TargetEngine,
+    points: Sequence[Point],
+    on_progress: OnProgress,
+) -> Student:
+    """Draw a student's rollouts and measure λ reached on them.
+
+    Args:
+        config: of the forecast.
+        number: which of its students.
+        pair: teacher and base, loaded.
+        points: of the forecast.
+        on_progress: told where the job stands.
+
+    Raises:
+        HarnessError: another vocabulary than the teacher's, or nothing drawn.
+        IncompleteError: it stopped half-way.
+    """
+    evaluation = config.of_student(number)
+    with closing(HfEngine(evaluation.engine)) as engine:
+        if engine.vocabulary() != pair.vocabulary():
+            raise HarnessError(f"{config.students[number]} has another vocabulary than {config.teacher}")
+        run = evaluate(evaluation, on_progress, engine=engine)
+        rollouts = rollouts_of_run(run, engine.encode)
+        on_progress(Progress("placing it on the line", 0, len(rollouts)))
+        engine.start()
+        requests = [ScoreRequest(key, one.prompt_ids, one.token_ids) for key, one in rollouts.items()]
+        sums = {}
+        for done, (key, found) in enumerate(
+            line_sums(engine.model, pair.model, pair.base_model, requests, plausible=config.plausible),
+            start=1,
+        ):
+            sums[key] = found
+            on_progress(Progress("placing it on the line", done, len(rollouts)))
+    reached = lambda_reached(
+        [one.task for one in rollouts.values()],
+        [sums[key] for key in rollouts],
+        seed=config.evaluation.seed,
+    )
+    return Student(
+        checkpoint=config.students[number],
+        run=str(run.path.relative_to(config.out)),
+        parse_validity=run.stored(CONTRACT),
+        ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
+        lambda_reached=reached.lambda_reached,
+        off_the_line=reached.off_the_line,
+        forecast_there=_between(points, reached.lambda_reached.estimate),
+    )
+
+
+def _between(points: Sequence[Point], lam: float | None) -> float | None:
+    """Parse validity at a λ from that of its neighbours."""
+    drawn = np.array([point.lam for point in points])
+    rates = np.array([point.parse_validity.estimate or 0.0 for point in points])
+    if lam is None or not drawn[0] <= round(lam, 3) <= drawn[-1]:
+        return None
+    return float(np.interp(lam, drawn, rates))

@@ -1,0 +1,112 @@
+"""λ reached against scipy's minimum of the same divergence, and planted mixtures."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.optimize
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.cliff.reached import NODES, LineSums, lambda_reached
+
+VOCABULARY, POSITIONS = 12, 6
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+
+
+def sums_of(student: np.ndarray, teacher: np.ndarray, base: np.ndarray) -> LineSums:
+    """From log probabilities [positions, vocabulary]."""
+    gain = teacher - base
+    partition, slope = [], []
+    for node in NODES:
+        scores = base + node * gain
+        total = np.log(np.exp(scores).sum(axis=-1))
+        partition.append(total.sum())
+        slope.append((np.exp(scores - total[:, None]) * gain).sum())
+    mass = np.exp(student)
+    return LineSums(
+        len(student),
+        float((mass * gain).sum()),
+        float((mass * (student - base)).sum()),
+        np.array(partition),
+        np.array(slope),
+    )
+
+
+def models(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(POSITIONS, VOCABULARY)) * 1.5
+    return log_softmax(base + rng.normal(size=base.shape)), log_softmax(base)
+
+
+@given(st.integers(0, 10_000), st.floats(-1.5, 9.0))
+def test_a_mixture_is_found_and_lies_on_the_line(seed: int, mu: float) -> None:
+    teacher, base = models(seed)
+    student = log_softmax(mu * teacher + (1.0 - mu) * base)
+    found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
+    assert found.lambda_reached.estimate == pytest.approx(mu, abs=0.02, rel=0.01)
+    assert found.off_the_line.estimate == pytest.approx(0.0, abs=2e-3)
+    assert found.tokens == POSITIONS
+
+
+@given(st.integers(0, 10_000))
+def test_it_is_the_minimum_of_the_divergence(seed: int) -> None:
+    teacher, base = models(seed)
+    rng = np.random.default_rng([seed, 1])
+    student = log_softmax(1.4 * teacher - 0.4 * base + rng.normal(size=base.shape) * 0.7)
+
+    def divergence(mu: float) -> float:
+        line = log_softmax(mu * teacher + (1.0 - mu) * base)
+        return float((np.exp(student) * (student - line)).sum() / POSITIONS)
+
+    best = scipy.optimize.minimize_scalar(divergence, bounds=(NODES[0], NODES[-1]), method="bounded")
+    found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
+    if NODES[0] + 0.1 < best.x < NODES[-1] - 0.1:
+        assert found.lambda_reached.estimate == pytest.approx(best.x, abs=0.02, rel=0.01)
+    assert found.off_the_line.estimate == pytest.approx(best.fun, rel=0.02, abs=2e-3)
+
+
+def test_intervals_come_from_tasks_and_cover() -> None:
+    """Students that stand at 1.5 on average, each task elsewhere: the pooled μ of many tasks is covered."""
+
+    def drawn(seed: int, tasks: int) -> list[LineSums]:
+        rng = np.random.default_rng(seed)
+        found = []
+        for _ in range(tasks):
+            teacher, base = models(int(rng.integers(1 << 30)))
+            mu = 1.5 + rng.normal() * 0.5
+            found.append(sums_of(log_softmax(mu * teacher + (1.0 - mu) * base), teacher, base))
+        return found
+
+    truth = lambda_reached(range(3000), drawn(10**6, 3000), seed=0, draws=10).lambda_reached.estimate
+    assert truth is not None
+    covered = 0
+    for seed in range(100):
+        interval = lambda_reached(range(40), drawn(seed, 40), seed=seed, draws=400).lambda_reached
+        assert interval.low is not None
+        assert interval.high is not None
+        covered += interval.low <= truth <= interval.high
+    assert covered >= 85
+
+
+def test_beyond_the_ends_is_said() -> None:
+    teacher, base = models(0)
+    student = log_softmax(40.0 * teacher - 39.0 * base)
+    found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
+    assert found.lambda_reached.estimate is None
+    assert "beyond 12" in found.lambda_reached.method
+
+
+def test_completions_of_one_task_go_together() -> None:
+    teacher, base = models(3)
+    one = sums_of(teacher, teacher, base)
+    assert lambda_reached([0, 0], [one, one], seed=0).lambda_reached.low is None
+    two = lambda_reached([0, 1], [one, one], seed=0).lambda_reached
+    assert two.low == pytest.approx(1.0, abs=1e-6)
+    with pytest.raises(ValueError, match="one each"):
+        lambda_reached([0], [], seed=0)
+    assert math.isfinite(two.high or 0.0)

@@ -1,0 +1,174 @@
+"""The extrapolated target against whole forward passes and brute force."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.engines import EngineConfig, SamplingParams, open_engine
+from harness.engines.config import TargetConfig
+from harness.engines.hf_engine import HfEngine
+from harness.engines.target_engine import TargetEngine, TargetLogits, target_scores
+from harness.errors import EngineUnavailableError, HarnessError
+from tests.engines.engine_requests import GREEDY, SAMPLED, by_key, contents, make_requests
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytestmark = pytest.mark.model
+
+TEACHER, BASE = "zoo:teacher", "zoo:base"
+
+
+def target(lam: float, plausible: float = 0.0) -> TargetConfig:
+    return TargetConfig(teacher=TEACHER, base=BASE, lam=lam, plausible=plausible)
+
+
+def opened(lam: float, plausible: float = 0.0, **settings: Any) -> TargetEngine:
+    config = EngineConfig(engine="target", target=target(lam, plausible), device="cpu", **settings)
+    engine = open_engine(config)
+    assert isinstance(engine, TargetEngine)
+    engine.start()
+    return engine
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, HfEngine]:
+    found = {}
+    for name in (TEACHER, BASE):
+        engine = open_engine(EngineConfig(engine="hf", ckpt=name, device="cpu"))
+        assert isinstance(engine, HfEngine)
+        engine.start()
+        found[name] = engine
+    return found
+
+
+@pytest.mark.parametrize(("lam", "alone"), [(0.0, BASE), (1.0, TEACHER)])
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED])
+def test_the_ends_of_the_line_are_base_and_teacher(
+    models: dict[str, HfEngine], lam: float, alone: str, sampling: SamplingParams
+) -> None:
+    mixed = opened(lam, batch_size=5)
+    requests = make_requests(mixed)
+    other = HfEngine(EngineConfig(engine="hf", ckpt=alone, device="cpu", batch_size=5))
+    other.start()
+    drawn, expected = (contents(by_key(one.generate(requests, sampling))) for one in (mixed, other))
+    assert drawn == expected
+
+
+def by_hand(models: dict[str, HfEngine], ids: list[int], lam: float) -> Any:
+    """log π_λ of the next token from whole forward passes in float64: no cache, no padding."""
+    logs = []
+    with torch.inference_mode():
+        for name in (TEACHER, BASE):
+            logits = models[name].model(torch.tensor([ids])).logits[0, -1]
+            logs.append(torch.log_softmax(logits.double(), dim=-1))
+    return torch.log_softmax(lam * logs[0] - (lam - 1.0) * logs[1], dim=-1)
+
+
+@pytest.mark.parametrize("lam", [0.5, 1.3, 3.0])
+def test_every_step_of_a_padded_batch_is_that_of_whole_passes(
+    models: dict[str, HfEngine], lam: float
+) -> None:
+    """Rows of different lengths, many steps: caches, masks and positions of both models agree."""
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(3, 200, size=size).tolist() for size in (4, 9, 17)]
+    width = max(map(len, prompts))
+    rows = torch.tensor([[0] * (width - len(one)) + one for one in prompts])
+    mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
+    step = TargetLogits(models[BASE].model, mask, target(lam))
+    with torch.inference_mode():
+        for _ in range(6):
+            scores = torch.stack(
+                [models[TEACHER].model(torch.tensor([one])).logits[0, -1] for one in prompts]
+            )
+            found = torch.log_softmax(step(rows, scores).double(), dim=-1)
+            for row, ids in zip(found, prompts, strict=True):
+                expected = by_hand(models, ids, lam)
+                likely = expected > math.log(1e-6)
+                assert (row - expected)[likely].abs().max() < 1e-3
+                assert (row.exp() - expected.exp()).abs().max() < 1e-5
+            drawn = rng.integers(3, 200, size=3).tolist()
+            prompts = [[*one, token] for one, token in zip(prompts, drawn, strict=True)]
+            rows = torch.cat([rows, torch.tensor(drawn)[:, None]], dim=-1)
+
+
+def test_probabilities_of_all_sequences_by_enumeration() -> None:
+    """Four tokens, three steps: the mixture's chain is π_T^λ π_B^(1−λ) normalised state by state, to 1e-6."""
+    rng = np.random.default_rng(1)
+    vocabulary, steps, lam = 4, 3, 1.7
+    logits = {
+        name: {
+            state: rng.normal(size=vocabulary) * 2.0
+            for length in range(steps)
+            for state in itertools.product(range(vocabulary), repeat=length)
+        }
+        for name in ("teacher", "base")
+    }
+
+    def chain(step: Any) -> np.ndarray:
+        return np.array(
+            [
+                math.exp(sum(step(sequence[:place])[token] for place, token in enumerate(sequence)))
+                for sequence in itertools.product(range(vocabulary), repeat=steps)
+            ]
+        )
+
+    def ours(state: tuple[int, ...]) -> np.ndarray:
+        rows = [torch.tensor(logits[name][state])[None] for name in ("teacher", "base")]
+        scores = target_scores(rows[0], rows[1], target(lam))
+        return torch.log_softmax(scores.double(), dim=-1)[0].numpy()
+
+    def exact(state: tuple[int, ...]) -> np.ndarray:
+        p, b = (np.exp(one[state]) / np.exp(one[state]).sum() for one in logits.values())
+        mass = p**lam * b ** (1.0 - lam)
+        return np.log(mass / mass.sum())
+
+    assert chain(exact).sum() == pytest.approx(1.0)
+    assert np.abs(chain(ours) - chain(exact)).max() < 1e-6
+
+
+def test_extrapolation_only_where_the_teacher_finds_it_plausible() -> None:
+    """Elsewhere a token keeps the mass that the teacher gives it, before all is normalised."""
+    teacher = torch.log(torch.tensor([[0.6, 0.3, 0.08, 0.02]]))
+    base = torch.log(torch.tensor([[0.3, 0.4, 0.2999, 0.0001]]))
+    scores = target_scores(teacher, base, target(3.0, plausible=0.2))[0].exp()
+    assert scores.tolist() == pytest.approx(
+        [0.6 * (0.6 / 0.3) ** 2, 0.3 * (0.3 / 0.4) ** 2, 0.08, 0.02], rel=1e-5
+    )
+    everywhere = target_scores(teacher, base, target(3.0))[0]
+    assert everywhere.argmax() == 3
+    assert torch.equal(target_scores(teacher, base, target(1.0, plausible=0.2)), teacher.log_softmax(-1))
+
+
+def test_what_a_row_draws_depends_on_its_seed_alone(models: dict[str, HfEngine]) -> None:
+    small, large = opened(1.3, batch_size=3), opened(1.3, batch_size=24)
+    requests = make_requests(small, 12)
+    assert contents(by_key(small.generate(requests, SAMPLED))) == contents(
+        by_key(large.generate(requests, SAMPLED))
+    )
+
+
+def test_what_it_is_called(models: dict[str, HfEngine]) -> None:
+    one, other, masked = (opened(*made).info() for made in ((1.3,), (1.4,), (1.3, 0.1)))
+    assert one.name == "target"
+    assert one.checkpoint == "target of zoo:teacher and zoo:base at λ = 1.3"
+    assert masked.checkpoint.endswith("plausible 0.1")
+    assert len({one.weights_sha256, other.weights_sha256, masked.weights_sha256}) == 3
+
+
+def test_refusals(tiny_qwen3: Path) -> None:
+    with pytest.raises(HarnessError, match="different vocabularies"):
+        TargetEngine(
+            EngineConfig(engine="target", target=TargetConfig(teacher=TEACHER, base=str(tiny_qwen3), lam=1.2))
+        )
+    with pytest.raises(HarnessError, match="two checkpoints"):
+        TargetEngine(EngineConfig(engine="target"))
+    with pytest.raises(HarnessError, match=r"lam=-1"):
+        TargetConfig(teacher=TEACHER, base=BASE, lam=-1.0)
+    with pytest.raises(EngineUnavailableError, match="draws only"):
+        opened(1.2).score([], 0)

@@ -1,0 +1,87 @@
+"""A forecast of the zoo's pair: the fall where it is, ordinary runs, and going on after a kill."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from harness.engines import EngineConfig
+from harness.errors import HarnessError, Interrupted
+from harness.evaluate import EvalConfig
+from harness.forecast import ForecastConfig, forecast
+from harness.gate import decide
+from harness.progress import Progress
+from harness.runs import load
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.model
+
+
+def config(out: Path, *lambdas: float, limit: int = 24, **changes: object) -> ForecastConfig:
+    evaluation = EvalConfig(
+        engine=EngineConfig(device="cpu", batch_size=24), split="validation", limit=limit, temperature=1.0
+    )
+    return ForecastConfig(
+        evaluation=evaluation,
+        teacher="zoo:teacher",
+        base="zoo:base",
+        lambdas=lambdas,
+        out=out,
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+def test_the_zoos_pair_falls_between_one_and_four(tmp_path: Path) -> None:
+    found = forecast(config(tmp_path, 4.0, 1.0, 1.3))
+    assert [point.lam for point in found.points] == [1.0, 1.3, 4.0]
+    first, _, last = (point.parse_validity.estimate or 0.0 for point in found.points)
+    assert first > 0.9
+    assert last < 0.2
+    assert found.largest_lambda.high == 4.0
+    assert found.points[2].failure_codes
+    stored = json.loads((tmp_path / "forecast.json").read_text())
+    assert stored == json.loads(json.dumps(found.to_dict()))
+    run = load(tmp_path / "lambda-4")
+    assert run.manifest.engine.name == "target"
+    assert decide(run).verdict == "fail"
+
+
+def test_extrapolation_where_plausible_keeps_the_format(tmp_path: Path) -> None:
+    found = forecast(config(tmp_path, 4.0, plausible=0.1))
+    assert (found.points[0].parse_validity.estimate or 0.0) > 0.8
+
+
+def test_a_killed_forecast_goes_on_to_the_same(tmp_path: Path) -> None:
+    def interrupt(progress: Progress) -> None:
+        if "lambda" not in progress.stage and progress.done >= 24 and (tmp_path / "killed/lambda-1").exists():
+            raise KeyboardInterrupt
+
+    calm = forecast(config(tmp_path / "calm", 1.0, 2.0))
+    with pytest.raises(Interrupted):
+        forecast(config(tmp_path / "killed", 1.0, 2.0), interrupt)
+    again = forecast(config(tmp_path / "killed", 1.0, 2.0))
+    assert again.points == calm.points
+
+
+def test_refusals(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"lambdas\.0=-1"):
+        config(tmp_path, -1.0)
+
+
+def test_teacher_and_base_lie_on_the_line_at_one_and_zero(tmp_path: Path) -> None:
+    students = ("zoo:teacher", "zoo:base", "zoo:collapsed")
+    found = forecast(config(tmp_path, 0.0, 1.0, limit=16, students=students))
+    teacher, base, collapsed = found.students
+    for one, lam in ((teacher, 1.0), (base, 0.0)):
+        assert one.lambda_reached.estimate == pytest.approx(lam, abs=1e-3)
+        assert one.off_the_line.estimate == pytest.approx(0.0, abs=1e-5)
+    assert teacher.forecast_there == pytest.approx(found.points[1].parse_validity.estimate, abs=1e-2)
+    # Thrown off by its optimiser: no extrapolation at all.
+    assert collapsed.lambda_reached.high is not None
+    assert collapsed.lambda_reached.high < 0.5
+    assert (collapsed.off_the_line.low or 0.0) > 0.1
+
+
+def test_a_student_of_another_family_is_refused(tmp_path: Path, tiny_qwen3: Path) -> None:
+    with pytest.raises(HarnessError, match="another vocabulary"):
+        forecast(config(tmp_path, 1.0, limit=2, students=(str(tiny_qwen3),)))
