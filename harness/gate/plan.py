@@ -22,7 +22,7 @@ from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
 from harness.gate.looks import Levels, kind_of, levels_of, spend, tasks_left
 from harness.gate.policy import Policy
 from harness.gate.record import earlier_looks
-from harness.gate.stream import _candidate, read_stream, share_of
+from harness.gate.stream import Stream, _candidate, read_stream, share_of
 from harness.metrics.columns import FloatArray, TaskTable
 from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run
@@ -103,14 +103,16 @@ def levels_of_next(policy: Policy, tasks: int, run: Run | None, stream: Path | N
         DataError: a file can't be read.
     """
     if run is None:
-        spending = spend((), "", "fixed", whole=True, planned=policy.looks)
+        spending = spend((), "", "fixed", policy.alpha, whole=True, planned=policy.looks)
     else:
         earlier, left = earlier_looks(run.path), tasks_left(run.manifest)
+        if stream is not None:
+            earlier += Stream(stream, policy).looks_elsewhere(run.manifest, run.path)
         # Other tasks than the run has are another look.
         drawn = source_of(run.path, run.manifest).drawn_sha256 if tasks == run.manifest.tasks else ""
         whole = left is not None and tasks >= run.manifest.tasks + left
         kind = kind_of(earlier, continued=False)
-        spending = spend(earlier, drawn, kind, whole=whole, planned=policy.looks)
+        spending = spend(earlier, drawn, kind, policy.alpha, whole=whole, planned=policy.looks)
     place = None if stream is None else _next_place(policy, run, stream)
     levels = levels_of(policy, spending, place)
     if stream is not None or policy.checkpoints is None:
