@@ -12,17 +12,26 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from harness.errors import HarnessError, nearest
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Level = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+def _no_truth_value(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError(f"must be a number, not {str(given).lower()}")
+    return given
+
+
+# Python's True is a 1, and YAML's `yes` is True.
+_NUMBER = BeforeValidator(_no_truth_value)
+Count = Annotated[int, Field(ge=1), _NUMBER]
+Natural = Annotated[int, Field(ge=0), _NUMBER]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
+Level = Annotated[float, Field(gt=0, lt=1), _NUMBER]
+Share = Annotated[float, Field(ge=0, le=1), _NUMBER]
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1), _NUMBER]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,10 @@ MAX_BYTES = 64 * 1024
 MAX_NODES = 5_000
 """What aliases stand for counts each time. PyYAML reads some 10,000 a second."""
 MAX_DEPTH = 50
+MAX_DIGITS = 64
+"""Of a whole number: no setting needs as many, and Python neither prints nor converts the very long ones."""
+
+_INT = "tag:yaml.org,2002:int"
 
 
 class UnreadableYamlError(ValueError):
@@ -135,6 +139,8 @@ def _bounded_loader(max_nodes: int) -> type[yaml.SafeLoader]:
             self._depth -= 1
             if node is None:
                 return None
+            if node.tag == _INT and len(str(node.value)) > MAX_DIGITS:
+                raise UnreadableYamlError(f"holds a number of more than {MAX_DIGITS} digits", line)
             if isinstance(event, yaml.AliasEvent):
                 if id(node) not in self._sizes:
                     raise UnreadableYamlError(f"*{event.anchor} stands inside of what it stands for", line)

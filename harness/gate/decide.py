@@ -50,7 +50,7 @@ from harness.runs.columns import (
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
-from harness.runs.source import Source, from_run
+from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
 from harness.stats import Estimate
 
@@ -217,7 +217,7 @@ class _Session:
         """Digest of what the rules are judged by."""
         if not any(name.startswith(JUDGE_PREFIXES) for name in self._tables):
             return source.drawn_sha256
-        return hashlib.sha256(f"{source.drawn_sha256} {source.judge_sha256}".encode()).hexdigest()
+        return hashlib.sha256(f"{source.drawn_sha256} {judged_sha256(self.run.path)}".encode()).hexdigest()
 
     def results(
         self, levels: Levels, left: int | None, kind: LookKind, earlier: Sequence[Look]

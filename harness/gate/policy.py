@@ -89,10 +89,10 @@ class Policy(Settings):
     """What the exit code says when nothing is settled."""
     scope: Literal["tasks", "list"] = "tasks"
     """Whether rules are about tasks like these or about this list of tasks alone."""
-    looks: Count | None = None
+    looks: Annotated[Count, Field(le=1_000)] | None = None
     """Looks at a run that are planned, each with an equal share of alpha; by default a look at part of the
     tasks takes half of what is left and one at all of them everything."""
-    checkpoints: Count | None = None
+    checkpoints: Annotated[Count, Field(le=1_000_000)] | None = None
     """Checkpoints planned for a stream, each with an equal share of alpha; by default the nth has
     1/(n(n+1)) of it."""
     rules: Annotated[tuple[str, ...], Field(min_length=1)] = (DEFAULT_RULE,)

@@ -13,6 +13,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictFloat,
     StrictInt,
     ValidationError,
     field_validator,
@@ -46,8 +47,8 @@ class JudgeModel(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.\-]*$")]
     max_output_tokens: Annotated[StrictInt, Field(ge=64, le=65536)] = 2048
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    temperature: Annotated[StrictFloat, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[StrictFloat, Field(gt=0, le=1)] | None = None
     thinking_level: ThinkingLevel | None = None
     thinking_budget: Annotated[StrictInt, Field(ge=-1, le=65536)] | None = None
 
@@ -69,7 +70,7 @@ class Criterion(BaseModel):
     Attributes:
         name: as in the answer and in metric names.
         question: what the judge is asked.
-        weight: share in the rubric's score, relative to the other criteria.
+        weight: share in the rubric's score, relative to the other criteria; from 1e-6 to 1e6.
         scale: every whole point from the lowest to the highest, each with what it stands for.
     """
 
@@ -77,7 +78,7 @@ class Criterion(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
     question: VisibleText
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    weight: Annotated[StrictFloat, Field(ge=1e-6, le=1e6)] = 1.0
     scale: dict[StrictInt, VisibleText]
 
     @field_validator("scale")

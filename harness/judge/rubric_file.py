@@ -84,7 +84,9 @@ def check_rubric(path: Path) -> tuple[Rubric | None, list[Problem]]:
     try:
         document = read_document(path)
     except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror or error}; check `rubric=`") from error
+        raise DataError(
+            f"{path} can't be read: {error.strerror or error}; give the path of a rubric file"
+        ) from error
     except UnreadableYamlError as error:
         return None, [Problem(error.line, "", f"isn't YAML that is read here: {error.problem}")]
     root, data = document.root, document.data

@@ -10,16 +10,20 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.runs.columns import incomplete, read_columns
-from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, METRICS, REJUDGE
+from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, REJUDGE, read_manifest
 from harness.runs.loading import Run
 from harness.runs.seals import opened_document, sealed_lines
-from harness.runs.source import SOURCE, Source, read_source, source_of
+from harness.runs.source import BELONGS_TO, SOURCE, Source, owner_of, read_source, source_of
 from harness.runs.staleness import changes, drawn_changes
 from harness.stats import Estimate
 
 
 class StaleCliffError(DataError):
     """A `cliff.json` that was measured on other rollouts than there are. Exit code 2."""
+
+
+class ForeignCliffError(DataError):
+    """A `cliff.json` that belongs to another run. Exit code 2."""
 
 
 def require_sound(run: Run, metrics: Iterable[str] | None = None) -> None:
@@ -85,17 +89,17 @@ def read_cliff(path: Path) -> dict[str, Any]:
         OSError: it can't be read.
         ValueError: it isn't what was written.
         StaleCliffError: it was measured on other rollouts than there are.
+        ForeignCliffError: it is that of another run.
     """
     content, has_seal = opened_document((path / CLIFF).read_bytes())
     if SOURCE not in content:
         return content
     if not has_seal:
         raise ValueError("it has no seal: it was changed by hand, or damaged")
+    _require_own(path, content)
     made_from, rollouts = read_source(content[SOURCE]), path / str(content[SOURCE]["run"])
     if found := _rollouts_changed(made_from, rollouts):
-        raise StaleCliffError(
-            f"{CLIFF} of {path} is stale: {'; '.join(found)}; measure it again, or remove it"
-        )
+        raise _stale(path, "; ".join(found))
     return content
 
 
@@ -136,7 +140,7 @@ def cliff_metrics(path: Path) -> dict[str, Estimate]:
         return dict(CliffResult.from_dict(read_cliff(path)).metrics())
     except FileNotFoundError:
         return {}
-    except StaleCliffError:
+    except (StaleCliffError, ForeignCliffError):
         raise
     except (OSError, ValueError, KeyError, TypeError, DataError) as error:
         raise unreadable_cliff(path, error) from error
@@ -146,6 +150,39 @@ def unreadable_cliff(path: Path, error: Exception) -> DataError:
     """The error that says that a run's `cliff.json` can't be read."""
     reason = repr(error) if isinstance(error, KeyError) else str(error).splitlines()[0]
     return DataError(f"{path / CLIFF} can't be read ({reason}); measure it again with `harness cliff`")
+
+
+def _require_own(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse what was written into a run of another checkpoint or dataset, or one that was asked otherwise.
+
+    A file written before it named its run says only which weights drew the rollouts.
+    """
+    mine, owner = owner_of(read_manifest(path)), content[SOURCE].get(BELONGS_TO)
+    if owner is None:
+        owner = mine | (_drawer(content) if mine["weights_sha256"] is not None else {})
+    weights = owner["weights_sha256"], mine["weights_sha256"]
+    name = "checkpoint" if None in weights else "weights_sha256"
+    for told in (name, "dataset_sha256"):
+        if owner[told] != mine[told]:
+            of = f"{owner['checkpoint']}{'' if told == name else ' on another dataset'}"
+            raise ForeignCliffError(
+                f"{CLIFF} of {path} is that of another run: it is about {of}, {MANIFEST} here is about "
+                f"{mine['checkpoint']}; measure this one with `harness cliff`, or remove the file"
+            )
+    if owner["identity_sha256"] != mine["identity_sha256"]:
+        raise _stale(path, f"{MANIFEST} asks something else now")
+
+
+def _drawer(content: Mapping[str, Any]) -> dict[str, Any]:
+    drew = (content.get("rollouts") or {}).get("from")
+    for model in content.get("models") or ():
+        if drew in model["roles"] and model["weights_sha256"] is not None:
+            return {name: model[name] for name in ("checkpoint", "weights_sha256")}
+    return {}
+
+
+def _stale(path: Path, why: str) -> StaleCliffError:
+    return StaleCliffError(f"{CLIFF} of {path} is stale: {why}; measure it again, or remove it")
 
 
 def _rollouts_changed(made_from: Source, rollouts: Path) -> tuple[str, ...]:

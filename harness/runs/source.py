@@ -15,11 +15,14 @@ from pydantic import TypeAdapter
 from harness.files import whole_lines
 from harness.runs.directory import CLIFF, JUDGE_LOG, SAMPLES, TASKS, read_manifest
 from harness.runs.manifest import Manifest
+from harness.runs.seals import sealed_lines
 
 _DIGEST = 16
 """Bytes of a line's SHA-256 that go into that of all lines."""
 SOURCE = "source"
 """Under what name a derived file keeps it."""
+BELONGS_TO = "belongs_to"
+"""Under what name `cliff.json` says, in its source, which run it was written into."""
 _SCORED = b',"parse":{"tier":'
 """What begins the part of a sample's line that rescoring makes anew; no JSON string can hold it."""
 
@@ -65,7 +68,7 @@ def source_of(path: Path, manifest: Manifest | None = None) -> Source:
     samples = _digest_samples(path / SAMPLES)
     tasks, tasks_sha256 = _digest_rows(path / TASKS)
     return Source(
-        identity_sha256=_identity(read_manifest(path) if manifest is None else manifest),
+        identity_sha256=identity_of(read_manifest(path) if manifest is None else manifest),
         tasks=tasks,
         tasks_sha256=tasks_sha256,
         samples=samples.lines,
@@ -74,6 +77,21 @@ def source_of(path: Path, manifest: Manifest | None = None) -> Source:
         judge_sha256=_digest_rows(path / JUDGE_LOG)[1] if (path / JUDGE_LOG).exists() else None,
         cliff_sha256=_digest_rows(path / CLIFF)[1] if (path / CLIFF).exists() else None,
     )
+
+
+def identity_of(manifest: Manifest) -> str:
+    """Digest of a manifest's fields that decide what a sample says."""
+    return hashlib.sha256(json.dumps(manifest.identity(), sort_keys=True).encode()).hexdigest()
+
+
+def owner_of(manifest: Manifest) -> dict[str, str | None]:
+    """What `cliff.json` says of the run that it was written into, see `BELONGS_TO`."""
+    return {
+        "identity_sha256": identity_of(manifest),
+        "checkpoint": manifest.engine.checkpoint,
+        "weights_sha256": manifest.engine.weights_sha256,
+        "dataset_sha256": manifest.dataset.sha256,
+    }
 
 
 def from_run(run: Path, other: Path) -> str:
@@ -88,6 +106,21 @@ def read_source(content: Any) -> Source:
         ValueError: it is something else.
     """
     return _SOURCE.validate_python(content)
+
+
+def judged_sha256(path: Path) -> str:
+    """Digest of what a run's judgements say, in any order and whatever their checksums.
+
+    Raises:
+        DataError: a line isn't what was written.
+    """
+    lines = (
+        sealed_lines(path / JUDGE_LOG, required=False, remedy="judge the run again")
+        if (path / JUDGE_LOG).exists()
+        else ()
+    )
+    digests = sorted(hashlib.sha256(row.rstrip()).digest() for _, row in lines)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +155,6 @@ def _digest_rows(path: Path) -> tuple[int, str]:
         running.update(line)
         count += 1
     return count, running.hexdigest()
-
-
-def _identity(manifest: Manifest) -> str:
-    return hashlib.sha256(json.dumps(manifest.identity(), sort_keys=True).encode()).hexdigest()
 
 
 _SOURCE: TypeAdapter[Source] = TypeAdapter(Source)

@@ -17,7 +17,7 @@ from harness.runs.directory import CLIFF, LOCK, MANIFEST, METRICS, SAMPLES, TASK
 from harness.runs.manifest import FORMAT_VERSION, Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.runs.seals import sealed_document, sealed_line
-from harness.runs.source import SOURCE, from_run, source_of
+from harness.runs.source import BELONGS_TO, SOURCE, from_run, owner_of, source_of
 from harness.stats import Estimate
 
 _OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
@@ -90,15 +90,16 @@ class RunDirectory:
         self._write(METRICS, sealed_document(rows | {SOURCE: asdict(source_of(self.path))}))
 
     def write_cliff(self, content: Mapping[str, Any], rollouts: Path) -> None:
-        """Replace `cliff.json` in one step; it names the rollouts as they are now as its source.
+        """Replace `cliff.json` in one step; it names this run and its source, the rollouts as they are.
 
         Args:
             content: what was measured on them.
             rollouts: the run that holds them, perhaps this one.
         """
         source = replace(source_of(rollouts), judge_sha256=None, cliff_sha256=None)
-        where = from_run(self.path, rollouts)
-        self._write(CLIFF, sealed_document({**content, SOURCE: {"run": where, **asdict(source)}}))
+        owner = owner_of(read_manifest(self.path))
+        made_from = {"run": from_run(self.path, rollouts), BELONGS_TO: owner, **asdict(source)}
+        self._write(CLIFF, sealed_document({**content, SOURCE: made_from}))
 
     def drop_metrics(self) -> None:
         """Remove `metrics.json` and `cliff.json`: the samples are about to change under them."""

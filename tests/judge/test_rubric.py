@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.errors import DataError
 from harness.judge.rubric import Rubric
 from harness.judge.rubric_file import check_rubric, find_rubric, load_rubric, rubrics_root
@@ -91,6 +92,15 @@ def test_the_score_is_the_weighted_mean_on_the_unit_interval() -> None:
     assert rubric.score({"top_choice": 5, "order": 3, "near_misses": 1}) == pytest.approx(2.5 / 4)
     assert rubric.score({"top_choice": 1, "order": 1, "near_misses": 1}) == 0.0
     assert rubric.score({"top_choice": 5, "order": 5, "near_misses": 5}) == 1.0
+
+
+def test_linting_what_isn_t_there_names_no_other_option(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["judge", "--lint", str(tmp_path / "none.yaml")]) == 2
+    said = capsys.readouterr().err
+    assert "give the path of a rubric file" in said
+    assert "--rubric" not in said
 
 
 def test_a_file_wins_over_a_bundled_name_and_unknown_names_list_what_there_is(tmp_path: Path) -> None:
