@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 CONNECT_SECONDS = 10.0
+CLOSING_SECONDS = 1.0
+NESTED_STREAMS = 10
+"""More than httpx and httpcore have within each other."""
 REPLY_BYTES = 64 * 2**20
 """Longest reply that is read, unpacked."""
 TIMED_OUT = 408
@@ -273,6 +276,17 @@ async def exchange(
             return Reply(response.status_code, response.headers, content)
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"no whole reply within {seconds:g} s") from error
+
+
+async def let_streams_close() -> None:
+    """Wait for what closes replies that were left half-read; asyncio prints a complaint of any that stays.
+
+    They are generators within generators, and the loop closes each by a task of its own.
+    """
+    for _ in range(NESTED_STREAMS):
+        await asyncio.sleep(0)
+        if left := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(left, timeout=CLOSING_SECONDS)
 
 
 async def _content(response: httpx.Response, most: int) -> bytes:

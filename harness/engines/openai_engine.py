@@ -27,7 +27,7 @@ from harness.engines.base import (
 )
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError
+from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError, let_streams_close
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
 from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
@@ -222,7 +222,10 @@ class OpenAIEngine:
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # The fleet limits the whole request.
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
             policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
-            yield partial(call, Fleet(self._fleet.urls, client, policy, config.request_seconds))
+            try:
+                yield partial(call, Fleet(self._fleet.urls, client, policy, config.request_seconds))
+            finally:
+                await let_streams_close()
 
     async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
         index, prompt = item

@@ -12,7 +12,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.engines.background import in_background
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import REPLY_BYTES, Reply, ReplyError, exchange, json_object, shown
+from harness.engines.http_fleet import (
+    REPLY_BYTES,
+    Reply,
+    ReplyError,
+    exchange,
+    json_object,
+    let_streams_close,
+    shown,
+)
 from harness.errors import EngineUnavailableError, HarnessError
 
 if TYPE_CHECKING:
@@ -130,7 +138,10 @@ async def _opened(config: EngineConfig) -> AsyncIterator[Callable[[str], Awaitab
             except (httpx.RequestError, ReplyError) as error:
                 return f"{url} ({type(error).__name__})"
 
-        yield ask
+        try:
+            yield ask
+        finally:
+            await let_streams_close()
 
 
 async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) -> FleetInfo:

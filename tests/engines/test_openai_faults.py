@@ -444,6 +444,14 @@ def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any]) ->
         list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
 
 
+def test_a_reply_left_half_read_leaves_no_complaint(caplog: pytest.LogCaptureFixture) -> None:
+    with faulty(lambda *_: ODD_REPLIES["not packed as it says"]) as server:
+        engine = open_engine(config(server.url, retry_seconds=0, concurrency=4))
+        with pytest.raises(IncompleteError):
+            list(engine.generate(requests(4), SAMPLING))
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
+
+
 def answer_to(reply: dict[str, Any] | bytes) -> Generation:
     """What the engine makes of the server's first reply."""
     body = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
