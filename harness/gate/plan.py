@@ -22,7 +22,7 @@ from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
 from harness.gate.looks import Levels, kind_of, levels_of, spend, tasks_left
 from harness.gate.policy import Policy
 from harness.gate.record import earlier_looks
-from harness.gate.stream import Stream, _candidate, read_stream, share_of
+from harness.gate.stream import Stream, candidate_of, read_stream, share_of
 from harness.metrics.columns import FloatArray, TaskTable
 from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX, sample_metrics
 from harness.runs import Run
@@ -127,7 +127,7 @@ def _next_place(policy: Policy, run: Run | None, path: Path) -> StreamPlace:
         if (one.alpha, one.checkpoints) != (policy.alpha, policy.checkpoints):
             raise PolicyError(f"{path} was begun with another alpha or number of checkpoints; keep to it")
     known = {one.candidate: one.place for one in entries}
-    own = None if run is None else known.get(_candidate(run.manifest))
+    own = None if run is None else known.get(candidate_of(run.manifest))
     place = own or len(known) + 1
     if policy.checkpoints is not None and place > policy.checkpoints:
         raise PolicyError(

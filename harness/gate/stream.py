@@ -82,7 +82,7 @@ class Stream:
             PolicyError: the stream began with another alpha or number of checkpoints, or no place is left.
             HarnessError: it can't be written.
         """
-        policy, candidate = self._policy, _candidate(manifest)
+        policy, candidate = self._policy, candidate_of(manifest)
         with self._lock():
             entries = read_stream(self.path)
             _require_alike(self.path, entries, policy)
@@ -106,7 +106,7 @@ class Stream:
         Raises:
             DataError: the file can't be read, or lacks lines.
         """
-        candidate, here = _candidate(manifest), str(run.resolve())
+        candidate, here = candidate_of(manifest), str(run.resolve())
         return tuple(
             replace(one.look, kind="fixed")
             for one in read_stream(self.path)
@@ -126,7 +126,7 @@ class Stream:
         policy = self._policy
         entry = Entry(
             place=place,
-            candidate=_candidate(manifest),
+            candidate=candidate_of(manifest),
             checkpoint=manifest.engine.checkpoint,
             alpha=policy.alpha,
             checkpoints=policy.checkpoints,
@@ -176,7 +176,7 @@ def read_stream(path: Path) -> list[Entry]:
     return entries
 
 
-def _candidate(manifest: Manifest) -> str:
+def candidate_of(manifest: Manifest) -> str:
     """What a checkpoint is known by: evaluated alike it is the same, however many tasks were drawn.
 
     Where its weights can't be seen each run is a checkpoint of its own: a name says nothing.
