@@ -27,8 +27,9 @@ def show_plan(
     path: Path | None, policy: Policy, baseline: Run | None, own: GateOptions, *, as_machine: bool
 ) -> int:
     """Print what each rule can show."""
+    from harness.gate.assumed import assume, is_planned, measured, read_assumption
     from harness.gate.looks import tasks_left
-    from harness.gate.plan import assume, is_planned, levels_of_next, measured, plan, read_assumption
+    from harness.gate.plan import levels_of_next, plan
 
     for flag, given in (("--junit", own.junit), ("--summary", own.summary)):
         if given is not None:

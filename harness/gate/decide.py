@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,7 @@ from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
+from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import Columns, TaskTable
 from harness.metrics.table import (
     CLIFF_PREFIX,
@@ -41,7 +42,6 @@ from harness.metrics.table import (
 )
 from harness.runs import Run, source_of
 from harness.runs.columns import (
-    Measure,
     incomplete,
     metrics_of_samples,
     read_columns,
@@ -364,46 +364,11 @@ class _Session:
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
 
 
-def whole_columns(
-    run: Run,
-    metrics: Iterable[str],
-    also: Mapping[str, Measure] | None = None,
-    *,
-    allow_missing: bool = False,
-) -> Columns:
-    """Metrics of samples and further measures, of all samples of a run.
-
-    Raises:
-        DataError: a file of the run can't be read, or its files don't belong together.
-        IncompleteError: samples are missing, unless that is allowed.
-    """
-    columns = read_columns(run, metrics, also=also)
-    if columns.missing.any() and not allow_missing:
-        raise incomplete(run, columns)
-    return columns
-
-
-def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
-    """Metrics of samples, by task."""
-    return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
-
-
 def _pairwise_table(run: Run, name: str) -> dict[str, TaskTable]:
     from harness.judge import pairwise_table
 
     table = pairwise_table(run, name)
     return {} if table is None else {name: table}
-
-
-def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
-    """Those of the metrics that are metrics of samples, by task.
-
-    Raises:
-        DataError: as `whole_columns`.
-        IncompleteError: likewise.
-    """
-    metrics = [name for name in names if name in sample_metrics()]
-    return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}
 
 
 @contextmanager

@@ -12,13 +12,14 @@ from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot
-from harness.gate.decide import conclude, describe, made_from, task_tables
+from harness.gate.decide import conclude, describe, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import STOPPED_EARLY, Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
+from harness.gate.tables import task_tables
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore

@@ -82,21 +82,30 @@ class Stream:
             PolicyError: the stream began with another alpha or number of checkpoints, or no place is left.
             HarnessError: it can't be written.
         """
-        policy, candidate = self._policy, candidate_of(manifest)
         with self._lock():
-            entries = read_stream(self.path)
-            _require_alike(self.path, entries, policy)
-            known = {one.candidate: one.place for one in entries}
-            place = known.get(candidate, len(known) + 1)
-            if policy.checkpoints is not None and place > policy.checkpoints:
-                raise PolicyError(
-                    f"{self.path} has its {policy.checkpoints} checkpoints already; a further one can't be "
-                    "gated in this stream"
-                )
-            if candidate not in known:
-                self._append(place, manifest, run, None)
-        passed = {one.candidate for one in entries if one.verdict == "pass"} - {candidate}
-        return StreamPlace(str(self.path), place, share_of(place, policy.checkpoints), len(passed))
+            place = self.place_of(manifest)
+            if candidate_of(manifest) not in {one.candidate for one in read_stream(self.path)}:
+                self._append(place.place, manifest, run, None)
+        return place
+
+    def place_of(self, manifest: Manifest | None) -> StreamPlace:
+        """The place that a checkpoint has or would take; None is one that isn't there yet. Takes none.
+
+        Raises:
+            DataError: the file can't be read, or lacks lines.
+            PolicyError: the stream began with another alpha or number of checkpoints, or no place is left.
+        """
+        entries, planned = read_stream(self.path), self._policy.checkpoints
+        _require_alike(self.path, entries, self._policy)
+        known = {one.candidate: one.place for one in entries}
+        own = None if manifest is None else known.get(candidate_of(manifest))
+        place = len(known) + 1 if own is None else own
+        if planned is not None and place > planned:
+            raise PolicyError(
+                f"{self.path} has its {planned} checkpoints already; a further one can't be gated in this "
+                "stream"
+            )
+        return StreamPlace(str(self.path), place, share_of(place, planned))
 
     def looks_elsewhere(self, manifest: Manifest, run: Path) -> tuple[Look, ...]:
         """Looks at the same checkpoint in other run directories, which share its part of alpha.

@@ -138,13 +138,11 @@ class StreamPlace:
         stream: the file.
         place: which checkpoint of the stream it is, from 1.
         share: of alpha that it has for passing, in (0, 1].
-        passed: checkpoints of the stream that had passed before.
     """
 
     stream: str
     place: int
     share: float
-    passed: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ import pytest
 import scipy.stats
 
 from harness.gate import Policy, PolicyError
-from harness.gate.plan import Assumed, assume, measured, plan, read_assumption
+from harness.gate.assumed import Assumed, assume, measured, read_assumption
+from harness.gate.plan import plan
 from tests.gate.gate_runs import BAD, answers, good, make_run, write_tasks
 from tests.gate.test_gate_cli import harness
 
