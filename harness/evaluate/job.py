@@ -102,9 +102,10 @@ class _Evaluation:
         if earlier is None or earlier.tasks < manifest.tasks or not (self.directory.path / TASKS).exists():
             self.directory.write_tasks(self.dataset.tasks)
         if done == planned and earlier is not None and earlier.status == "complete":
-            require_sound(load(self.directory.path))
+            run = load(self.directory.path)
+            require_sound(run)
             self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
-            return load(self.directory.path)
+            return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
         self.directory.write_manifest(manifest)

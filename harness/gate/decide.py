@@ -24,7 +24,7 @@ from harness.gate.evidence import (
     rate_from_counts,
 )
 from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
-from harness.gate.following import STOPPED_EARLY, Following
+from harness.gate.following import Following
 from harness.gate.looks import Levels
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
@@ -32,6 +32,7 @@ from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import Columns, TaskTable
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
     CLIFF_PREFIX,
     JUDGE_PREFIXES,
@@ -93,12 +94,11 @@ def decide(
         DataError: a file of a run can't be read, or holds what can't be.
     """
     policy = policy or Policy()
-    earlier, source = earlier_looks(run.path), source_of(run.path, run.manifest)
-    left = looks.tasks_left(run.manifest)
-    session = _Session(run, policy, baseline, allow_incomplete, common, source.samples)
+    earlier, left = earlier_looks(run.path), looks.tasks_left(run.manifest)
+    session = _Session(run, policy, baseline, allow_incomplete, common)
     counting = None if stream is None else Stream(stream, policy)
     elsewhere = () if counting is None else counting.looks_elsewhere(run.manifest, run.path)
-    state = session.state(source)
+    state = session.state()
     spending = looks.spend(
         (*earlier, *elsewhere),
         state,
@@ -113,7 +113,7 @@ def decide(
     rules = session.results(levels, left, spending.kind, earlier)
     notes = [*session.notes, *looks.notes(spending, place, policy), *looks.weights_unseen(run.manifest)]
     result = conclude(rules, notes, session.subject(), policy, levels.interval)
-    result = made_from(result, run, None if session.pairing is None else session.pairing.run, source)
+    result = made_from(result, session.sources)
     result = counted(replace(result, stream=place), earlier, spending, policy, state)
     if counting is not None and place is not None:
         counting.note(place, run.manifest, run.path, result.looks[-1])
@@ -135,15 +135,16 @@ def conclude(
     )
 
 
-def made_from(result: GateResult, run: Run, baseline: Run | None, source: Source | None = None) -> GateResult:
-    """The result with the digests of the runs that it was made from."""
-    return replace(
-        result,
-        source=source or source_of(run.path, run.manifest),
-        read_sha256=digest_entries(run, {rule.metric for rule in result.rules}),
-        baseline_run=None if baseline is None else from_run(run.path, baseline.path),
-        baseline_source=None if baseline is None else source_of(baseline.path, baseline.manifest),
+def made_from(result: GateResult, sources: Sequence[tuple[Run, Source]]) -> GateResult:
+    """The result with the digests of the runs that it was made from: the one judged, then its baseline."""
+    run, source = sources[0]
+    result = replace(
+        result, source=source, read_sha256=digest_entries(run, {rule.metric for rule in result.rules})
     )
+    for baseline, its_source in sources[1:]:
+        there = from_run(run.path, baseline.path)
+        result = replace(result, baseline_run=there, baseline_source=its_source)
+    return result
 
 
 def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
@@ -177,18 +178,18 @@ class _Session:
         baseline: Run | None,
         allow_incomplete: bool,
         common: bool,
-        samples: int,
     ) -> None:
-        self.run, self.policy, self._samples = run, policy, samples
+        self.run, self.policy = run, policy
         self.allow_incomplete = allow_incomplete
         self.notes: list[str] = []
         self._columns: list[Columns] = []
         rules = policy.parsed_rules
         self.pairing = self._pair(rules, baseline, common)
-        for one in self._runs():
+        self.sources: list[tuple[Run, Source]] = []
+        for one in [run] if self.pairing is None else [run, self.pairing.run]:
             with _bounds_offered(one):
                 _require_complete(one, allow_incomplete)
-                self._require_sound(one)
+                self.sources.append((one, self._sound(one)))
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
@@ -199,13 +200,14 @@ class _Session:
             self.notes += self.pairing.notes
             self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
 
-    def _require_sound(self, run: Run) -> None:
+    def _sound(self, run: Run) -> Source:
         try:
-            require_sound(run)
+            return require_sound(run)
         except IncompleteError:
             if not self.allow_incomplete:
                 raise
             self.notes.append(f"samples of {run.path} are gone since its metrics were computed")
+            return source_of(run.path, run.manifest)
 
     @property
     def is_scored(self) -> bool:
@@ -213,8 +215,9 @@ class _Session:
         judged = [table for name, table in self._tables.items() if name.startswith(RUBRIC_PREFIX)]
         return all(len(table.task_ids) >= self.run.manifest.tasks for table in judged)
 
-    def state(self, source: Source) -> str:
+    def state(self) -> str:
         """Digest of what the rules are judged by."""
+        source = self.sources[0][1]
         if not any(name.startswith(JUDGE_PREFIXES) for name in self._tables):
             return source.drawn_sha256
         return hashlib.sha256(f"{source.drawn_sha256} {judged_sha256(self.run.path)}".encode()).hexdigest()
@@ -270,10 +273,9 @@ class _Session:
 
     def subject(self) -> Subject:
         """Which run was judged."""
-        return describe(self.run, self._samples, None if self.pairing is None else self.pairing.run)
-
-    def _runs(self) -> list[Run]:
-        return [self.run] if self.pairing is None else [self.run, self.pairing.run]
+        return describe(
+            self.run, self.sources[0][1].samples, None if self.pairing is None else self.pairing.run
+        )
 
     def _pair(self, rules: Sequence[Rule], baseline: Run | None, common: bool) -> Pairing | None:
         asking = [rule for rule in rules if isinstance(rule, BaselineRule)]

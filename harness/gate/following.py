@@ -12,8 +12,6 @@ from harness.runs.gate_record import RuleResult, Verdict
 from harness.stats import holm
 
 Until = Literal["verdict", "rules"]
-STOPPED_EARLY = "stopped early: estimates lean to the side of the verdict; intervals allow for the stopping"
-"""What stands beside estimates of a run that its own samples ended."""
 
 
 class Following:

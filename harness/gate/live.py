@@ -14,16 +14,17 @@ from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot
 from harness.gate.decide import conclude, describe, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
-from harness.gate.following import STOPPED_EARLY, Following, Until
+from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.gate.tables import task_tables
 from harness.metrics.columns import TaskTable
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
-from harness.runs import Manifest, Run, Sample
+from harness.runs import Manifest, Run, Sample, source_of
 from harness.runs.columns import incomplete, read_columns
 from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
@@ -177,7 +178,8 @@ class LiveGate:
             stopped_early=self._stopped_early(),
         )
         result = replace(result, live=live, stream=self._place, notes=tuple(self._notes(run, live)))
-        result = made_from(result, run, baseline)
+        runs = [run] if baseline is None else [run, baseline]
+        result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
         state = result.source.drawn_sha256
         result = counted(result, self._earlier, self._spending, self._policy, state)

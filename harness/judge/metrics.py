@@ -30,7 +30,7 @@ from harness.judge.rubric import Rubric
 from harness.judge.variance import VARIANCE, variance_parts
 from harness.metrics.stopped import without_interval
 from harness.metrics.table import JUDGE_PREFIXES, RUBRIC_PREFIX
-from harness.runs import Run, RunDirectory, load, source_of
+from harness.runs import Run, RunDirectory, load
 from harness.runs.integrity import require_sound
 from harness.stats import Estimate, mean_interval, wilson
 from harness.stats.prediction_powered import prediction_powered_mean
@@ -108,9 +108,9 @@ def merge_rubric_metrics(directory: RunDirectory) -> None:
     """
     run = load(directory.path)
     kept = {name: value for name, value in run.metrics.items() if not name.startswith(JUDGE_PREFIXES)}
-    require_sound(run, kept)
+    now = require_sound(run, kept)
     metrics = kept | rubric_metrics(run)
-    if metrics != run.metrics or (run.source is not None and run.source != source_of(run.path, run.manifest)):
+    if metrics != run.metrics or run.source not in (None, now):
         directory.write_metrics(metrics)
 
 

@@ -21,6 +21,8 @@ from harness.stats.sequential import confidence_sequence
 
 STOPPED = "stopped early"
 """Stands in the method of every estimate that is biased by when drawing ended."""
+STOPPED_EARLY = f"{STOPPED} by the gate: estimates are biased to its side, intervals are confidence sequences"
+"""What stands beside the numbers of such a run."""
 
 
 def summarise_stopped(

@@ -57,6 +57,10 @@ _RATE = _Units(percent, lambda value: f"{points(value)} points", lambda value: f
 _MEAN = _Units(decimal, signed, decimal)
 
 
+NOT_COMPARED = "not compared"
+"""What is said of a run that asked something else than the baseline."""
+
+
 def clauses_against(
     facts: RunFacts, baseline: RunFacts, comparison: Comparison, margin: float
 ) -> Iterator[Clause]:
@@ -72,7 +76,7 @@ def clauses_against(
     if size is not None:
         yield size
     if comparison.unpaired is not None:
-        yield Clause("ranking", "not compared", "open", "not paired, see below")
+        yield Clause("ranking", NOT_COMPARED, "open", comparison.unpaired)
         return
     alike = alike_comparisons([comparison])
     for name in sorted(comparison.differences, key=_rank):

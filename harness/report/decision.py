@@ -8,6 +8,7 @@ from typing import get_args
 
 from harness.errors import DataError
 from harness.judge import findings
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, QUALITY_OF_ALL, RUBRIC_PREFIX
 from harness.report.against import clauses_against
 from harness.report.clause import Clause, Kind
@@ -30,8 +31,6 @@ _SIDES: dict[str, tuple[str, Kind]] = {
     "out_of_scope": ("λ* out of scope", "known"),
 }
 """Predictions, none of them a verdict on what the run did."""
-STOPPED_EARLY = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
-"""What stands beside every number of a run whose data decided when it ended."""
 
 
 @dataclass(frozen=True, slots=True)

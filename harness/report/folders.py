@@ -14,6 +14,9 @@ from harness.runs.directory import MANIFEST, SAMPLES
 
 _DEEPEST = 6
 _LAMBDA = re.compile(r"lambda-(\d+(?:\.\d+)?)")
+_PREREGISTERED = "prereg"
+"""Folder of a sweep in which its lock drew rollouts and judged the teacher: none of its runs."""
+_BASE = "base"
 _AROUND = ("runs", "eval")
 """Folders that a sweep has around and in every run, so that they tell none from another."""
 
@@ -40,7 +43,7 @@ def find_runs(paths: Sequence[Path]) -> list[Found]:
 
     Runs of a folder stand by λ, as its parts `lambda-…` say it, then by name, those without λ last. A run is
     named after its folder, with as many parents as tell it from the others; below a folder after the parts
-    of its path that do.
+    of its path that do. The base of a sweep comes last: the others are compared with it.
 
     Raises:
         HarnessError: a run is named twice.
@@ -67,6 +70,8 @@ def _below(folder: Path) -> list[Found]:
     runs = []
     for place, inner, files in os.walk(folder):
         here = Path(place)
+        if here == folder:
+            inner[:] = [name for name in inner if name != _PREREGISTERED]
         if MANIFEST in files:
             inner.clear()
             if SAMPLES in files:
@@ -75,7 +80,10 @@ def _below(folder: Path) -> list[Found]:
             inner.clear()
     names = _told_apart([run.relative_to(folder).parts for run in runs])
     found = [Found(run, name, folder, _lambda(run, folder)) for run, name in zip(runs, names, strict=True)]
-    return sorted(found, key=lambda one: (one.lam is None, one.lam or 0.0, _natural(one.name)))
+    return sorted(
+        found,
+        key=lambda one: (one.path == folder / _BASE, one.lam is None, one.lam or 0.0, _natural(one.name)),
+    )
 
 
 def _told_apart(places: Sequence[tuple[str, ...]]) -> list[str]:

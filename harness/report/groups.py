@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.metrics.table import CONTRACT, QUALITY_OF_ALL
+from harness.report.against import NOT_COMPARED
 from harness.report.content import Content
 from harness.report.decision import Decided
 from harness.report.reading import RunFacts
@@ -70,6 +71,11 @@ def _summary(runs: Sequence[RunFacts], decided: Sequence[Decided]) -> str:
         if clause.subject == "contract" or (clause.metrics and clause.kind in ("bad", "against"))
     )
     parts += [f"{claim} in {count} of {len(runs)}" for claim, count in said.items()]
+    gates = Counter(one.gate for one in decided if one.gate not in (None, "pass"))
+    parts += [f"gate {verdict} in {count} of {len(runs)}" for verdict, count in gates.items()]
+    apart = sum(clause.claim == NOT_COMPARED for one in decided for clause in one.clauses)
+    if apart:
+        parts.append(f"{NOT_COMPARED} in {apart} of {len(runs)}")
     stopped = sum(one.stopped for one in decided)
     if stopped:
         parts.append(f"{stopped} stopped early by the gate")
@@ -85,4 +91,5 @@ def _range(runs: Sequence[RunFacts], metric: str, shown: Callable[[float], str])
     if not values:
         return "unknown"
     low, high = shown(min(values)), shown(max(values))
-    return low if low == high else f"{low.removesuffix(' %')} … {high}"
+    span = low if low == high else f"{low.removesuffix(' %')} … {high}"
+    return span if len(values) == len(runs) else f"{span} (unknown of {len(runs) - len(values)})"

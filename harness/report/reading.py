@@ -16,7 +16,6 @@ from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_metrics, rubric_of
 from harness.metrics.columns import Columns, IntArray
-from harness.metrics.stopped import STOPPED
 from harness.metrics.table import (
     FAILURES,
     METRICS,
@@ -27,12 +26,13 @@ from harness.metrics.table import (
     sample_metrics,
 )
 from harness.report.folders import Found, find_runs
-from harness.runs import Run, Sample, open_run, source_of, stale_reasons
+from harness.runs import Run, Sample, open_run, stale_reasons
 from harness.runs.columns import metrics_of_samples, read_columns, read_labels
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord, GateResult
-from harness.runs.integrity import cliff_metrics, read_cliff, read_gate, require_given, require_sound
+from harness.runs.integrity import read_cliff, read_gate, require_given, require_sound
+from harness.runs.source import Source
 from harness.runs.staleness import baseline_unchecked
 
 Place = tuple[str, int]
@@ -118,8 +118,7 @@ class RunFacts:
     @property
     def stopped(self) -> bool:
         """Whether its own data decided when it ended, so that what holds at a fixed size doesn't hold."""
-        methods = (estimate.method for estimate in self.run.metrics.values())
-        return self.run.manifest.stopped is not None or any(STOPPED in method for method in methods)
+        return self.run.manifest.stopped is not None
 
     @property
     def dataset(self) -> str:
@@ -168,7 +167,7 @@ def find_baseline(runs: Sequence[RunFacts], named: str | None) -> RunFacts | Non
 def _read(found: Found) -> RunFacts:
     path = found.path
     run = open_run(path)
-    require_sound(run)
+    now = require_sound(run)
     # A run of an older version may have been passed on without its tasks.
     has_tasks = run.manifest.sealed or (path / TASKS).exists()
     labels = dict(read_labels(run)) if has_tasks else {}
@@ -176,7 +175,7 @@ def _read(found: Found) -> RunFacts:
     gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     cliff = _stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again")
     if labels:
-        _require_given(run, samples.columns)
+        _require_given(run, samples.columns, cliff)
     return RunFacts(
         name=found.name,
         run=run,
@@ -184,9 +183,9 @@ def _read(found: Found) -> RunFacts:
         has_tasks=has_tasks,
         candidates=tuple(sorted({len(one) for one in labels.values()})),
         gate=gate,
-        stale=() if gate is None else stale_reasons(run, gate),
+        stale=() if gate is None else stale_reasons(run, gate, now),
         unchecked=None if gate is None else baseline_unchecked(run, gate),
-        looked=gate is not None and _looked(run, gate.result),
+        looked=gate is not None and _looked(gate.result, now),
         cliff=cliff,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
@@ -194,11 +193,11 @@ def _read(found: Found) -> RunFacts:
     )
 
 
-def _looked(run: Run, result: GateResult) -> bool:
+def _looked(result: GateResult, now: Source) -> bool:
     """Whether a further look isn't just that at the very same samples which had all of alpha."""
     if not result.looks:
         return False
-    again = ("fixed", source_of(run.path, run.manifest).drawn_sha256, 1.0)
+    again = ("fixed", now.drawn_sha256, 1.0)
     taken = {(look.kind, look.drawn_sha256, look.share) for look in result.looks}
     return result.stream is not None or taken != {again}
 
@@ -237,13 +236,13 @@ def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
 
 
-def _require_given(run: Run, columns: Columns) -> None:
+def _require_given(run: Run, columns: Columns, cliff: CliffResult | None) -> None:
     """Refuse stored numbers that the files beside them don't give."""
     if not run.metrics:
         return
     found = metrics_of_samples(run, columns)
     if run.source is not None:
-        found |= cliff_metrics(run.path) | rubric_metrics(run)
+        found |= rubric_metrics(run) | ({} if cliff is None else dict(cliff.metrics()))
     require_given(run, found, run.metrics.keys() | found.keys() if run.source is not None else found)
 
 

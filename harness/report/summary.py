@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.report.comparison import Comparison
 from harness.report.content import Content
-from harness.report.decision import STOPPED_EARLY
 from harness.report.distributions import outcome_counts
 
 

@@ -11,13 +11,13 @@ from markupsafe import Markup
 
 from harness import __version__
 from harness.judge import findings
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import CONTRACT, METRICS
 from harness.report import drawing
 from harness.report.against import alike_comparisons
 from harness.report.comparison import number_of_tests
 from harness.report.content import Content
 from harness.report.cost import costs_of
-from harness.report.decision import STOPPED_EARLY
 from harness.report.distributions import Counts, failure_counts, length_counts, outcome_counts, rank_counts
 from harness.report.examples import examples
 from harness.report.groups import Group, groups_of

@@ -27,7 +27,7 @@ class ForeignCliffError(DataError):
     """A `cliff.json` that belongs to another run. Exit code 2."""
 
 
-def require_sound(run: Run, metrics: Iterable[str] | None = None) -> None:
+def require_sound(run: Run, metrics: Iterable[str] | None = None) -> Source:
     """Refuse a run whose `metrics.json` was made from other files than lie beside it.
 
     Milliseconds for a thousand samples. A run without metrics has nothing to refuse; one of an older version
@@ -37,16 +37,19 @@ def require_sound(run: Run, metrics: Iterable[str] | None = None) -> None:
         run: a stored run.
         metrics: those that matter; None for all that it has.
 
+    Returns:
+        Digests of its files as they are.
+
     Raises:
         DataError: it was; the message names what changed, and the line where one was damaged or doubled.
         IncompleteError: a run that was complete lacks samples; the message names some.
     """
+    now = source_of(run.path, run.manifest)
     if run.source is None:
-        return
-    names = run.metrics if metrics is None else metrics
-    found = changes(run.source, source_of(run.path, run.manifest), names, run.path)
+        return now
+    found = changes(run.source, now, run.metrics if metrics is None else metrics, run.path)
     if not found:
-        return
+        return now
     for _ in run.tasks():
         pass
     if (run.path / JUDGE_LOG).exists():
@@ -187,11 +190,10 @@ def _stale(path: Path, why: str) -> StaleCliffError:
 
 
 def _rollouts_changed(made_from: Source, rollouts: Path) -> tuple[str, ...]:
-    try:
-        return drawn_changes(made_from, source_of(rollouts), rollouts)
-    except DataError:
-        # Rollouts that were drawn apart need not lie where the run is reported.
+    # Rollouts that were drawn apart need not lie where the run is reported.
+    if not (rollouts / MANIFEST).exists():
         return ()
+    return drawn_changes(made_from, source_of(rollouts), rollouts)
 
 
 def _equal(stored: Estimate, given: Estimate, *, whole: bool) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from harness.files import whole_lines
-from harness.runs.directory import CLIFF, JUDGE_LOG, SAMPLES, TASKS, read_manifest
+from harness.runs.directory import CLIFF, JUDGE_LOG, REJUDGE, SAMPLES, TASKS, read_manifest
 from harness.runs.manifest import Manifest
 from harness.runs.seals import sealed_lines
 
@@ -115,9 +115,7 @@ def judged_sha256(path: Path) -> str:
         DataError: a line isn't what was written.
     """
     lines = (
-        sealed_lines(path / JUDGE_LOG, required=False, remedy="judge the run again")
-        if (path / JUDGE_LOG).exists()
-        else ()
+        sealed_lines(path / JUDGE_LOG, required=False, remedy=REJUDGE) if (path / JUDGE_LOG).exists() else ()
     )
     digests = sorted(hashlib.sha256(row.rstrip()).digest() for _, row in lines)
     return hashlib.sha256(b"".join(digests)).hexdigest()

@@ -14,14 +14,19 @@ from harness.errors import DataError
 from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES
 from harness.runs.directory import CLIFF, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
 from harness.runs.gate_record import GateRecord, GateResult
-from harness.runs.loading import Run, load
+from harness.runs.loading import Run
 from harness.runs.source import Source, source_of
 
 
-def stale_reasons(run: Run, record: GateRecord) -> tuple[str, ...]:
+def stale_reasons(run: Run, record: GateRecord, now: Source | None = None) -> tuple[str, ...]:
     """Why a gate's record no longer holds of a run, one clause each; empty where it does.
 
     What its rules didn't ask about may change: a run that is judged afterwards keeps a verdict on its format.
+
+    Args:
+        run: a stored run.
+        record: of the gate.
+        now: digests of the run's files as they are; None makes them.
 
     Raises:
         DataError: a file of the run can't be read.
@@ -29,7 +34,8 @@ def stale_reasons(run: Run, record: GateRecord) -> tuple[str, ...]:
     result = record.result
     if result.source is None:
         return ("it was made by a version that kept no digests of what it judged",)
-    names, now = {rule.metric for rule in result.rules}, source_of(run.path, run.manifest)
+    names = {rule.metric for rule in result.rules}
+    now = source_of(run.path, run.manifest) if now is None else now
     reasons = list(changes(result.source, now, names, run.path))
     if not reasons and result.read_sha256 != digest_entries(run, names) and not _came_later(run, result, now):
         gone = not (run.path / METRICS).exists()
@@ -115,7 +121,7 @@ def _of_baseline(run: Run, result: GateResult, names: set[str]) -> tuple[str, ..
     if path is None or result.baseline_source is None or not (path / MANIFEST).exists():
         return ()
     try:
-        now = source_of(path, load(path).manifest)
+        now = source_of(path)
     except DataError as error:
         return (f"its baseline can't be read ({error})",)
     return tuple(f"of its baseline, {one}" for one in changes(result.baseline_source, now, names, path))

@@ -9,7 +9,7 @@ from harness.evaluate.scoring import rescore
 from harness.gate import Policy, decide
 from harness.gate.live import LiveOptions
 from harness.gate.record import write_record
-from harness.metrics.stopped import STOPPED
+from harness.metrics.stopped import STOPPED, STOPPED_EARLY
 from harness.metrics.table import KNOWN, sample_metrics
 from harness.runs import load
 from harness.runs.drawing import drawing_order
@@ -36,7 +36,7 @@ def test_a_stopped_run_is_marked_until_it_is_whole(data: Path, answered: Path, t
     assert result.live.stopped_early
     assert run.manifest.stopped is not None
     assert run.manifest.stopped.tasks_used == result.live.tasks_used
-    assert any("estimates lean to the side of the verdict" in note for note in result.notes)
+    assert any(STOPPED_EARLY in note for note in result.notes)
     rescored = rescore(run.path)
     assert rescored.manifest.stopped == run.manifest.stopped
     of_samples = {name: one for name, one in rescored.metrics.items() if name in sample_metrics()}
@@ -53,10 +53,10 @@ def test_a_stored_gate_on_it_says_so_too(data: Path, answered: Path, tmp_path: P
     write_record(run.path, drawn, Policy())
     again = decide(load(run.path), allow_incomplete=True)
     assert again.verdict == drawn.verdict
-    assert any("estimates lean to the side of the verdict" in note for note in again.notes)
+    assert any(STOPPED_EARLY in note for note in again.notes)
     whole = decide(evaluate(config(data, answered, tmp_path / "run")))
     assert whole.verdict == drawn.verdict
-    assert not any("estimates lean" in note for note in whole.notes)
+    assert not any(STOPPED_EARLY in note for note in whole.notes)
 
 
 def test_its_intervals_are_those_of_a_confidence_sequence(data: Path, answered: Path, tmp_path: Path) -> None:

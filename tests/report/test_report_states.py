@@ -13,6 +13,7 @@ from harness.data.tasks import RankingTask
 from harness.evaluate.scoring import rescore
 from harness.gate import Policy, decide
 from harness.gate.record import write_record
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.report import Format, ReportConfig, report
 from harness.report.groups import groups_of, lines
 from harness.runs import RunDirectory, load
@@ -136,7 +137,7 @@ def test_a_stopped_run_says_so_beside_its_numbers(tmp_path: Path) -> None:
     with RunDirectory(run.path) as directory:
         directory.write_manifest(run.manifest.model_copy(update={"stopped": Stopped(tasks_used=60)}))
     rescore(run.path)
-    label = "stopped early by the gate: the estimate is biased, the interval is a confidence sequence"
+    label = STOPPED_EARLY
     made = {form: report(ReportConfig(runs=(run.path, base.path)), form) for form in get_args(Format)}
     page = read_page(made["html"].document)
     told = json.loads(made["json"].document)
@@ -206,6 +207,8 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (inner / "train").mkdir()
             (inner / "train" / "manifest.json").write_text(json.dumps({"kind": "opd", "lambda": lam}))
     make_run(folder / "base", rows, answers(0.9), data=data, seed=1)
+    for drawn_by_the_lock in ("rollouts", "teacher"):
+        make_run(folder / "prereg" / drawn_by_the_lock, rows, answers(1.0), data=data, seed=3)
     return folder
 
 
