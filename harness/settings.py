@@ -29,6 +29,7 @@ _NUMBER = BeforeValidator(_no_truth_value)
 Count = Annotated[int, Field(ge=1), _NUMBER]
 Natural = Annotated[int, Field(ge=0), _NUMBER]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False), _NUMBER]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), _NUMBER]
 Level = Annotated[float, Field(gt=0, lt=1), _NUMBER]
 Share = Annotated[float, Field(ge=0, le=1), _NUMBER]
 Seed = Annotated[int, Field(ge=0, le=2**31 - 1), _NUMBER]

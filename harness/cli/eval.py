@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from harness.cli.cliff import cliff_config, cliff_options
-from harness.cli.eval_options import eval_config, eval_options, settle_engine
+from harness.cli.eval_options import TARGET_FLAGS, eval_config, eval_options, settle_engine
 from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
 from harness.errors import HarnessError, IncompleteError
 
@@ -97,7 +97,12 @@ def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | 
     """
     from harness.measure import check_cliff
 
-    if evaluation.engine.target is not None or all(options[name] is None for name in _CLIFF_ONLY):
+    if evaluation.engine.target is not None:
+        for name in (name for name in _CLIFF_ONLY if name not in TARGET_FLAGS):
+            if options[name] is not None:
+                raise HarnessError(f"{flags_of(name)[0]} is for a trained checkpoint; a target has no clip")
+        return None
+    if all(options[name] is None for name in _CLIFF_ONLY):
         return None
     if evaluation.engine.asks_servers:
         raise HarnessError(

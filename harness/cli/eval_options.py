@@ -33,6 +33,9 @@ _NO_FLAG = (
     "target_lam",
 )
 
+# The checkpoints and λ of the target engine, by the option's name.
+TARGET_FLAGS = {"teacher": "--teacher", "base": "--base", "lam": "--lambda"}
+
 
 def eval_options(leave_out: Collection[str] = (), **changes: Mapping[str, Any]) -> list[click.Option]:
     """All options of an evaluation; arguments as `options_of`."""
@@ -53,8 +56,8 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
 
     changes: dict[str, Any] = {"engine_args": _engine_args(options["engine_args"])}
     if options["engine"] == OF_TWO:
-        changes |= {f"target_{name}": options.get(name) for name in ("teacher", "base", "lam")}
-        for name, flag in (("teacher", "--teacher"), ("base", "--base"), ("lam", "--lambda")):
+        changes |= {f"target_{name}": options.get(name) for name in TARGET_FLAGS}
+        for name, flag in TARGET_FLAGS.items():
             if changes[f"target_{name}"] is None:
                 raise HarnessError(f"--engine target needs {flag}; give --teacher, --base and --lambda")
     elif options.get("target_plausible") is not None:

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from harness.cliff.domain import FloatArray
 from harness.stats.bootstrap import percentile_limits
 from harness.stats.estimate import Estimate
 
@@ -25,8 +25,6 @@ NODES: tuple[float, ...] = (
     *(2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0),
 )
 """Values of μ at which log Z and its slope are measured; between them the curve is their cubic."""
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

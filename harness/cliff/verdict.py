@@ -47,7 +47,7 @@ class CliffResult:
         limits: what the preconditions were checked against.
         estimate: every role under all three calibrations.
         explanation: one paragraph in plain words.
-        right_above: every λ above it is called right; None where nothing bounds λ* above.
+        right_above: every λ above it is called right; None where nothing bounds λ* above, or out of scope.
     """
 
     lam: float
@@ -187,6 +187,8 @@ def assess(
         star, half = _without_upper_end(star), None if half is None else _without_upper_end(half)
         bounds = (bounds[0], None)
     verdict = decide(lam, bounds, preconditions)
+    if verdict == "out_of_scope":
+        bounds = (None, None)  # a side that isn't given has no ends
     observed = observed_side(binding, estimate.clip)
     told = verdict in ("left", "right") and observed in ("left", "right")
     more = more_data(lam, verdict, estimate, binding, limits)
@@ -195,7 +197,7 @@ def assess(
         verdict=verdict,
         observed=observed,
         agree=observed == verdict if told else None,
-        largest_safe_lambda=None if verdict == "out_of_scope" else bounds[0],
+        largest_safe_lambda=bounds[0],
         calibration=calibration,
         lambda_star=star,
         lambda_star_half=half,

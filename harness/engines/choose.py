@@ -115,7 +115,7 @@ def open_engine(config: EngineConfig) -> Engine:
         from harness.engines.openai_engine import OpenAIEngine
 
         return OpenAIEngine(config)
-    if name == "target":
+    if name == OF_TWO:
         from harness.engines.target_engine import TargetEngine
 
         return TargetEngine(config)

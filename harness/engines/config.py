@@ -9,11 +9,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from harness.settings import Count, Group, Settings
+from harness.settings import Count, Group, NonNegative, Settings, Share
 
 EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
 
 _SERVERS, _VLLM = Group("Servers (openai)"), Group("vLLM")
+
+
+Plausible = Annotated[
+    Share,
+    Field(
+        description="Extrapolate only where the teacher gives a token at least this share of its likeliest "
+        "one's probability; 0 does everywhere."
+    ),
+]
 
 
 class TargetConfig(Settings, title="Target"):
@@ -23,11 +32,9 @@ class TargetConfig(Settings, title="Target"):
     """Checkpoint of the teacher π_T, folder or hub id."""
     base: str
     """Checkpoint of the base π_B."""
-    lam: Annotated[float, Field(ge=0)]
+    lam: NonNegative
     """λ; 0 is the base, 1 the teacher."""
-    plausible: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Extrapolate only where the teacher gives a token at least this share of its likeliest one's
-    probability; 0 does everywhere."""
+    plausible: Plausible = 0.0
 
 
 class EngineConfig(Settings, title="Engine"):

@@ -5,7 +5,6 @@ Three models are in memory at once; the [positions, vocabulary] matrices exist a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +12,8 @@ import numpy as np
 
 from harness.cliff.reached import NODES, LineSums
 from harness.engines.base import ScoreRequest
-from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer
+from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
+from harness.engines.target_engine import plausible_gain
 
 
 def line_sums(
@@ -46,16 +46,7 @@ def _batch(
 ) -> Iterator[tuple[str, LineSums]]:
     import torch
 
-    rows = [[*one.prompt_ids, *one.completion_ids] for one in batch]
-    width = max(map(len, rows))
-    ids = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    places = [
-        (row, len(one.prompt_ids) - 1 + t)
-        for row, one in enumerate(batch)
-        for t in range(len(one.completion_ids))
-    ]
-    at_row, at_position = torch.tensor(places, dtype=torch.long).T
+    ids, mask, at_row, at_position = padded(batch)
     with torch.inference_mode():
         hidden = [_hidden(output, ids, mask, at_row, at_position) for output in outputs]
         columns = _columns(outputs, hidden, plausible)
@@ -99,10 +90,7 @@ def _columns(outputs: Sequence[OutputLayer], hidden: Sequence[Any], plausible: f
             for output, rows in zip(outputs, hidden, strict=True)
         ]
         of_student, of_teacher, of_base = logs
-        gain = of_teacher - of_base
-        if plausible > 0.0:
-            least = of_teacher.amax(dim=-1, keepdim=True) + math.log(plausible)
-            gain = gain.masked_fill(of_teacher < least, 0.0)
+        gain = plausible_gain(of_teacher, of_base, plausible)
         beside = of_teacher - gain
         mass = of_student.exp()
         values = [(mass * gain).sum(-1), (mass * (of_student - beside)).sum(-1)]

@@ -96,24 +96,32 @@ def score(
             yield from (scores for scores in scored if scores.key not in done)
 
 
-def _score_batch(
-    model: Any, output: OutputLayer, batch: Sequence[ScoreRequest], top_k: int, with_classes: bool
-) -> Iterator[TokenScores]:
+def padded(batch: Sequence[ScoreRequest]) -> tuple[Any, Any, Any, Any]:
+    """A batch on the CPU: ids and mask [rows, width]; the row of each completion token and its place − 1."""
     import torch
 
     rows = [[*one.prompt_ids, *one.completion_ids] for one in batch]
     width = max(map(len, rows))
     # Padding lies behind, where a causal model can't see it from the positions that count.
-    ids = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows], device=model.device)
-    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=model.device)
+    ids = torch.tensor([row + [row[-1]] * (width - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     places = [
         (row, len(one.prompt_ids) - 1 + t)
         for row, one in enumerate(batch)
         for t in range(len(one.completion_ids))
     ]
+    at_row, at_position = torch.tensor(places, dtype=torch.long).reshape(-1, 2).T
+    return ids, mask, at_row, at_position
+
+
+def _score_batch(
+    model: Any, output: OutputLayer, batch: Sequence[ScoreRequest], top_k: int, with_classes: bool
+) -> Iterator[TokenScores]:
+    import torch
+
+    ids, mask, at_row, at_position = (one.to(model.device) for one in padded(batch))
     with torch.inference_mode():
         hidden = output.decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        at_row, at_position = torch.tensor(places, dtype=torch.long, device=model.device).reshape(-1, 2).T
         rows_hidden, tokens = hidden[at_row, at_position], ids[at_row, at_position + 1]
         masses: ClassMass | None = None
         if with_classes:

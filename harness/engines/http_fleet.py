@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 from harness.errors import HarnessError, IncompleteError
 from harness.retrying import RetryPolicy, retry_after_seconds
@@ -326,10 +326,10 @@ def shown(words: object, key: str = "") -> str:
         key: the API key; some servers repeat the one they were sent.
     """
     line = " ".join(str(words).split())
-    for secret in {key, quote(key, safe="")} - {""}:
+    for secret in {key, quote(key, safe=""), quote_plus(key)} - {""}:
         line = line.replace(secret, "***")
-    line = _CREDENTIALS.sub("***@", _BEARER.sub(r"\1***", line))[:MESSAGE_CHARACTERS]
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)
+    line = _CREDENTIALS.sub("***@", _BEARER.sub(r"\1***", line))
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)[:MESSAGE_CHARACTERS]
 
 
 def _message(content: bytes) -> str:

@@ -60,6 +60,21 @@ class TargetLogits:
         return output.logits[:, -1].float()
 
 
+def plausible_gain(of_teacher: Any, of_base: Any, plausible: float) -> Any:
+    """log π_T − log π_B where the teacher finds a token plausible, 0 elsewhere.
+
+    Args:
+        of_teacher: [rows, vocabulary] log probabilities.
+        of_base: likewise.
+        plausible: share of the likeliest token's probability above which one is; 0 finds all so.
+    """
+    gain = of_teacher - of_base
+    if plausible > 0.0:
+        least = of_teacher.amax(dim=-1, keepdim=True) + math.log(plausible)
+        gain = gain.masked_fill(of_teacher < least, 0.0)
+    return gain
+
+
 def target_scores(teacher: Any, base: Any, target: TargetConfig) -> Any:
     """λ·log π_T − (λ−1)·log π_B, and log π_T where the teacher finds a token implausible.
 
@@ -73,12 +88,8 @@ def target_scores(teacher: Any, base: Any, target: TargetConfig) -> Any:
     """
     import torch
 
-    of_teacher = torch.log_softmax(teacher.float(), dim=-1)
-    gain = (target.lam - 1.0) * (of_teacher - torch.log_softmax(base.float(), dim=-1))
-    if target.plausible > 0.0:
-        least = of_teacher.amax(dim=-1, keepdim=True) + math.log(target.plausible)
-        gain = gain.masked_fill(of_teacher < least, 0.0)
-    return of_teacher + gain
+    of_teacher, of_base = (torch.log_softmax(one.float(), dim=-1) for one in (teacher, base))
+    return of_teacher + (target.lam - 1.0) * plausible_gain(of_teacher, of_base, target.plausible)
 
 
 class TargetEngine(HfEngine):
@@ -94,9 +105,12 @@ class TargetEngine(HfEngine):
         target = config.target
         if target is None:
             raise HarnessError("the target is made of two checkpoints; give `teacher=`, `base=` and `lam=`")
-        super().__init__(config.changed(ckpt=target.teacher, revision=None))
+        for name, given in (("ckpt", config.ckpt), ("revision", config.revision)):
+            if given is not None:
+                raise HarnessError(f"the target is made of a teacher and a base; leave `{name}=` out")
+        super().__init__(config.changed(ckpt=target.teacher))
         self._target = target
-        self._beside = HfEngine(config.changed(ckpt=target.base, revision=None, tokenizer=None))
+        self._beside = HfEngine(config.changed(ckpt=target.base, tokenizer=None))
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
         if mine != theirs:
             raise HarnessError(

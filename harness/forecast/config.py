@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from harness.engines import IN_MEMORY, OF_TWO
-from harness.engines.config import EngineConfig, TargetConfig
+from harness.engines.config import EngineConfig, Plausible, TargetConfig
 from harness.evaluate.config import EvalConfig
-from harness.settings import Count, Settings
+from harness.settings import Count, Level, NonNegative, Settings
 
 GRID = (0.0, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 
@@ -24,17 +24,15 @@ class ForecastConfig(Settings, title="Forecast"):
     """Checkpoint of the teacher π_T, folder or hub id."""
     base: str
     """Checkpoint of the base π_B: the warm start that a student would begin from."""
-    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    lambdas: tuple[NonNegative, ...] = ()
     """λ to draw at; by default a grid from 0 to 8, refined around the fall."""
-    bar: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    bar: Level = 0.95
     """Parse validity that λ may not fall below."""
     students: tuple[str, ...] = ()
     """Checkpoints to place on the line: λ reached, and how far off the line."""
-    plausible: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Extrapolate only where the teacher gives a token at least this share of its likeliest one's
-    probability; 0 does everywhere."""
+    plausible: Plausible = 0.0
     points: Count = 12
-    """Most λ of a refined grid."""
+    """Most λ of a refined grid, beyond which the first ones are drawn all the same."""
     out: Path
     """Folder of the forecast: forecast.json, and a run for each λ."""
 

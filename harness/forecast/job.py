@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from contextlib import closing
 
 from harness import files
@@ -46,7 +47,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
             run = evaluate(evaluation, on_progress, engine=engine)
             drawn[lam] = _point(config, lam, run)
             if not waiting and not config.lambdas:
-                waiting = _between(drawn, config)
+                waiting = next_lambda(sorted(drawn), _largest(drawn, config.bar).estimate, config.points)
         points = tuple(drawn[lam][0] for lam in sorted(drawn))
         if config.students:
             engine.start()
@@ -71,7 +72,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
 
 def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTable]:
     rates = {
-        name.removeprefix("failure_rate."): one.estimate or 0.0
+        name.removeprefix("failure_rate."): one.estimate
         for name, one in run.metrics.items()
         if name.startswith("failure_rate.") and one.estimate
     }
@@ -102,13 +103,16 @@ def _largest(drawn: dict[float, tuple[Point, TaskTable]], bar: float) -> Largest
     )
 
 
-def _between(drawn: dict[float, tuple[Point, TaskTable]], config: ForecastConfig) -> list[float]:
-    """One more λ where the curve crosses the bar, as long as its neighbours there are far apart."""
-    found = _largest(drawn, config.bar).estimate
-    if found is None or len(drawn) >= config.points:
+def next_lambda(drawn: Sequence[float], crossing: float | None, most: int) -> list[float]:
+    """One more λ where the curve crosses the bar, as long as its neighbours there are far apart.
+
+    Args:
+        drawn: λ so far, ascending.
+        crossing: where the curve crosses the bar, from 1 on; None where it doesn't.
+        most: λ that may be drawn in all.
+    """
+    if crossing is None or len(drawn) >= most:
         return []
-    below = max(lam for lam in drawn if lam <= found)
-    above = min((lam for lam in drawn if lam > found), default=found)
-    if below <= 0.0 or above / below <= _CLOSE:
-        return []
-    return [round(math.sqrt(below * above), 2)]
+    below = max(lam for lam in drawn if lam <= crossing)
+    above = min((lam for lam in drawn if lam > crossing), default=crossing)
+    return [] if above / below <= _CLOSE else [round(math.sqrt(below * above), 2)]

@@ -69,11 +69,11 @@ def place_student(
         ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
         lambda_reached=reached.lambda_reached,
         off_the_line=reached.off_the_line,
-        forecast_there=_between(points, reached.lambda_reached.estimate),
+        forecast_there=_interpolated(points, reached.lambda_reached.estimate),
     )
 
 
-def _between(points: Sequence[Point], lam: float | None) -> float | None:
+def _interpolated(points: Sequence[Point], lam: float | None) -> float | None:
     """Parse validity at a λ from that of its neighbours."""
     drawn = np.array([point.lam for point in points])
     rates = np.array([point.parse_validity.estimate or 0.0 for point in points])

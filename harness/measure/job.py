@@ -15,7 +15,7 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.contract.tokens import TokenClasses
-from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
+from harness.engines import OF_TWO, Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
@@ -130,8 +130,8 @@ def _prepare(config: CliffConfig) -> _Prepared:
         raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     models = config.models()
     for role, engine in models.items():
-        if engine.replays:
-            raise HarnessError("stored outputs can't be scored; use `engine=hf`, vllm or openai")
+        if engine.replays or engine.engine == OF_TWO:
+            raise HarnessError("only single models can be scored; use `engine=hf`, vllm or openai")
         if engine.asks_servers and not engine.base_urls:
             raise HarnessError(f"the openai engine needs a server of the {role}; give `{role}_urls=`")
     vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}

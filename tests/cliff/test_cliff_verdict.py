@@ -233,6 +233,9 @@ def test_each_precondition_has_its_number():
     assert (unmet.met, unmet.limit) == (False, 0.99)
     assert unmet.value == soft.binding.p.estimate
     assert soft.verdict == "out_of_scope"
+    # A side that isn't given has no ends, neither in numbers nor in words.
+    assert (soft.largest_safe_lambda, soft.right_above) == (None, None)
+    assert "is called" not in soft.explanation
     assert unmet.detail in soft.explanation
     shared = estimate_cliff(draw(teacher=(6e-4, 2e-4)), known_clip(5.0))
     strict = assess(shared, 1.01, limits=Limits(least_tail_share=0.9))

@@ -1,6 +1,7 @@
 """A forecast of the zoo's pair: the fall where it is, ordinary runs, and going on after a kill."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from harness.engines import EngineConfig
 from harness.errors import HarnessError, Interrupted
 from harness.evaluate import EvalConfig
 from harness.forecast import ForecastConfig, forecast
+from harness.forecast.config import GRID
+from harness.forecast.job import next_lambda
 from harness.gate import decide
 from harness.progress import Progress
 from harness.runs import load
@@ -53,7 +56,7 @@ def test_extrapolation_where_plausible_keeps_the_format(tmp_path: Path) -> None:
 
 def test_a_killed_forecast_goes_on_to_the_same(tmp_path: Path) -> None:
     def interrupt(progress: Progress) -> None:
-        if "lambda" not in progress.stage and progress.done >= 24 and (tmp_path / "killed/lambda-1").exists():
+        if progress.done >= 24 and (tmp_path / "killed/lambda-1").exists():
             raise KeyboardInterrupt
 
     calm = forecast(config(tmp_path / "calm", 1.0, 2.0))
@@ -63,9 +66,24 @@ def test_a_killed_forecast_goes_on_to_the_same(tmp_path: Path) -> None:
     assert again.points == calm.points
 
 
+def test_a_grid_is_refined_where_it_crosses_the_bar() -> None:
+    drawn = sorted(GRID)
+    crossing = 1.7
+    while more := next_lambda(drawn, crossing, 20):
+        [lam] = more
+        below, above = (max(x for x in drawn if x <= crossing), min(x for x in drawn if x > crossing))
+        assert below < lam < above
+        drawn = sorted([*drawn, lam])
+    below, above = (max(x for x in drawn if x <= crossing), min(x for x in drawn if x > crossing))
+    assert above / below <= 1.1
+    assert next_lambda(drawn, None, 20) == []
+    assert next_lambda(GRID, crossing, len(GRID)) == []
+
+
 def test_refusals(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=r"lambdas\.0=-1"):
-        config(tmp_path, -1.0)
+    for lam in (-1.0, math.inf, math.nan):
+        with pytest.raises(HarnessError, match=r"lambdas\.0="):
+            config(tmp_path, lam)
 
 
 def test_teacher_and_base_lie_on_the_line_at_one_and_zero(tmp_path: Path) -> None:
