@@ -37,7 +37,9 @@ def test_recorded_outputs_are_scored_without_a_model_library(tmp_path: Path) -> 
     assert not loaded & {"torch", "vllm", "transformers", "sklearn", "scipy.stats", "scipy.optimize"}
 
 
-@pytest.mark.parametrize("command", ["eval", "rescore", "cliff", "judge", "gate", "report", "data", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["eval", "forecast", "rescore", "cliff", "judge", "gate", "report", "data", "doctor"]
+)
 def test_every_help_ends_with_an_example(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "harness", command, "--help"], capture_output=True, text=True, check=True
