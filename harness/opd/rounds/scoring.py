@@ -22,10 +22,12 @@ class Scores:
     Attributes:
         logprobs: [N] float32, on the CPU.
         masses: [M] of the classes.
+        likeliest: [N] largest logprob where each token stands; None in scores stored by earlier versions.
     """
 
     logprobs: torch.Tensor
     masses: ClassMass
+    likeliest: torch.Tensor | None
 
 
 class Layout:
@@ -71,15 +73,17 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         positions: where class masses are wanted; None for logprobs alone.
     """
     logprobs: list[torch.Tensor] = []
+    likeliest: list[torch.Tensor] = []
     masses: list[ClassMass] = []
     for part in passes:
         packed = layout.packed(part).to(policy.device)
         with torch.no_grad():
             reading = policy(packed)
         logprobs.append(reading.logprobs.float().cpu())
+        likeliest.append(reading.likeliest.float().cpu())
         if positions is not None:
             masses.append(class_masses(policy, reading.hidden, packed.tokens, layout, positions, part))
-    return Scores(torch.cat(logprobs), ClassMass.concat(masses))
+    return Scores(torch.cat(logprobs), ClassMass.concat(masses), torch.cat(likeliest))
 
 
 def class_masses(
