@@ -195,10 +195,14 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
     ]
 
 
-def _forecast(folder: Path) -> dict[str, Any]:
-    """Points of a `forecast.json`, with what they were drawn from."""
+def _forecast(folder: Path, checkpoints: dict[str, str]) -> dict[str, Any]:
+    """Points of a `forecast.json`, drawn from these checkpoints."""
     told = json.loads((folder / "forecast.json").read_bytes())
-    manifest = load(folder / told["points"][0]["run"]).manifest
+    for one in told["points"]:
+        made_of = [checkpoints["teacher"], checkpoints["base"], one["lam"], told["plausible"]]
+        expected = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
+        drawn = load(folder / one["run"]).manifest.engine.weights_sha256
+        assert drawn == expected, f"{folder / one['run']} is of another pair"
     return {
         "plausible": told["plausible"],
         "points": [
@@ -214,8 +218,6 @@ def _forecast(folder: Path) -> dict[str, Any]:
             }
             for one in told["points"]
         ],
-        "teacher": manifest.engine.options["teacher"],
-        "base": manifest.engine.options["base"],
         "sha256": hashlib.sha256((folder / "forecast.json").read_bytes()).hexdigest(),
     }
 
@@ -241,9 +243,7 @@ def lock(name: str, pair: Path, forecasts: list[Path]) -> None:
     if place.exists():
         raise SystemExit(f"{place} exists: a lock is made once")
     checkpoints = {role: find_checkpoint(str(pair / role)).sha256 for role in ("teacher", "base")}
-    drawn = [_forecast(folder) for folder in forecasts]
-    for one in drawn:
-        assert {role: one[role] for role in checkpoints} == checkpoints, "a forecast of another pair"
+    drawn = [_forecast(folder, checkpoints) for folder in forecasts]
     plain = next(one for one in drawn if one["plausible"] == 0.0)
     curve = [(point["lam"], point["strict"]) for point in plain["points"]]
     line = round(0.5 * dict(curve)[0.0], 4)

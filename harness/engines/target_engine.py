@@ -147,7 +147,7 @@ class TargetEngine(HfEngine):
             weights_sha256=hashlib.sha256(json.dumps(made_of).encode()).hexdigest(),
             parameters=None,
             options=mine.options
-            | {"teacher": mine.weights_sha256, "base": theirs.weights_sha256}
+            | {"teacher_sha256": mine.weights_sha256, "base_sha256": theirs.weights_sha256}
             | target.model_dump(mode="json"),
         )
 
