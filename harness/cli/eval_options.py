@@ -72,7 +72,7 @@ def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:
     if config.engine.engine != "auto":
         return config
     name, reason = choose_engine(config.engine)
-    console.print(f"engine: {reason}", highlight=False)
+    console.print(f"engine: {reason}")
     return config.changed(engine=config.engine.changed(engine=name))
 
 

@@ -7,8 +7,9 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from harness.masking import is_secret, remember
 from harness.settings import Count, Group, NonNegative, Settings, Share
 
 EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
@@ -92,6 +93,15 @@ class EngineConfig(Settings, title="Engine"):
     """Further arguments of the engine, passed on as they are."""
     log: Path | None = None
     """File for what the engine's processes print; a temporary one by default, kept only on failure."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _kept_secret(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """An engine gets its `hf_token`; messages and files don't."""
+        for name, value in arguments.items():
+            if is_secret(name, arguments=True):
+                remember(value)
+        return arguments
 
     @property
     def replays(self) -> bool:

@@ -34,6 +34,7 @@ from harness.engines.limits import check_prompts
 from harness.engines.local_model import LocalModel
 from harness.engines.vllm_replica import Replica
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.masking import masked, masked_values
 
 # vLLM clamps smaller positive temperatures to this one and refuses larger ones than the second.
 TEMPERATURES = (0.01, 2.0)
@@ -51,7 +52,7 @@ def root_cause(log: str) -> str | None:
     for line in reversed(log.splitlines()):
         found = ERROR_LINE.search(line)
         if found and not any(words in line for words in CONSEQUENCES):
-            return f"{found[1]}: {found[2].strip()}"[:300]
+            return masked(f"{found[1]}: {found[2].strip()}")[:300]
     return None
 
 
@@ -97,7 +98,7 @@ class VllmEngine:
             "data_parallel_size": config.data_parallel_size,
             "enforce_eager": config.enforce_eager,
             "prefix_caching": config.prefix_caching,
-            "engine_args": config.engine_args,
+            "engine_args": masked_values(config.engine_args, arguments=True),
             **(ready.options if ready else {}),
         }
         version = ready.version if ready else self._version

@@ -11,6 +11,7 @@ from typing import Literal
 from harness.contract import Contract
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
+from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt, failing_place
 from harness.report.reading import Place, RunFacts
 from harness.report.text import masked
@@ -217,16 +218,22 @@ def _answer(
 ) -> Answer:
     parse = sample.parse
     fails_at = None if parse.code is None or asked is None else failing_place(contract, sample.text, asked.k)
-    text = sample.text if keep is None else masked(sample.text, keep)
+    text = without_secrets(sample.text)
+    if text != sample.text:
+        fails_at = None  # That place isn't where it was.
+    if keep is not None:
+        text = masked(text, keep)
+    known = asked is not None and prompt_is in ("checked", "unchecked")
+    prompt = without_secrets(asked.shown) if asked is not None and known else None
     reason = " ".join(part for part in (parse.path, parse.message) if part)
     return Answer(
         tier=parse.tier,
         code=parse.code,
         output=excerpt(text, fails_at),
-        reason=reason if keep is None else "",
+        reason=without_secrets(reason) if keep is None else "",
         tokens=sample.completion_tokens,
         ndcg_at_1=sample.scores.get("ndcg_at_1"),
-        prompt=asked.shown if asked is not None and prompt_is in ("checked", "unchecked") else None,
+        prompt=prompt,
         prompt_is=prompt_is,
     )
 
