@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from harness.engines.weight_sets import find_weights
 from harness.engines.weight_scan import FiniteScan
+from harness.engines.weight_sets import find_weights
 from harness.engines.weights import stored_tensors, tied_twice
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError
