@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.weight_scan import FiniteScan
 from harness.engines.weight_sets import find_weights
 from harness.engines.weights import stored_tensors, tied_twice
 from harness.engines.zoo import resolved
@@ -149,7 +150,11 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str:
-        """Hash over (name, sha256) of the identity files and, for an adapter, the base's hash."""
+        """Hash over (name, sha256) of the identity files and, for an adapter, the base's hash.
+
+        Raises:
+            EngineUnavailableError: the files that are read for it hold weights that are NaN or infinite.
+        """
         self.start_hashing()
         assert self._sha256 is not None
         return self._sha256.result()
@@ -220,10 +225,18 @@ def has_weights(folder: Path) -> bool:
 
 
 def _sha256_of(path: Path) -> str:
+    """Hash of a file; of a safetensors one the numbers that pass by are looked at too.
+
+    Raises:
+        EngineUnavailableError: a weight that is NaN or infinite.
+    """
     digest = hashlib.sha256()
+    scan = FiniteScan(path) if path.suffix == ".safetensors" else None
     with path.open("rb") as stream:
         while chunk := stream.read(HASH_CHUNK_BYTES):
             digest.update(chunk)
+            if scan is not None:
+                scan.look(chunk)
     return digest.hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from harness.engines.base import (
     TokenScores,
 )
 from harness.engines.config import EngineConfig, hf_missing, installed_version
+from harness.engines.hf_loading import load_causal_model
 from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.local_model import LocalModel
 from harness.errors import EngineUnavailableError
@@ -82,23 +82,17 @@ class HfEngine:
         checkpoint = self._local.checkpoint
         checkpoint.start_hashing()
         import torch
-        import transformers
 
-        if not os.environ.get("HARNESS_DEBUG"):
-            transformers.utils.logging.set_verbosity_error()
-            transformers.utils.logging.disable_progress_bar()
         dtype = self._local.dtype
         base = checkpoint.base or checkpoint
+        wanted = dtype if dtype == "auto" else getattr(torch, dtype)
+        model = load_causal_model(base, wanted, self._config.trust_remote_code)
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                str(base.path),
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-                trust_remote_code=self._config.trust_remote_code,
-                local_files_only=True,
-            )
             if checkpoint.base is not None:
                 model = self._adapted(model)
             self._model = model.to(self._device()).eval()
+            # What errors name; transformers has the folder there, of an adapter the base's.
+            model.config._name_or_path = checkpoint.name
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
                 f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
@@ -119,6 +113,7 @@ class HfEngine:
             DataError: a prompt doesn't fit the context.
             EngineUnavailableError: structured output without xgrammar.
             IncompleteError: the device ran out of memory.
+            NotNumbersError: the logits are NaN or infinite.
         """
         if self._model is None:
             raise RuntimeError("the engine is not started")

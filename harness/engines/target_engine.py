@@ -17,6 +17,7 @@ from typing import Any
 
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams, ScoreRequest, TokenScores
 from harness.engines.config import EngineConfig, TargetConfig
+from harness.engines.finite import require_numbers
 from harness.engines.hf_engine import HfEngine
 from harness.errors import EngineUnavailableError, HarnessError
 
@@ -57,6 +58,7 @@ class TargetLogits:
             logits_to_keep=1,
         )
         self._cache = output.past_key_values
+        require_numbers(output.logits[:, -1], self._target.base)
         return output.logits[:, -1].float()
 
 

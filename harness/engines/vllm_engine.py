@@ -30,6 +30,7 @@ from harness.engines.base import (
     TokenScores,
 )
 from harness.engines.config import EngineConfig, installed_version
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.limits import check_prompts
 from harness.engines.local_model import LocalModel
 from harness.engines.vllm_replica import Replica
@@ -42,6 +43,8 @@ TEMPERATURES = (0.01, 2.0)
 ANY_TOP_K = -1
 # Where class masses stay uncertain; beyond it a position costs more than it tells.
 MAX_TOP_K = 1280
+# What vLLM says where `VLLM_RAISE_ON_LOGIT_NANS` found some.
+NANS = "NaNs detected in logits"
 ERROR_LINE = re.compile(r"\b(\w*(?:Error|Exception)): (.+)")
 # These only say that some other process has printed the cause.
 CONSEQUENCES = ("initialization failed", "EngineDeadError", "cancelled", "Traceback")
@@ -146,6 +149,7 @@ class VllmEngine:
             DataError: a prompt doesn't fit the context.
             HarnessError: a temperature vLLM would change, or a request it refuses.
             IncompleteError: vLLM died.
+            NotNumbersError: the logits are NaN.
         """
         low, high = TEMPERATURES
         if sampling.temperature != 0 and not low <= sampling.temperature <= high:
@@ -201,6 +205,8 @@ class VllmEngine:
         calls = [messages.ScoreCall(share, top_k) for share in self._shares(jobs)]
         for result in self._call(calls):
             rows = len(result.logprobs)
+            if np.isnan(result.logprobs).any():
+                raise NotNumbersError(f"{self._local.checkpoint.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
             yield TokenScores(
                 key=wanted[result.index].key,
                 logprobs=np.array(result.logprobs, dtype=np.float64),
@@ -256,6 +262,8 @@ class VllmEngine:
             return HarnessError(f"vLLM refuses a request: {message.message}")
         text = self._explain("died while running", message)
         self.close()
+        if NANS in text:
+            return NotNumbersError(f"{self._local.checkpoint.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
         return IncompleteError(f"{text}; run the same command again to go on")
 
     def _explain(self, verb: str, message: messages.Failed) -> str:

@@ -124,6 +124,8 @@ def load(config: WorkerConfig) -> Any:
             os.sched_setaffinity(0, own)
     if found == "cpu" and "gpu_memory_utilization" not in config.llm_arguments:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib() // config.replicas or 1))
+    # Without it vLLM draws token 0 for ever from logits that aren't numbers; one pass over them a step.
+    os.environ.setdefault("VLLM_RAISE_ON_LOGIT_NANS", "1")
     from vllm import LLM
 
     return LLM(**((CPU_ARGUMENTS if found == "cpu" else {}) | config.llm_arguments))

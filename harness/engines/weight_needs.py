@@ -20,6 +20,14 @@ class NotAskedError(Exception):
     """transformers can't say what this model needs; the text says why."""
 
 
+def quantisation(config: Mapping[str, Any]) -> str | None:
+    """How a config.json says that weights are packed, None where they are plain."""
+    for one in (config, config.get("text_config") or {}):
+        if how := one.get(QUANTISED):
+            return str(how.get("quant_method", "an unnamed method")) if isinstance(how, dict) else str(how)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Fit:
     """How stored tensors and a model fit.
@@ -141,7 +149,11 @@ def _require_one_architecture(transformers: Any, config: Any, folder: Path) -> N
         EngineUnavailableError: they don't.
     """
     for name in config.architectures or ():
-        wanted = getattr(getattr(transformers, name, None), "config_class", None)
+        try:
+            wanted = getattr(getattr(transformers, name, None), "config_class", None)
+        except ImportError:
+            # A class whose own libraries aren't installed.
+            continue
         inner = [getattr(config, key, None) for key in getattr(config, "sub_configs", {})]
         if wanted is not None and not any(isinstance(one, wanted) for one in (config, *inner)):
             raise EngineUnavailableError(
