@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-import struct
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.weight_sets import find_weights
+from harness.engines.weights import stored_tensors, tied_twice
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError
 
 HASH_CHUNK_BYTES = 1 << 22
 HASH_THREADS = 4
 LFS_POINTER = b"version https://git-lfs"
-# A header longer than this is not a safetensors file (the format's own limit is 100 MB).
-MAX_HEADER_BYTES = 100_000_000
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
@@ -115,10 +112,6 @@ class Checkpoint:
             raise EngineUnavailableError(
                 f"{self.path} is not a checkpoint: no weights ({', '.join(WEIGHTS)}) beside config.json"
             )
-        for index in self.path.glob("*.safetensors.index.json"):
-            for shard in sorted(set(_read_json(index).get("weight_map", {}).values())):
-                if not (self.path / shard).is_file():
-                    raise EngineUnavailableError(f"{self.path} is incomplete: {index.name} names {shard}")
         for file in weights:
             with file.open("rb") as stream:
                 start = stream.read(len(LFS_POINTER))
@@ -128,6 +121,8 @@ class Checkpoint:
                 )
             if not start:
                 raise EngineUnavailableError(f"{file} is empty; fetch the checkpoint again")
+        if self.base is None:
+            find_weights(self.path)
 
     def weight_files(self) -> list[Path]:
         """The files that hold the weights; safetensors where both kinds are present."""
@@ -161,13 +156,21 @@ class Checkpoint:
 
     @property
     def parameters(self) -> int | None:
-        """Number of stored weights, None where they aren't safetensors; packed formats count packed words."""
-        files = self.weight_files()
+        """Number of stored weights, a tied head counted once; packed formats count packed words.
+
+        None where they aren't safetensors.
+        """
+        files = self.weight_files() if self.base else find_weights(self.path).files
         if any(file.suffix != ".safetensors" for file in files):
             return None
-        own = sum(size for file in files for size in _tensor_sizes(file))
-        inherited = self.base.parameters if self.base else 0
-        return None if inherited is None else own + inherited
+        stored = stored_tensors(files)
+        own = sum(tensor.elements for tensor in stored.values())
+        if self.base is not None:
+            return None if (inherited := self.base.parameters) is None else own + inherited
+        text = self.config.get("text_config") or {}
+        if self.config.get("tie_word_embeddings", text.get("tie_word_embeddings")) is False:
+            return own
+        return own - sum(stored[name].elements for name in tied_twice(stored))
 
     @property
     def context_length(self) -> int | None:
@@ -231,22 +234,6 @@ def _combine(files: list[tuple[str, Future[str]]], base: Checkpoint | None) -> s
     if base is not None:
         digest.update(f"base\0{base.sha256}\n".encode())
     return digest.hexdigest()
-
-
-def _tensor_sizes(file: Path) -> Iterator[int]:
-    with file.open("rb") as stream:
-        start = stream.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else MAX_HEADER_BYTES + 1
-        if length > MAX_HEADER_BYTES:
-            raise EngineUnavailableError(f"{file} is not a safetensors file; fetch the checkpoint again")
-        header = stream.read(length)
-    try:
-        entries = json.loads(header)
-        yield from (math.prod(entry["shape"]) for name, entry in entries.items() if name != "__metadata__")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EngineUnavailableError(
-            f"{file} has a damaged safetensors header; fetch the checkpoint again"
-        ) from error
 
 
 def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:

@@ -10,6 +10,7 @@ from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokeniz
 from harness.engines.config import EngineConfig
 from harness.engines.limits import shortest
 from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.whole import require_whole
 from harness.errors import HarnessError
 
 
@@ -17,7 +18,8 @@ class LocalModel:
     """What engines that load a model know of it beforehand.
 
     Attributes:
-        checkpoint: the weights.
+        checkpoint: where the weights are.
+        weights: what of them was held against what the architecture needs.
         tokenizer: the checkpoint's, its base's where an adapter has none, or the one given in its place.
         dtype: asked for, else the checkpoint's; `auto` where neither says.
         context_length: longest prompt + completion, None when unknown.
@@ -33,6 +35,7 @@ class LocalModel:
         if config.ckpt is None:
             raise HarnessError("there is no checkpoint to load; give `ckpt=`")
         self.checkpoint: Checkpoint = find_checkpoint(config.ckpt, config.revision)
+        self.weights = require_whole(self.checkpoint, config.trust_remote_code)
         folder = self.checkpoint.path
         if config.tokenizer is not None:
             folder = find_tokenizer(config.tokenizer)
@@ -64,5 +67,6 @@ class LocalModel:
             | {
                 "chat_template_arguments": self.tokenizer.template_arguments,
                 "stop_token_ids": self.stop_token_ids,
+                "weights": str(self.weights),
             },
         )
