@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from harness.engines.adapters import apply_adapter
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -57,7 +58,6 @@ class HfEngine:
             "dtype": local.dtype,
             "device": self._device(),
             "batch_size": self._batch_size(),
-            "adapter_base": local.checkpoint.base.name if local.checkpoint.base else None,
         }
         version = installed_version("transformers") or "unknown"
         return local.info("hf", version, local.context_length, options)
@@ -97,7 +97,7 @@ class HfEngine:
                 local_files_only=True,
             )
             if checkpoint.base is not None:
-                model = self._adapted(model)
+                model = apply_adapter(model, checkpoint)
             self._model = model.to(self._device()).eval()
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
@@ -200,15 +200,6 @@ class HfEngine:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _adapted(self, model: Any) -> Any:
-        try:
-            from peft import PeftModel
-        except ImportError as error:
-            raise EngineUnavailableError(
-                f"{self._local.checkpoint.name} is a peft adapter; run: pip install peft"
-            ) from error
-        return PeftModel.from_pretrained(model, str(self._local.checkpoint.path))
 
     def _make_grammars(self) -> Any:
         from harness.engines.hf_sampling import Grammars
