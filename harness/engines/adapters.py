@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -40,21 +40,6 @@ NAME = "default"
 KINDS = ("LORA", "ADALORA", "IA3", "LOHA", "LOKR", "OFT", "BOFT", "VERA", "LN_TUNING", "HRA")
 _MERGE = "`harness merge {folder} --out DIR`"
 _SAVE_AGAIN = "save it again with peft's save_pretrained"
-# vLLM knows these ranks of its buffers, and these ways to begin an adapter as ones that leave the base alone.
-VLLM_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-_VLLM_BEGINNINGS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
-_VLLM_LACKS = {
-    "use_dora": "DoRA",
-    "lora_bias": "biases of LoRA",
-    "modules_to_save": "whole modules saved with it (modules_to_save)",
-    "layer_replication": "replicated layers",
-    "alora_invocation_tokens": "activated LoRA",
-    "use_bdlora": "block-diagonal LoRA",
-    "use_qalora": "QALoRA",
-    "target_parameters": "parameters that are no modules (target_parameters)",
-    "trainable_token_indices": "trained token embeddings",
-    "megatron_config": "Megatron's layers",
-}
 _ZEROS = bytes(1 << 20)
 
 
@@ -342,46 +327,6 @@ def _is_zero(tensor: StoredTensor) -> bool:
                 return False
             left -= len(piece)
     return True
-
-
-def not_for_vllm(folder: Path) -> str | None:
-    """Why vLLM's LoRA support can't take this adapter wholly, None where it can.
-
-    After its own list (`vllm/lora/peft_helper.py`, 0.32); heads and embeddings besides, whose adapters it
-    leaves out of the logprobs of prompts.
-
-    Raises:
-        EngineUnavailableError: as `read_config` and `read_adapter`.
-    """
-    config, stored = read_config(folder), read_adapter(folder)
-    if config["peft_type"] != "LORA":
-        return f"it serves LoRA adapters, and this is one of kind {config['peft_type']}"
-    for name, what in _VLLM_LACKS.items():
-        if config.get(name):
-            return f"it doesn't serve {what}"
-    if config.get("bias", "none") != "none":
-        return "it doesn't serve trained biases"
-    begun = config.get("init_lora_weights")
-    if isinstance(begun, str) and begun.lower() not in _VLLM_BEGINNINGS:
-        return f"an adapter begun by {begun} sits on a changed base"
-    if max_rank(config) > VLLM_RANKS[-1]:
-        return f"its rank is above {VLLM_RANKS[-1]}"
-    return _odd_tensors(stored)
-
-
-def _odd_tensors(names: Sequence[str] | Mapping[str, StoredTensor]) -> str | None:
-    for name in names:
-        module, _, kind = name.removesuffix(".weight").rpartition(".")
-        if kind not in ("lora_A", "lora_B"):
-            return f"it doesn't serve {name}"
-        if module.rpartition(".")[2] in ("lm_head", "embed_tokens"):
-            return f"its scores leave out LoRA of {module.rpartition('.')[2]}"
-    return None
-
-
-def max_rank(config: Mapping[str, Any]) -> int:
-    """The largest rank that a LoRA adapter's config names."""
-    return max(int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values()), 1)
 
 
 def merge_instead(folder: str | Path) -> str:
