@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # Settings of the library without a flag.
 _NO_FLAG = (
-    "revision",
-    "trust_remote_code",
     "api_key_env",
     "request_seconds",
     "allow_missing",

@@ -46,11 +46,13 @@ class EngineConfig(Settings, title="Engine"):
     ckpt: str | None = None
     """Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, where the tokenizer is."""
     revision: str | None = None
-    """Hub revision of `ckpt`."""
+    """Hub revision of checkpoints that are named without one; one alone: NAME@REVISION."""
+    adapter_base: str | None = None
+    """Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."""
     tokenizer: str | None = None
     """Folder or hub id whose tokenizer replaces the checkpoint's."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the checkpoint."""
+    """Run Python code that comes with a checkpoint."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the dtype the checkpoint was saved in."""
     device: str = "auto"

@@ -19,6 +19,7 @@ from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams, 
 from harness.engines.config import EngineConfig, TargetConfig
 from harness.engines.finite import require_numbers
 from harness.engines.hf_engine import HfEngine
+from harness.engines.local_model import ORIGIN, for_role, require_taken
 from harness.errors import EngineUnavailableError, HarnessError
 
 
@@ -107,12 +108,12 @@ class TargetEngine(HfEngine):
         target = config.target
         if target is None:
             raise HarnessError("the target is made of two checkpoints; give `teacher=`, `base=` and `lam=`")
-        for name, given in (("ckpt", config.ckpt), ("revision", config.revision)):
-            if given is not None:
-                raise HarnessError(f"the target is made of a teacher and a base; leave `{name}=` out")
-        super().__init__(config.changed(ckpt=target.teacher))
+        if config.ckpt is not None:
+            raise HarnessError("the target is made of a teacher and a base; leave `ckpt=` out")
+        require_taken(config, [target.teacher, target.base])
+        super().__init__(for_role(config, target.teacher))
         self._target = target
-        self._beside = HfEngine(config.changed(ckpt=target.base, tokenizer=None))
+        self._beside = HfEngine(for_role(config, target.base).changed(tokenizer=None))
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
         if mine != theirs:
             raise HarnessError(
@@ -148,6 +149,7 @@ class TargetEngine(HfEngine):
             weights_sha256=hashlib.sha256(json.dumps(made_of).encode()).hexdigest(),
             parameters=None,
             options=mine.options
+            | {f"base_{name}": theirs.options[name] for name in ORIGIN if name in theirs.options}
             | {"teacher": mine.weights_sha256, "base": theirs.weights_sha256}
             | target.model_dump(mode="json"),
         )

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from harness.engines.checkpoint import needs_code
 from harness.errors import DataError, EngineUnavailableError
 
 # Templates that print today's date would give a resumed run other prompts after midnight. This is the date
@@ -51,6 +52,8 @@ class ChatTokenizer:
                 str(self.folder), trust_remote_code=self._trust_remote_code, local_files_only=True
             )
         except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
+            if (refused := needs_code(self.folder, error)) is not None:
+                raise refused from error
             raise EngineUnavailableError(
                 f"{self.folder} has no tokenizer that transformers can load "
                 f"({' '.join(str(error).split())[:200]}); give another as `tokenizer=`"
