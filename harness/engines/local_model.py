@@ -60,9 +60,5 @@ class LocalModel:
             tokenizer_sha256=self.tokenizer.sha256,
             context_length=context_length,
             parameters=self.checkpoint.parameters,
-            options=options
-            | {
-                "chat_template_arguments": self.tokenizer.template_arguments,
-                "stop_token_ids": self.stop_token_ids,
-            },
+            options=options | self.tokenizer.described | {"stop_token_ids": self.stop_token_ids},
         )
