@@ -74,11 +74,8 @@ class LocalModel:
             context_length=context_length,
             parameters=self.checkpoint.parameters,
             options=options
-            | {
-                "chat_template_arguments": self.tokenizer.template_arguments,
-                "stop_token_ids": self.stop_token_ids,
-                "weights": str(self.weights),
-            }
+            | self.tokenizer.described
+            | {"stop_token_ids": self.stop_token_ids, "weights": str(self.weights)}
             | self._origin(),
         )
 
