@@ -81,7 +81,7 @@ def _failure_table(run: Run) -> Table | None:
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     for sample in run.iter_samples():
-        code = sample.parse.code
+        code = None if sample.parse is None else sample.parse.code
         if code is not None:
             counts[code] += 1
             examples.setdefault(code, (sample.task_id, sample.text))
