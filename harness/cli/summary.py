@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.tables import metric_table, titled
-from harness.metrics.table import FAILURES, METRICS
+from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
 
 _EXAMPLE_CHARACTERS = 60
@@ -71,7 +71,8 @@ def _headline(run: Run) -> Text:
 def _metric_table(run: Run, title: str) -> Table:
     of_stem: dict[str, list[str]] = {}
     for metric in METRICS.values():
-        if metric.group == title and metric.name in run.metrics and metric.name not in _CANT_RANK:
+        known = metric.name in run.metrics and not (metric.rare and not run.metrics[metric.name].estimate)
+        if metric.group == title and known and metric.name not in _CANT_RANK:
             of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
     rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
     return metric_table(title, rows, lambda name: METRICS[name].is_rate)
@@ -100,8 +101,17 @@ def _failure_table(run: Run) -> Table | None:
 
 
 def _left_out(run: Run) -> list[Text]:
-    """Tasks that no ranking can be better or worse on: they are in no NDCG, and that must be seen."""
+    """What is in no rate, or in no NDCG, and must be seen."""
     remarks = []
+    withheld = run.metrics.get(WITHHELD)
+    if withheld is not None and withheld.estimate:
+        count = round(withheld.estimate * withheld.n)
+        remarks.append(
+            Text(
+                f"{count} of {withheld.n} answers were withheld by the provider: counted apart, in none of "
+                "the numbers above but withheld_rate; a gate takes them at their worst and at their best"
+            )
+        )
     for name, reason in _CANT_RANK.items():
         rate = run.metrics.get(name)
         if rate is not None and rate.estimate:
