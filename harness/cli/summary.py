@@ -127,10 +127,13 @@ def _footer(run: Run) -> Group:
     prompt_tokens = sum(session.prompt_tokens for session in sessions)
     seconds = sum(session.generate_seconds or 0.0 for session in sessions)
     loading = sum(session.load_seconds or 0.0 for session in sessions)
+    killed = sum(session.status == "killed" for session in sessions)
+    parts = f" in {len(sessions)} sessions" if len(sessions) > 1 else ""
+    parts += f", {killed} of them killed" if killed else ""
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     return Group(
         Text(
-            f"{generated} samples, {prompt_tokens} prompt and {tokens} completion tokens; "
+            f"{generated} samples{parts}, {prompt_tokens} prompt and {tokens} completion tokens; "
             f"loading {loading:.1f} s, generating {seconds:.1f} s{rate}"
         ),
         Text(f"run: {run.path}"),
