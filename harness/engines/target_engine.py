@@ -17,7 +17,9 @@ from typing import Any
 
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams, ScoreRequest, TokenScores
 from harness.engines.config import EngineConfig, TargetConfig
+from harness.engines.finite import require_numbers
 from harness.engines.hf_engine import HfEngine
+from harness.engines.local_model import ORIGIN, for_role, require_taken
 from harness.errors import EngineUnavailableError, HarnessError
 
 
@@ -57,6 +59,7 @@ class TargetLogits:
             logits_to_keep=1,
         )
         self._cache = output.past_key_values
+        require_numbers(output.logits[:, -1], self._target.base)
         return output.logits[:, -1].float()
 
 
@@ -106,12 +109,12 @@ class TargetEngine(HfEngine):
         target = config.target
         if target is None:
             raise HarnessError("the target is made of two checkpoints; give `teacher=`, `base=` and `lam=`")
-        for name, given in (("ckpt", config.ckpt), ("revision", config.revision)):
-            if given is not None:
-                raise HarnessError(f"the target is made of a teacher and a base; leave `{name}=` out")
-        super().__init__(config.changed(ckpt=target.teacher))
+        if config.ckpt is not None:
+            raise HarnessError("the target is made of a teacher and a base; leave `ckpt=` out")
+        require_taken(config, [target.teacher, target.base])
+        super().__init__(for_role(config, target.teacher))
         self._target = target
-        self._beside = HfEngine(config.changed(ckpt=target.base, tokenizer=None))
+        self._beside = HfEngine(for_role(config, target.base).changed(tokenizer=None))
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
         if mine != theirs:
             raise HarnessError(
@@ -147,6 +150,7 @@ class TargetEngine(HfEngine):
             weights_sha256=hashlib.sha256(json.dumps(made_of).encode()).hexdigest(),
             parameters=None,
             options=mine.options
+            | {f"base_{name}": theirs.options[name] for name in ORIGIN if name in theirs.options}
             | {"teacher_sha256": mine.weights_sha256, "base_sha256": theirs.weights_sha256}
             | target.model_dump(mode="json"),
         )

@@ -55,10 +55,14 @@ class LineSumsLog:
         for number, line in whole_lines(file):
             try:
                 row = json.loads(line)
-                if row.pop("placer") == self._placer:
-                    key = str(row.pop("key"))
-                    arrays = {name: np.array(row.pop(name)) for name in ("log_partition", "slope")}
-                    self.known[key] = LineSums(**row, **arrays)
+                if row["placer"] == self._placer:
+                    self.known[str(row["key"])] = LineSums(
+                        int(row["tokens"]),
+                        float(row["gain"]),
+                        float(row["excess"]),
+                        np.array(row["log_partition"], dtype=np.float64),
+                        np.array(row["slope"], dtype=np.float64),
+                    )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(
                     f"{file}:{number}: {error!r}; delete this line, and the same command makes it again"

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from harness.engines.finite import NotNumbersError
 from harness.errors import HarnessError, RunMismatchError
 from harness.files import LineLog, new_folder
 from harness.opd.config import OPDConfig, OPDRun
@@ -115,7 +116,10 @@ class _Training:
         try:
             self._train(first, on_progress)
         except DivergenceError as error:
-            kept = self._write_checkpoint(self._folder.checkpoint)
+            try:
+                kept = self._write_checkpoint(self._folder.checkpoint)
+            except NotNumbersError as none:
+                raise DivergenceError(f"{error}; {none}") from error
             raise DivergenceError(
                 f"{error}; the weights from before that step are in {kept}; lower the learning rate or λ"
             ) from error
@@ -128,7 +132,7 @@ class _Training:
             for step in range(first, steps):
                 began = time.monotonic()
                 if step % config.steps_per_round == 0 or self._round is None:
-                    self._round = self._begin_round(step)
+                    self._round = self._next_round(step)
                 record = self._record(self._student.update(step, self._round, self._held.lam), began)
                 if log is not None:
                     log.append(record.line())
@@ -141,6 +145,15 @@ class _Training:
                     if log is not None:
                         log.sync()  # going on from the state doesn't write these steps again
                     self._save(step + 1)
+
+    def _next_round(self, step: int) -> Round:
+        try:
+            return self._begin_round(step)
+        except NotNumbersError as error:
+            # Before anything was moved a checkpoint is at fault.
+            if step == 0:
+                raise
+            raise DivergenceError(f"training diverged by step {step} ({error})") from error
 
     def _begin_round(self, step: int) -> Round:
         """Rollouts, what teacher and base say about them, and the λ they allow."""
@@ -247,7 +260,10 @@ class _Training:
 
     def _finish(self, step: int) -> OPDRun:
         assert self._round is not None
-        self._write_checkpoint(self._folder.checkpoint)
+        try:
+            self._write_checkpoint(self._folder.checkpoint)
+        except NotNumbersError as error:
+            raise DivergenceError(f"training diverged at step {step}: {error}") from error
         tally = self._round.about.tally
         self._folder.finish(
             step,
