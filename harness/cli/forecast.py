@@ -75,9 +75,12 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     """Draw from the extrapolated target over a grid of λ, and say where its format falls.
 
     The target π_λ ∝ π_T^λ · π_B^(1−λ) is where distillation with reward extrapolation leads; drawing from it
-    takes no training. Without --lambdas the grid is refined around the fall.
+    takes no training. Without --lambdas the grid is refined around the fall. The folder gets forecast.json,
+    forecast.svg and a run for each λ.
     """
+    from harness import files
     from harness.cli import consoles, output
+    from harness.cli.forecast_figure import FIGURE, draw_forecast
     from harness.cli.listening import listening
     from harness.errors import HarnessError
     from harness.forecast import ForecastConfig, forecast
@@ -91,6 +94,10 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     with listening(consoles.errors()) as on_progress:
         found = forecast(config, on_progress)
+    picture = draw_forecast(found)
+    if picture is not None:
+        with files.resumable(out):
+            files.write_text(out / FIGURE, picture)
     if as_machine:
         output.document(found.to_dict())
     else:

@@ -3,10 +3,12 @@
 import json
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from harness.cli.forecast_figure import draw_forecast
 from harness.engines import EngineConfig
 from harness.errors import HarnessError, Interrupted
 from harness.evaluate import EvalConfig
@@ -14,13 +16,13 @@ from harness.forecast import ForecastConfig, forecast
 from harness.forecast.config import GRID
 from harness.forecast.job import next_lambda
 from harness.forecast.notes import gain_of, notes_of
-from harness.forecast.result import Point
+from harness.forecast.result import Forecast, Point, Student
 from harness.gate import decide
 from harness.metrics.columns import TaskTable
 from harness.progress import Progress
 from harness.runs import load
 from harness.stats import Estimate, wilson
-from harness.stats.falling import largest_level
+from harness.stats.falling import LargestLevel, largest_level
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -132,6 +134,25 @@ def test_gain_is_that_of_the_best_lambda_paired_by_task() -> None:
     assert 0.3 < found.difference.low < 0.5
     assert gain_of({0.0: table(teacher), 1.0: table(teacher)}) is None
     assert gain_of({0.0: table(teacher), 2.0: table(teacher)}) is None
+
+
+def test_the_picture_holds_target_bar_and_students() -> None:
+    points = (point(1.0, 99, 100), point(2.0, 60, 100), point(4.0, 5, 100))
+    largest = LargestLevel(1.1, 1.0, 2.0)
+    here = Estimate(9, 1.7, 1.5, 1.9, "")
+    student = Student("zoo:listopd", "", wilson(80, 100), wilson(9, 10), here, here, here, None)
+    found = Forecast("zoo:teacher", "zoo:base", 0.0, 0.95, points, largest, (student,))
+    picture = draw_forecast(found)
+    assert picture is not None
+    document = ElementTree.fromstring(picture)
+    words = " ".join(text.text or "" for text in document.iter("{http://www.w3.org/2000/svg}text"))
+    for part in ("the target, before training", "zoo:listopd, at its λ reached", "95% of answers valid"):
+        assert part in words
+    marks = [one.get("href") for one in document.iter("{http://www.w3.org/2000/svg}use")]
+    # Three points and a student in the first panel, the student alone in the second, and the legend.
+    assert marks.count("#mark0") == 3 + 1
+    assert marks.count("#mark1") == 2 + 1
+    assert draw_forecast(Forecast("t", "b", 0.0, 0.95, points[:1], largest)) is None
 
 
 def test_refusals(tmp_path: Path) -> None:
