@@ -12,7 +12,8 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from harness.cliff import ClassMass
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "withheld"]
+"""`withheld`: a provider's filter or refusal stands in place of the model's answer. See `finish_reasons`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Generation:
         key: the request's key.
         text: the completion, special tokens left out, nothing trimmed.
         token_ids: the completion's ids as the engine drew them, EOS included; empty when unknown.
-        finish_reason: `length` when `max_tokens` or the context cut it off.
+        finish_reason: `length` when `max_tokens` or the context cut it off, `withheld` when the provider did;
+            `text` is then what it let through, mostly nothing.
         prompt_tokens: prompt length, None when unknown.
         completion_tokens: completion length in tokens, None when unknown.
     """

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from harness.engines.adapters import apply_adapter
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -57,7 +58,6 @@ class HfEngine:
             "dtype": local.dtype,
             "device": self._device(),
             "batch_size": self._batch_size(),
-            "adapter_base": local.checkpoint.base.name if local.checkpoint.base else None,
         }
         version = installed_version("transformers") or "unknown"
         return local.info("hf", version, local.context_length, options)
@@ -89,7 +89,7 @@ class HfEngine:
         model = load_causal_model(base, wanted, self._config.trust_remote_code)
         try:
             if checkpoint.base is not None:
-                model = self._adapted(model)
+                model = apply_adapter(model, checkpoint)
             self._model = model.to(self._device()).eval()
             # What errors name; transformers has the folder there, of an adapter the base's.
             model.config._name_or_path = checkpoint.name
@@ -195,15 +195,6 @@ class HfEngine:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _adapted(self, model: Any) -> Any:
-        try:
-            from peft import PeftModel
-        except ImportError as error:
-            raise EngineUnavailableError(
-                f"{self._local.checkpoint.name} is a peft adapter; run: pip install peft"
-            ) from error
-        return PeftModel.from_pretrained(model, str(self._local.checkpoint.path))
 
     def _make_grammars(self) -> Any:
         from harness.engines.hf_sampling import Grammars
