@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
+from harness.engines.checkpoint import needs_code
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 Made = TypeVar("Made")
@@ -182,6 +183,8 @@ class ChatTokenizer:
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
+            if (refused := needs_code(self.folder, error)) is not None:
+                raise refused from error
             said = " ".join(str(error).split())[:200] or type(error).__name__
             raise EngineUnavailableError(
                 f"{self.folder} {failed} ({said}); give another as `tokenizer=`"
