@@ -140,7 +140,7 @@ def ran(*arguments: str, folder: Path, patience: float = PATIENCE) -> tuple[str,
 
 def outcome(name: str, out: str, err: str, code: int, *, may_fail: bool = False) -> Outcome:
     """The telling lines of a process, and what is wrong with how it ended."""
-    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines())]
+    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines()) if line.strip()]
     telling = [line for line in lines if TELLING.match(line)] or lines[-1:] or ["(nothing)"]
     wrong = "traceback" if "Traceback" in err else "a hang" if code == HUNG else ""
     if not wrong and code not in ({0, 1, 2, 3, 4} if may_fail else {0, 2, 3, 4}):

@@ -442,6 +442,12 @@ def older_index(folder: Folder) -> None:
     folder.index(dict.fromkeys(folder.weights, "model-00001-of-00001.safetensors"))
 
 
+@mutation("an older model in Mistral's own file beside shards", harmless=True, chosen=True)
+def consolidated_beside(folder: Folder) -> None:
+    folder.index(folder.shards(folder.weights))
+    shutil.copy(zoo_root() / "base" / SINGLE, folder.path / "consolidated.safetensors")
+
+
 @mutation("the same model as .bin beside", harmless=True, chosen=True)
 def bin_beside(folder: Folder) -> None:
     folder.bins(folder.weights)
