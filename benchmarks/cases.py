@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -294,8 +294,15 @@ def main() -> int:
         return 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        on = partial(checkpoints, engines=("hf", "vllm") if given.vllm else ("hf",))
-        groups = {"gates": gates, "servers": servers, "checkpoints": on, "rubrics": rubrics}
+        on: Callable[[Path], Iterator[Outcome]] = partial(
+            checkpoints, engines=("hf", "vllm") if given.vllm else ("hf",)
+        )
+        groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
+            "gates": gates,
+            "servers": servers,
+            "checkpoints": on,
+            "rubrics": rubrics,
+        }
         for name, group in groups.items():
             if only not in name:
                 continue

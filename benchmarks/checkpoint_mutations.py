@@ -72,7 +72,8 @@ class Folder:
     @property
     def weights(self) -> Weights:
         """What its single file holds."""
-        return load_file(str(self.path / SINGLE))
+        weights: Weights = load_file(str(self.path / SINGLE))
+        return weights
 
     def save(self, weights: Mapping[str, torch.Tensor], name: str = SINGLE) -> None:
         """Write a file of tensors."""
