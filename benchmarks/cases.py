@@ -294,13 +294,11 @@ def main() -> int:
         return 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        on: Callable[[Path], Iterator[Outcome]] = partial(
-            checkpoints, engines=("hf", "vllm") if given.vllm else ("hf",)
-        )
+        engines = ("hf", "vllm") if given.vllm else ("hf",)
         groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
             "gates": gates,
             "servers": servers,
-            "checkpoints": on,
+            "checkpoints": partial(checkpoints, engines=engines),
             "rubrics": rubrics,
         }
         for name, group in groups.items():
