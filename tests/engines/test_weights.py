@@ -24,6 +24,9 @@ from harness.engines.vllm_messages import Failed  # noqa: E402
 from harness.engines.whole import require_whole  # noqa: E402
 from harness.engines.zoo import zoo_root  # noqa: E402
 from harness.errors import EngineUnavailableError  # noqa: E402
+from harness.opd.config import SFTConfig  # noqa: E402
+from harness.opd.optimisation import Optimisation, Placement  # noqa: E402
+from harness.opd.sft.job import train_sft  # noqa: E402
 from tests.engines.engine_requests import GREEDY, make_requests  # noqa: E402
 
 pytestmark = pytest.mark.model
@@ -161,6 +164,19 @@ def test_logits_that_are_not_numbers_stop_the_run(not_a_number: Path, temperatur
     with pytest.raises(NotNumbersError, match="the logits are not numbers"):
         list(engine.score([ScoreRequest("a", (5, 6), (7, 8))], 3))
     engine.close()
+
+
+def test_training_from_weights_that_are_no_numbers_saves_nothing(not_a_number: Path, tmp_path: Path) -> None:
+    optimisation = Optimisation(steps=1, batch_size=2, learning_rate=1e-3)
+    out = tmp_path / "trained"
+    placement = Placement(device="cpu")
+    config = SFTConfig(
+        checkpoint=str(not_a_number), out=out, limit=2, optimisation=optimisation, placement=placement
+    )
+    # Not the learning rate's fault, which the message of a divergence would name.
+    with pytest.raises(NotNumbersError, match="checkpoint: the logits are not numbers"):
+        train_sft(config)
+    assert not out.exists()
 
 
 def test_a_number_that_overflows_stops_the_run(folder: Folder) -> None:
