@@ -52,6 +52,7 @@ from harness.runs.columns import (
 )
 from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
 from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
@@ -296,7 +297,11 @@ class _Session:
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
             with _bounds_offered(run):
-                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+                hidden = HiddenTokens(run.manifest)
+                also = {**PROMPT, "hidden": hidden.measured}
+                columns = whole_columns(run, metrics, also, allow_missing=self.allow_incomplete)
+            if run is self.run and (remark := hidden.remark()):
+                self.notes.append(remark)
             self._columns.append(columns)
             whose = "" if run is self.run else " of the baseline"
             self.notes += withheld_note(columns.withheld_samples, columns.n, whose)

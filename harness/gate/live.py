@@ -30,6 +30,7 @@ from harness.runs.comparability import Common, Pairing, pair_runs
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
@@ -168,7 +169,10 @@ class LiveGate:
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
-        withheld = [sample.parse is None for sample in run.iter_samples()]
+        hidden, withheld = HiddenTokens(run.manifest), []
+        for sample in run.iter_samples():
+            hidden.add(sample)
+            withheld.append(sample.parse is None)
         samples = len(withheld)
         baseline = None if self._pairing is None else self._pairing.run
         levels = self._following.levels
@@ -180,9 +184,8 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        result = replace(
-            result, live=live, stream=self._place, notes=tuple(self._notes(run, live, sum(withheld)))
-        )
+        notes = [*self._notes(run, live, sum(withheld)), *filter(None, [hidden.remark()])]
+        result = replace(result, live=live, stream=self._place, notes=tuple(notes))
         runs = [run] if baseline is None else [run, baseline]
         result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
