@@ -50,7 +50,7 @@ from harness.runs.columns import (
     read_columns,
     read_task_rows,
 )
-from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, prompts_of, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
 from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
@@ -201,7 +201,8 @@ class _Session:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
-            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
+            asked, before = map(prompts_of, self._columns)
+            self.notes += require_same_prompts(self.pairing, run.manifest, asked, before, common=common)
 
     def _sound(self, run: Run) -> Source:
         try:

@@ -28,6 +28,7 @@ from harness.metrics.table import (
 from harness.report.folders import Found, find_runs
 from harness.runs import Run, Sample, open_run, stale_reasons
 from harness.runs.columns import metrics_of_samples, read_columns, read_labels
+from harness.runs.comparability import PROMPT
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord, GateResult
@@ -226,7 +227,7 @@ def _samples(run: Run, labels: dict[str, Labels], hidden: HiddenTokens) -> Sampl
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,
     }
-    also = {**counted, "hidden": hidden.measured}
+    also = {**counted, **PROMPT, "hidden": hidden.measured}
     columns = read_columns(run, METRICS if labels else compared(), labels.items(), also)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
