@@ -245,6 +245,7 @@ def _spellings(known: tuple[str, ...]) -> tuple[str, ...]:
                 quote_plus(raw),
                 quote(quote(raw, safe=""), safe=""),
                 repr(secret)[1:-1],
+                repr(f"'\"{secret}")[4:-1],
                 json.dumps(secret)[1:-1],
                 html.escape(secret),
                 html.escape(secret, quote=False),

@@ -100,6 +100,8 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     """A row for each λ, then where the format falls."""
     from rich.table import Table
 
+    from harness.cli import consoles
+
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("λ", justify="right")
     table.add_column("strict validity")
@@ -115,7 +117,7 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
             _interval(point.parse_validity),
             _value(point.ndcg_at_1_parsed),
             _value(point.ndcg_at_1_all),
-            "" if worst is None else f"{worst[0]} {worst[1]:.0%}",
+            "" if worst is None else consoles.line(f"{worst[0]} {worst[1]:.0%}"),
         )
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     console.print(f"target of {found.teacher} and {found.base}{masked}")

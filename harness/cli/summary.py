@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
 from harness.masking import masked
-from harness.metrics.table import FAILURES, METRICS
+from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
 
 _EXAMPLE_CHARACTERS = 60
@@ -72,7 +72,8 @@ def _headline(run: Run) -> Text:
 def _metric_table(run: Run, title: str) -> Table:
     of_stem: dict[str, list[str]] = {}
     for metric in METRICS.values():
-        if metric.group == title and metric.name in run.metrics and metric.name not in _CANT_RANK:
+        known = metric.name in run.metrics and not (metric.rare and not run.metrics[metric.name].estimate)
+        if metric.group == title and known and metric.name not in _CANT_RANK:
             of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
     rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
     return metric_table(title, rows, lambda name: METRICS[name].is_rate)
@@ -82,7 +83,7 @@ def _failure_table(run: Run) -> Table | None:
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     for sample in run.iter_samples():
-        code = sample.parse.code
+        code = None if sample.parse is None else sample.parse.code
         if code is not None:
             counts[code] += 1
             examples.setdefault(code, (sample.task_id, sample.text))
@@ -111,8 +112,17 @@ def _notes(run: Run) -> list[Text]:
 
 
 def _left_out(run: Run) -> list[Text]:
-    """Tasks that no ranking can be better or worse on: they are in no NDCG, and that must be seen."""
+    """What is in no rate, or in no NDCG, and must be seen."""
     remarks = []
+    withheld = run.metrics.get(WITHHELD)
+    if withheld is not None and withheld.estimate:
+        count = round(withheld.estimate * withheld.n)
+        remarks.append(
+            Text(
+                f"{count} of {withheld.n} answers were withheld by the provider: counted apart, in none of "
+                "the numbers above but withheld_rate; a gate takes them at their worst and at their best"
+            )
+        )
     for name, reason in _CANT_RANK.items():
         rate = run.metrics.get(name)
         if rate is not None and rate.estimate:
@@ -128,10 +138,13 @@ def _footer(run: Run) -> Group:
     prompt_tokens = sum(session.prompt_tokens for session in sessions)
     seconds = sum(session.generate_seconds or 0.0 for session in sessions)
     loading = sum(session.load_seconds or 0.0 for session in sessions)
+    killed = sum(session.status == "killed" for session in sessions)
+    parts = f" in {len(sessions)} sessions" if len(sessions) > 1 else ""
+    parts += f", {killed} of them killed" if killed else ""
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     return Group(
         Text(
-            f"{generated} samples, {prompt_tokens} prompt and {tokens} completion tokens; "
+            f"{generated} samples{parts}, {prompt_tokens} prompt and {tokens} completion tokens; "
             f"loading {loading:.1f} s, generating {seconds:.1f} s{rate}"
         ),
         line(f"run: {run.path}"),

@@ -63,18 +63,19 @@ class TargetLogits:
         return output.logits[:, -1].float()
 
 
-def plausible_gain(of_teacher: Any, of_base: Any, plausible: float) -> Any:
+def plausible_gain(of_teacher: Any, of_base: Any, plausible: float, likeliest: Any = None) -> Any:
     """log π_T − log π_B where the teacher finds a token plausible, 0 elsewhere.
 
     Args:
-        of_teacher: [rows, vocabulary] log probabilities.
+        of_teacher: [rows, vocabulary] log probabilities, or [N] of one token each with its `likeliest`.
         of_base: likewise.
         plausible: share of the likeliest token's probability above which one is; 0 finds all so.
+        likeliest: [N] the teacher's largest log probability where each of the N tokens stands.
     """
     gain = of_teacher - of_base
     if plausible > 0.0:
-        least = of_teacher.amax(dim=-1, keepdim=True) + math.log(plausible)
-        gain = gain.masked_fill(of_teacher < least, 0.0)
+        largest = of_teacher.amax(dim=-1, keepdim=True) if likeliest is None else likeliest
+        gain = gain.masked_fill(of_teacher < largest + math.log(plausible), 0.0)
     return gain
 
 
@@ -150,7 +151,7 @@ class TargetEngine(HfEngine):
             parameters=None,
             options=mine.options
             | {f"base_{name}": theirs.options[name] for name in ORIGIN if name in theirs.options}
-            | {"teacher": mine.weights_sha256, "base": theirs.weights_sha256}
+            | {"teacher_sha256": mine.weights_sha256, "base_sha256": theirs.weights_sha256}
             | target.model_dump(mode="json"),
         )
 

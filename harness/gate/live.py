@@ -11,7 +11,7 @@ from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.common_tasks import blind_spot
+from harness.gate.common_tasks import blind_spot, withheld_note
 from harness.gate.decide import conclude, describe, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
@@ -107,7 +107,8 @@ class LiveGate:
         self._order: list[str] = []
         self._tasks = 0
         self._samples_per_task = 1
-        self._waiting: dict[str, list[tuple[float | None, ...]]] = {}
+        # A task's samples: whether each was withheld, and what it says for each rule.
+        self._waiting: dict[str, list[tuple[bool, tuple[float | None, ...]]]] = {}
         self._pairing: Pairing | None = None
 
     def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
@@ -144,13 +145,14 @@ class LiveGate:
         """See `EarlyStop.enough`."""
         following = self._following
         values = tuple(metric.value(sample) for metric in self._metrics)
-        self._waiting.setdefault(sample.task_id, []).append(values)
+        self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
         while following.tasks_used < len(self._order) and not following.is_settled:
             task_id = self._order[following.tasks_used]
             if len(self._waiting.get(task_id, ())) < self._samples_per_task:
                 return False
-            by_rule = zip(*self._waiting.pop(task_id), strict=True)
-            following.observe(task_id, [Said.of(values) for values in by_rule])
+            withheld, by_sample = zip(*self._waiting.pop(task_id), strict=True)
+            by_rule = zip(*by_sample, strict=True)
+            following.observe(task_id, [Said.of(values, withheld) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -166,7 +168,8 @@ class LiveGate:
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
-        samples = sum(1 for _ in run.iter_samples())
+        withheld = [sample.parse is None for sample in run.iter_samples()]
+        samples = len(withheld)
         baseline = None if self._pairing is None else self._pairing.run
         levels = self._following.levels
         result = conclude(rules, [], describe(run, samples, baseline), self._policy, levels.interval)
@@ -177,7 +180,9 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        result = replace(result, live=live, stream=self._place, notes=tuple(self._notes(run, live)))
+        result = replace(
+            result, live=live, stream=self._place, notes=tuple(self._notes(run, live, sum(withheld)))
+        )
         runs = [run] if baseline is None else [run, baseline]
         result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
@@ -219,8 +224,9 @@ class LiveGate:
             return RuleResult(rule.text, rule.metric, None, None, "inconclusive", why)
         return settle_word(rule, cliff_word(run, rule.metric))
 
-    def _notes(self, run: Run, live: LiveFacts) -> list[str]:
+    def _notes(self, run: Run, live: LiveFacts, withheld: int) -> list[str]:
         notes = blind_spot(self._policy.parsed_rules)
+        notes += withheld_note(withheld, live.samples_drawn)
         notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")

@@ -13,7 +13,7 @@ from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
 from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt, failing_place
-from harness.report.reading import Place, RunFacts
+from harness.report.reading import WITHHELD, Place, RunFacts
 from harness.report.text import masked
 from harness.runs import Sample
 from harness.runs.columns import read_task_rows
@@ -22,6 +22,7 @@ from harness.runs.directory import TASKS
 PromptIs = Literal["checked", "unchecked", "wrong", "absent"]
 
 _ABSENT = -2
+_WITHHELD = "the provider withheld the answer, or what follows of it"
 _PROMPT_WORDS: dict[PromptIs, str] = {
     "checked": "rendered again from the run's tasks, their hash as recorded",
     "unchecked": "rendered again; the run keeps a hash of their token ids, for its tokenizer to check",
@@ -36,8 +37,8 @@ class Answer:
     """What one run answered.
 
     Attributes:
-        tier: parse tier.
-        code: failure code, None where strict.
+        tier: parse tier, `none` where the answer was withheld.
+        code: one of `CODES`, None where strict.
         output: the raw text.
         reason: where and why strict parsing failed, empty where it didn't.
         tokens: completion tokens, None when unknown.
@@ -59,6 +60,11 @@ class Answer:
     def passes(self) -> bool:
         """Whether it parsed strictly."""
         return self.code is None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it is no answer of the model."""
+        return self.code == WITHHELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,8 +222,14 @@ def _answers(
 def _answer(
     sample: Sample, contract: Contract, asked: _Asked | None, prompt_is: PromptIs, keep: str | None
 ) -> Answer:
-    parse = sample.parse
-    fails_at = None if parse.code is None or asked is None else failing_place(contract, sample.text, asked.k)
+    parse, fails_at = sample.parse, None
+    code: str | None
+    if parse is None:
+        tier, code, reason = "none", WITHHELD, _WITHHELD
+    else:
+        tier, code, reason = parse.tier, parse.code, " ".join(filter(None, (parse.path, parse.message)))
+        if code is not None and asked is not None:
+            fails_at = failing_place(contract, sample.text, asked.k)
     text = without_secrets(sample.text)
     if text != sample.text:
         fails_at = None  # That place isn't where it was.
@@ -225,10 +237,9 @@ def _answer(
         text = masked(text, keep)
     known = asked is not None and prompt_is in ("checked", "unchecked")
     prompt = without_secrets(asked.shown) if asked is not None and known else None
-    reason = " ".join(part for part in (parse.path, parse.message) if part)
     return Answer(
-        tier=parse.tier,
-        code=parse.code,
+        tier=tier,
+        code=code,
         output=excerpt(text, fails_at),
         reason=without_secrets(reason) if keep is None else "",
         tokens=sample.completion_tokens,

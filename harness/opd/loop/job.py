@@ -117,7 +117,7 @@ class _Training:
             self._train(first, on_progress)
         except DivergenceError as error:
             try:
-                kept = self._write_checkpoint()
+                kept = self._write_checkpoint(self._folder.checkpoint)
             except NotNumbersError as none:
                 raise DivergenceError(f"{error}; {none}") from error
             raise DivergenceError(
@@ -138,6 +138,8 @@ class _Training:
                     log.append(record.line())
                 note = f"λ {record.lam:.4g}, KL {record.reverse_kl:.3f}, clipped {record.clipped:.1%}"
                 on_progress(Progress(STAGE, step + 1, steps, resumed=first, note=note))
+                if config.keep_every and (step + 1) % config.keep_every == 0 and step + 1 < steps:
+                    self._write_checkpoint(self._folder.checkpoint_at(step + 1))
                 every = config.checkpoint_every
                 if every and (step + 1) % every == 0 and step + 1 < steps:
                     if log is not None:
@@ -243,23 +245,23 @@ class _Training:
         self._warned = any("guard" in one for one in self._folder.manifest.get("warnings", []))
         return step
 
-    def _write_checkpoint(self) -> Path:
+    def _write_checkpoint(self, place: Path) -> Path:
         accelerator = self._accelerator
         if not accelerator.is_main_process:
-            self._rounds.save_student(self._folder.checkpoint)
+            self._rounds.save_student(place)
             accelerator.wait_for_everyone()
-            return self._folder.checkpoint
-        with new_folder(self._folder.checkpoint) as draft:
+            return place
+        with new_folder(place) as draft:
             self._rounds.save_student(draft)
             # Of a run that diverged here before, or was killed just after writing it.
-            shutil.rmtree(self._folder.checkpoint, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
         accelerator.wait_for_everyone()
-        return self._folder.checkpoint
+        return place
 
     def _finish(self, step: int) -> OPDRun:
         assert self._round is not None
         try:
-            self._write_checkpoint()
+            self._write_checkpoint(self._folder.checkpoint)
         except NotNumbersError as error:
             raise DivergenceError(f"training diverged at step {step}: {error}") from error
         tally = self._round.about.tally

@@ -23,10 +23,12 @@ class Scores:
     Attributes:
         logprobs: [N] float32, on the CPU.
         masses: [M] of the classes.
+        likeliest: [N] largest logprob where each token stands; None in scores stored by earlier versions.
     """
 
     logprobs: torch.Tensor
     masses: ClassMass
+    likeliest: torch.Tensor | None
 
 
 class Layout:
@@ -75,6 +77,7 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         NotNumbersError: the policy's logits are NaN or infinite.
     """
     logprobs: list[torch.Tensor] = []
+    likeliest: list[torch.Tensor] = []
     masses: list[ClassMass] = []
     for part in passes:
         packed = layout.packed(part).to(policy.device)
@@ -83,9 +86,10 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         logprobs.append(reading.logprobs.float().cpu())
         if bool(logprobs[-1].isnan().any()):
             raise NotNumbersError(f"{policy.output.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
+        likeliest.append(reading.likeliest.float().cpu())
         if positions is not None:
             masses.append(class_masses(policy, reading.hidden, packed.tokens, layout, positions, part))
-    return Scores(torch.cat(logprobs), ClassMass.concat(masses))
+    return Scores(torch.cat(logprobs), ClassMass.concat(masses), torch.cat(likeliest))
 
 
 def class_masses(
