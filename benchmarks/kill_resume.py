@@ -354,7 +354,7 @@ def gemini() -> Iterator[str]:
 
 
 def table(url: str) -> list[Row]:
-    judging = ("judge", "run", "--rubric", "listwise-relevance", "--endpoint", url, "--store", "store")
+    judging = ("judge", "run", "--rubric", "listwise-relevance", "--endpoint", url, "--cache", "cache.sqlite")
     judging += ("--client", "google-genai", "--concurrency", "4", "--repeats", "2")
     rules = ("--policy", "policy.yaml", "--junit", "junit.xml", "--summary", "summary.md")
     train = ("train", "opd", "--resume", "--out", "out", "--teacher", "zoo:teacher", "--base", "zoo:base")
