@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from harness.errors import HarnessError, nearest
+from harness.masking import masked
 
 
 def _no_truth_value(given: Any) -> Any:
@@ -59,7 +60,10 @@ class Setting:
 class Settings(BaseModel):
     """Base of everything a job is told: frozen, nothing unknown, and a bad value is one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # What was given isn't in pydantic's own words, which a traceback shows: the message has it, masked.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     refusal: ClassVar[type[HarnessError]] = HarnessError
     """What a bad value raises."""
@@ -161,7 +165,7 @@ _SHOWN_CHARACTERS = 60
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(str(value).replace("`", "'").split())
+    text = masked(" ".join(str(value).replace("`", "'").split()))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

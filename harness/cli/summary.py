@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from itertools import chain
@@ -12,7 +11,9 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
+from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
 
@@ -23,7 +24,7 @@ _CANT_RANK = {
 }
 
 
-def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
+def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]:
     """The run for machines: where it lies, its status, every metric, tokens and time.
 
     Args:
@@ -43,7 +44,7 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
     }
     if cliff is not None:
         document["cliff"] = cliff
-    return json.dumps(document, indent=1, allow_nan=False)
+    return document
 
 
 def print_run(run: Run, console: Console) -> None:
@@ -62,7 +63,7 @@ def _headline(run: Run) -> Text:
     manifest = run.manifest
     dataset = manifest.dataset.name + (f" ({manifest.dataset.split})" if manifest.dataset.split else "")
     engine = f"{manifest.engine.name} {manifest.engine.version}"
-    return Text(
+    return line(
         f"{manifest.engine.checkpoint} on {dataset}: {manifest.tasks} tasks × "
         f"{manifest.samples_per_task}, {engine}"
     )
@@ -94,10 +95,14 @@ def _failure_table(run: Run) -> Table | None:
     table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)
     for name, count in counts.most_common():
         task_id, text = examples[name]
-        # ascii() keeps untrusted text from moving the cursor or colouring the terminal.
-        shown = ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
-        table.add_row(name, str(count), Text(f"{shown}  {task_id}"))
+        shown = _quoted(masked(text))
+        table.add_row(name, str(count), line(f"{shown}  {task_id}"))
     return table
+
+
+def _quoted(text: str) -> str:
+    """How an answer begins, each of its characters told apart."""
+    return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
 
 
 def _left_out(run: Run) -> list[Text]:
@@ -136,5 +141,5 @@ def _footer(run: Run) -> Group:
             f"{generated} samples{parts}, {prompt_tokens} prompt and {tokens} completion tokens; "
             f"loading {loading:.1f} s, generating {seconds:.1f} s{rate}"
         ),
-        Text(f"run: {run.path}"),
+        line(f"run: {run.path}"),
     )

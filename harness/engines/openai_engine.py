@@ -25,12 +25,13 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
+from harness.engines.chat_template import FIXED_DATE
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError, let_streams_close
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
-from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
+from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.retrying import RetryPolicy
@@ -128,7 +129,7 @@ class OpenAIEngine:
                 "served_root": fleet.root,
                 "prompts": self._mode,
                 "concurrency": self._config.concurrency,
-                "chat_template_arguments": self._template_arguments(),
+                **self._described(),
                 "stop_token_ids": self._stop_token_ids(),
             },
         )
@@ -298,9 +299,12 @@ class OpenAIEngine:
         most = REPLY_BYTES + len(body["prompt"]) * (top_k + 1) * LOGPROB_BYTES
         return await fleet.post("/v1/completions", body, partial(_scores, request, top_k), most)
 
-    def _template_arguments(self) -> dict[str, Any]:
+    def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.template_arguments
+            return self._tokenizer.described
+        return {"chat_template_arguments": self._template_arguments()}
+
+    def _template_arguments(self) -> dict[str, Any]:
         # The template can't be seen from here; one that doesn't know these ignores them.
         return {"enable_thinking": False, "date_string": FIXED_DATE}
 

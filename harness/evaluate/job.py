@@ -20,6 +20,7 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.evaluate.session import SessionClock, settled
+from harness.masking import masked_command, masked_values
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -227,8 +228,8 @@ class _Evaluation:
             # Lines that an older version wrote have no checksum; they get one when the run is rescored.
             format_version=earlier.format_version if earlier else FORMAT_VERSION,
             started=earlier.started if earlier else now(),
-            command=tuple(sys.argv),
-            config=self.config.model_dump(mode="json"),
+            command=masked_command(sys.argv),
+            config=masked_values(self.config.model_dump(mode="json")),
             dataset=DatasetRecord(
                 name=dataset.name,
                 split=dataset.split,

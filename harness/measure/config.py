@@ -9,7 +9,8 @@ from pydantic import Field
 
 from harness.cliff import Calibration
 from harness.engines.class_masses import DEFAULT_TOP_K
-from harness.engines.config import EngineConfig
+from harness.engines.config import EngineConfig, Plausible
+from harness.engines.local_model import for_role, require_taken
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Level, Settings
 
@@ -34,6 +35,7 @@ class CliffConfig(Settings, title="Cliff"):
     """Server of the base, likewise."""
     student_urls: tuple[str, ...] = ()
     """Server of the student, likewise."""
+    plausible: Plausible = 0.0
     lam: float
     """λ of the run; an OPD run in `clip_from` says its own."""
     clip: float | None = None
@@ -61,7 +63,13 @@ class CliffConfig(Settings, title="Cliff"):
     more than `top_k` for openai."""
 
     def models(self) -> dict[ModelRole, EngineConfig]:
-        """How each model is loaded; the student only where there is one."""
+        """How each model is loaded; the student only where there is one.
+
+        Raises:
+            HarnessError: a revision or an adapter's base that none of them takes.
+        """
+        named = [name for name in (self.teacher, self.base, self.student) if name is not None]
+        require_taken(self.evaluation.engine, named)
         found: dict[ModelRole, EngineConfig] = {
             "teacher": self._engine(self.teacher, self.teacher_urls),
             "base": self._engine(self.base, self.base_urls),
@@ -86,5 +94,5 @@ class CliffConfig(Settings, title="Cliff"):
         return self.evaluation.model_copy(update=changes)
 
     def _engine(self, ckpt: str, urls: tuple[str, ...]) -> EngineConfig:
-        changes = {"ckpt": ckpt, "base_urls": urls, "replay": None}
-        return self.evaluation.engine.model_copy(update=changes)
+        changes = {"base_urls": urls, "replay": None}
+        return for_role(self.evaluation.engine, ckpt).model_copy(update=changes)

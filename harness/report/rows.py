@@ -11,6 +11,7 @@ from typing import Literal
 from harness.contract import Contract
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
+from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt, failing_place
 from harness.report.reading import WITHHELD, Place, RunFacts
 from harness.report.text import masked
@@ -223,21 +224,27 @@ def _answer(
 ) -> Answer:
     parse, fails_at = sample.parse, None
     code: str | None
-    text = sample.text if keep is None else masked(sample.text, keep)
     if parse is None:
         tier, code, reason = "none", WITHHELD, _WITHHELD
     else:
         tier, code, reason = parse.tier, parse.code, " ".join(filter(None, (parse.path, parse.message)))
         if code is not None and asked is not None:
             fails_at = failing_place(contract, sample.text, asked.k)
+    text = without_secrets(sample.text)
+    if text != sample.text:
+        fails_at = None  # That place isn't where it was.
+    if keep is not None:
+        text = masked(text, keep)
+    known = asked is not None and prompt_is in ("checked", "unchecked")
+    prompt = without_secrets(asked.shown) if asked is not None and known else None
     return Answer(
         tier=tier,
         code=code,
         output=excerpt(text, fails_at),
-        reason=reason if keep is None else "",
+        reason=without_secrets(reason) if keep is None else "",
         tokens=sample.completion_tokens,
         ndcg_at_1=sample.scores.get("ndcg_at_1"),
-        prompt=asked.shown if asked is not None and prompt_is in ("checked", "unchecked") else None,
+        prompt=prompt,
         prompt_is=prompt_is,
     )
 

@@ -16,6 +16,7 @@ from harness import files
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
 from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError
+from harness.masking import masked
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import LOG, keep_until
 from harness.opd.models.loading import Checkpoints
@@ -40,7 +41,10 @@ ELSEWHERE = (
     "limit",
     "rollouts",
     "resume",
+    "keep_every",
 )
+SINCE: dict[str, Any] = {"plausible": 0.0}
+"""Options that runs of earlier versions lack, with what those did."""
 
 
 class RunFolder:
@@ -64,6 +68,10 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The trained student, when all is done."""
         return self.path / CHECKPOINT
+
+    def checkpoint_at(self, step: int) -> Path:
+        """The student as it was after `step`, where it was to be kept."""
+        return self.path / f"{CHECKPOINT}-{step}"
 
     @property
     def rollouts(self) -> Path:
@@ -143,6 +151,8 @@ class RunFolder:
         known = self._stored()
         for name, mine in self._identity.items():
             theirs = known.get(name)
+            if name == "options" and isinstance(theirs, dict):
+                theirs = SINCE | theirs
             if json.loads(json.dumps(mine)) != theirs:
                 raise RunMismatchError(
                     f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "
@@ -237,7 +247,7 @@ def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDatase
 
 
 def _said(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return masked(" ".join(str(error).split())) or type(error).__name__
 
 
 def _difference(mine: Any, theirs: Any) -> str:

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.whole import require_whole
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.files import new_folder, write_text
 from harness.opd.config import SFTConfig
@@ -53,6 +54,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     checkpoint = find_checkpoint(config.checkpoint)
     if checkpoint.base is not None:
         raise EngineUnavailableError(f"{config.checkpoint} is an adapter; merge it into its base model first")
+    require_whole(checkpoint, config.placement.trust_remote_code)
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
     examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)

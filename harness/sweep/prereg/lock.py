@@ -14,6 +14,7 @@ from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
+from harness.masking import masked
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.settings import Natural, Settings, Share
@@ -111,7 +112,7 @@ def lock(
         ratio_factor=settings.ratio_factor,
         predictions=tuple(predictions),
         tests=make_tests(plan, predictions, settings.ratio_factor),
-        note=settings.note,
+        note=masked(settings.note),
         git=describe_git(Path.cwd()),
         packages=installed_packages(),
         host=describe_host(),
@@ -206,6 +207,8 @@ def _asked_of(
 ) -> list[PreregTest]:
     band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
     changed = {name for name in FACTORS if getattr(arm, name) != getattr(first, name)}
+    if arm.plausible > 0.0:
+        return []  # λ* is of extrapolation everywhere
     if arm is first:
         in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
         binding = at[arm.clip].binding
