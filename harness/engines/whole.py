@@ -8,6 +8,7 @@ ignores counts as it would in the real load, and nothing is read but headers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,7 @@ WRAPPERS = {
     "policy.": "saved with what trained it around it; save the inner model",
     "pretrained_model.": "saved with a value head around it; save the inner model (`model.pretrained_model`)",
 }
+EXPERT = re.compile(r"(.*experts\.)(\d+)\.(.+)")
 SAVE_AGAIN = "save the model again with save_pretrained, its config.json beside it"
 
 
@@ -93,7 +95,7 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
         fit = needs.fit(stored)
         if quantised:
             fit = _unpacked(fit, needs, stored)
-        _require_fit(name, needs, fit)
+        _require_fit(name, needs, fit, stored)
         if not quantised:
             _require_floats(name, needs, stored)
     except NotAskedError as error:
@@ -144,7 +146,25 @@ def _parent(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _require_fit(name: str, needs: Needs, fit: Fit) -> None:
+def _odd_experts(stored: Mapping[str, StoredTensor]) -> str:
+    """Which experts' tensors can't be joined, of which transformers doesn't say the names."""
+    layers: dict[str, dict[str, dict[str, StoredTensor]]] = {}
+    for name, tensor in stored.items():
+        if found := EXPERT.fullmatch(name):
+            layers.setdefault(found[1], {}).setdefault(found[3], {})[found[2]] = tensor
+    for layer, parts in layers.items():
+        numbers = {number for experts in parts.values() for number in experts}
+        for part, experts in parts.items():
+            if absent := sorted(numbers - experts.keys(), key=int):
+                return f"missing ({listed(f'{layer}{number}.{part}' for number in absent)})"
+            shapes = [tensor.shape for tensor in experts.values()]
+            for number, tensor in experts.items():
+                if shapes.count(tensor.shape) * 2 < len(shapes):
+                    return f"of another shape than its like ({layer}{number}.{part}: {list(tensor.shape)})"
+    return ""
+
+
+def _require_fit(name: str, needs: Needs, fit: Fit, stored: Mapping[str, StoredTensor]) -> None:
     said = []
     if fit.missing:
         said.append(f"{counted(len(fit.missing), 'tensor')} missing ({listed(fit.missing)})")
@@ -157,7 +177,7 @@ def _require_fit(name: str, needs: Needs, fit: Fit) -> None:
             f"{len(fit.misshapen)} of another shape (first {first}: {list(has)}, needed {list(wants)})"
         )
     if fit.trouble:
-        said.append(f"transformers can't convert it: {fit.trouble[:200]}")
+        said.append(_odd_experts(stored) or f"transformers can't convert it: {fit.trouble[:200]}")
     if said:
         raise EngineUnavailableError(
             f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; {SAVE_AGAIN}"

@@ -11,7 +11,7 @@ from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
 from harness.judge.judged import read_judged
-from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
+from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
 from harness.runs.columns import Held, lacking, metrics_of_samples, read_columns, unknown_task
@@ -124,7 +124,7 @@ def measured_by_cliff(path: Path, on_remark: OnRemark = ignore_remark) -> dict[s
         # An unreadable metrics.json is what rescoring replaces; the cliff job keeps its own file beside it.
         return {}
     metrics = {} if run.manifest.sealed and not (path / CLIFF).exists() else run.metrics
-    return {name: value for name, value in metrics.items() if name.startswith(CLIFF_PREFIX)}
+    return {name: value for name, value in metrics.items() if name.startswith(CLIFF_PREFIXES)}
 
 
 def _changed_by_hand(path: Path) -> Iterator[str]:

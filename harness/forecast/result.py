@@ -46,6 +46,7 @@ class Student:
         ndcg_at_1_parsed: over strictly valid answers.
         lambda_reached: the nearest λ of the line.
         off_the_line: KL from the target there, in nats a token.
+        along_the_line: share of its way from the base that isn't off the line.
         forecast_there: parse validity of the target at λ reached, between the λ drawn; None outside.
     """
 
@@ -55,6 +56,7 @@ class Student:
     ndcg_at_1_parsed: Estimate
     lambda_reached: Estimate
     off_the_line: Estimate
+    along_the_line: Estimate
     forecast_there: float | None
 
 
