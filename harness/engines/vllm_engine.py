@@ -268,6 +268,9 @@ class VllmEngine:
         return IncompleteError(f"{text}; run the same command again to go on")
 
     def _explain(self, verb: str, message: messages.Failed) -> str:
+        if message.dead:
+            for replica in self._replicas:
+                replica.settle()
         if self._log is None or not self._log.exists():
             return f"vLLM {verb} {self._local.checkpoint.name}: {message.message}"
         cause = message.message
@@ -296,11 +299,10 @@ class VllmEngine:
             device=None if family == "auto" else family,
             replica=index,
             replicas=count,
-            log=None if self._log is None else str(self._log),
             adapter=str(self._local.checkpoint.path) if self._lora else None,
         )
         assert self._folder is not None
-        return Replica(settings, self._visible_devices(index, count, number), self._folder)
+        return Replica(settings, self._visible_devices(index, count, number), self._folder, self._log)
 
     def _visible_devices(self, index: int, count: int, number: str) -> str | None:
         """Which GPUs replica `index` may see, None for all."""
