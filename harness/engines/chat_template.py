@@ -164,7 +164,8 @@ class ChatTemplate:
 
     def _refuse(self, why: str, cause: BaseException | None = None) -> NoReturn:
         raise EngineUnavailableError(
-            f"the chat template of {self._owner} {why}; mend it, or give another tokenizer as `tokenizer=`"
+            f"the chat template of {self._owner} {why}; mend it there, in tokenizer_config.json or "
+            "chat_template.jinja"
         ) from cause
 
 

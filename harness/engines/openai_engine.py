@@ -301,7 +301,7 @@ class OpenAIEngine:
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.described
+            return self._tokenizer.described | {"messages_defused": self._tokenizer.defused}
         return {"chat_template_arguments": self._template_arguments()}
 
     def _template_arguments(self) -> dict[str, Any]:
