@@ -56,7 +56,7 @@ def print_run(run: Run, console: Console) -> None:
         table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
         if table is not None:
             console.print(table)
-    for remark in _left_out(run):
+    for remark in [*_notes(run), *_left_out(run)]:
         console.print(remark)
     if hidden := hidden_tokens(run).remark():
         console.print(line(hidden))
@@ -107,6 +107,12 @@ def _failure_table(run: Run) -> Table | None:
 def _quoted(text: str) -> str:
     """How an answer begins, each of its characters told apart."""
     return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
+
+
+def _notes(run: Run) -> list[Text]:
+    """What the engine says of its checkpoint that a reader of the numbers should know."""
+    notes = run.manifest.engine.options.get("notes")
+    return [line(f"note: {note}") for note in notes] if isinstance(notes, list) else []
 
 
 def _left_out(run: Run) -> list[Text]:

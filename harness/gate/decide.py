@@ -36,7 +36,7 @@ from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import Columns, IntArray, TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
-    CLIFF_PREFIX,
+    CLIFF_PREFIXES,
     JUDGE_PREFIXES,
     METRICS,
     PAIR_PREFIX,
@@ -346,7 +346,7 @@ class _Session:
 
     def _derived(self, metric: str) -> dict[str, Estimate]:
         """What the source of a metric that isn't one of samples gives."""
-        if metric.startswith(CLIFF_PREFIX):
+        if metric.startswith(CLIFF_PREFIXES):
             return cliff_metrics(self.run.path)
         if metric.startswith(JUDGE_PREFIXES):
             from harness.judge import rubric_metrics
