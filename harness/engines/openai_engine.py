@@ -25,7 +25,7 @@ from harness.engines.base import (
     ScoreRequest,
     TokenScores,
 )
-from harness.engines.chat_template import FIXED_DATE
+from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError, let_streams_close
@@ -146,6 +146,7 @@ class OpenAIEngine:
         )
         for index, ids in tokenized:
             rows[index] = ids
+        require_told_apart(prompts, rows, self._fleet.model)
         return rows
 
     def start(self) -> None:
