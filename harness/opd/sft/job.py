@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset, load_tasks
+from harness.data.prompt import changed_titles
 from harness.engines.adapters import merge_instead
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
@@ -82,6 +83,7 @@ def _write_record(
         "data": str(dataset.path),
         "data_sha256": dataset.sha256,
         "tasks": len(dataset.tasks),
+        "titles": changed_titles(dataset.tasks),
         "contract": config.contract.model_dump(),
         "optimisation": config.optimisation.model_dump(),
         "placement": config.placement.model_dump(),
