@@ -47,9 +47,8 @@ def room(folder: Path) -> int:
 def empty(folder: Path) -> set[str]:
     """Files without a byte, but for what is one by its nature."""
     files = (one for one in folder.rglob("*") if one.is_file() and one.stat().st_size == 0)
-    return {
-        str(one.relative_to(folder)) for one in files if one.suffix not in (".lock", ".jsonl", ".sqlite-wal")
-    }
+    by_nature = (".lock", ".jsonl", ".sqlite-wal")
+    return {str(one.relative_to(folder)) for one in files if not one.name.endswith(by_nature)}
 
 
 def try_row(row: Row, folder: Path, tries: int, rng: random.Random) -> tuple[Counter[str], list[str]]:
