@@ -395,7 +395,8 @@ def table(url: str) -> list[Row]:
         Row("judge", 30, judging, judge_result, few_answers, again=f"{judging} --ask-again"),
         Row("report", 20, "report run -o page.html", page, run_of_answers),
         Row("data prepare", 15, prepare, prepared, reviews),
-        Row("train sft", 12, tune, tuned),
+        # Killed once its folder stands under its name it has nothing left to do, and refuses to do it again.
+        Row("train sft", 12, tune, tuned, ends=(0, 2)),
         Row("train opd", 15, train, training),
         Row("forecast", 8, foresee, forecast_result),
     ]
