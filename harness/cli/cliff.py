@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULT_LIMIT = 64
 # Set by the job, or named by model here.
-_NOT_SHARED = ("ckpt", "replay", "temperature", "top_p", "constrained", "base_urls", "k")
+_NOT_SHARED = ("ckpt", "replay", "temperature", "top_p", "constrained", "base_urls", "k", "allow_missing")
 
 
 def cliff_options(leave_out: Collection[str] = ()) -> list[click.Option]:

@@ -21,8 +21,6 @@ _NO_FLAG = (
     "revision",
     "trust_remote_code",
     "api_key_env",
-    "request_seconds",
-    "allow_missing",
     "gpu_memory_utilization",
     "enforce_eager",
     "prefix_caching",

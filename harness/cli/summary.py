@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.tables import metric_table, titled
+from harness.engines.base import REMARKS
 from harness.metrics.table import FAILURES, METRICS
 from harness.runs import Run
+from harness.runs.text import plain
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -39,6 +41,7 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
         "dataset": manifest.dataset.name,
         "split": manifest.dataset.split,
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
+        "missing": [one.model_dump() for one in manifest.missing],
         "sessions": [session.model_dump() for session in manifest.sessions],
     }
     if cliff is not None:
@@ -100,8 +103,19 @@ def _failure_table(run: Run) -> Table | None:
 
 
 def _left_out(run: Run) -> list[Text]:
-    """Tasks that no ranking can be better or worse on: they are in no NDCG, and that must be seen."""
-    remarks = []
+    """What the numbers above aren't about or what isn't as it was asked for: that must be seen.
+
+    Samples that couldn't be had; tasks that no ranking can be better or worse on, which are in no NDCG.
+    """
+    missing = run.manifest.missing
+    remarks = [Text(plain(remark)) for remark in run.manifest.engine.options.get(REMARKS, ())]
+    if missing:
+        remarks.append(
+            Text(
+                f"{len(missing)} of {run.manifest.planned} samples couldn't be had and count nowhere above "
+                f"(first: of task {plain(missing[0].task_id)}, {plain(missing[0].cause)})"
+            )
+        )
     for name, reason in _CANT_RANK.items():
         rate = run.metrics.get(name)
         if rate is not None and rate.estimate:

@@ -40,11 +40,11 @@ class Said:
     most: float = 0.0
 
     @classmethod
-    def of(cls, values: SampleValues) -> Said:
-        """By the samples of one task."""
+    def of(cls, values: SampleValues, missing: int = 0) -> Said:
+        """By the samples of one task, and how many more there should be; values lie in [0, 1]."""
         counted = [value for value in values if value is not None]
         total = math.fsum(counted)
-        return cls(len(counted), len(values) - len(counted), 0, total, total, total)
+        return cls(len(counted), len(values) - len(counted), missing, total, total, total + missing)
 
     @property
     def counting(self) -> int:
