@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.fields import FieldInfo
 
 from harness.errors import HarnessError, nearest
+from harness.masking import masked
 
 
 def _no_truth_value(given: Any) -> Any:
@@ -161,7 +162,7 @@ _SHOWN_CHARACTERS = 60
 
 
 def _shown(value: Any) -> str:
-    text = " ".join(str(value).replace("`", "'").split())
+    text = masked(" ".join(str(value).replace("`", "'").split()))
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 

@@ -36,6 +36,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process remembers the secrets it meets, and a test must not those of another."""
+    monkeypatch.setattr("harness.masking._remembered", {})
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Workers take the tests in the order given below; xdist would begin with the largest files."""
     config.option.loadscopereorder = False

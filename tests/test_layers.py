@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
-    ("errors", "files", "progress", "retrying", "yaml_files"),
+    ("errors", "files", "masking", "plain_text", "progress", "retrying", "streams", "yaml_files"),
     ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "forecast", "gate", "report", "opd", "sweep"),
@@ -135,8 +135,15 @@ def test_datasets_folder_is_no_package() -> None:
 
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 COMMAND = re.compile(r"`harness [^`]*`")
-# These write whole command lines: how a data card, a page and a run of a sweep are made; what git is asked.
-WRITERS = ("data/fashion_mini_files.py", "report/view.py", "runs/manifest.py", "sweep/job.py")
+# These write whole command lines: how a data card, a page and a run of a sweep are made; what git is asked;
+# what other frameworks merge their checkpoints with.
+WRITERS = (
+    "data/fashion_mini_files.py",
+    "engines/folder_kinds.py",
+    "report/view.py",
+    "runs/manifest.py",
+    "sweep/job.py",
+)
 
 
 def strings(tree: ast.AST) -> set[str]:

@@ -13,6 +13,8 @@ import click
 from harness import __version__
 from harness.cli.ending import end, terminable
 from harness.cli.problems import in_flags
+from harness.masking import learn
+from harness.streams import guarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def main(arguments: list[str] | None = None) -> int:
     debug = "--debug" in given
     # Only the group knows --debug; taking it out here lets it stand anywhere on the line.
     rest = [argument for argument in given if argument != "--debug"]
-    with terminable():
+    learn(given)
+    with guarded(), terminable():
         try:
             return _run(rest)
         except BaseException as error:

@@ -81,24 +81,21 @@ def cliff(as_machine: bool, **options: Any) -> None:
     Rollouts are drawn from the student (or the base) at T = 1 and scored under all models. The run
     directory of the rollouts gets `cliff.json`; the same command goes on with the rollouts there are.
     """
-    import json
-
-    from rich.console import Console
-
+    from harness.cli import consoles, output
     from harness.cli.cliff_summary import print_cliff
-    from harness.cli.listening import error_console, listening
+    from harness.cli.listening import listening
     from harness.measure import measure_cliff, settle_engine
 
     shared = {name: value for name, value in options.items() if name not in _NOT_SHARED}
     config = cliff_config(eval_config(shared | {"temperature": 1.0}), options)
-    console = error_console()
+    console = consoles.errors()
     if config.evaluation.engine.engine == "auto":
         config, reason = settle_engine(config)
-        console.print(f"engine: {reason}", highlight=False)
+        console.print(f"engine: {reason}")
     with listening(console) as on_progress:
         report = measure_cliff(config, on_progress)
     if as_machine:
         document = {"run": str(report.path)} | report.to_dict() | {"costs": report.costs()}
-        click.echo(json.dumps(document, indent=1, allow_nan=False))
+        output.document(document)
     else:
-        print_cliff(report, Console())
+        print_cliff(report, consoles.results())

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.consoles import line
 from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.measure import CliffReport, StripToken
+from harness.plain_text import plain
 
 _NO_STAR = {
     "unbounded": "none (p ≤ b)",
@@ -43,18 +45,18 @@ def print_cliff(report: CliffReport, console: Console) -> None:
         _cost(report),
     )
     for part in parts:
-        console.print(part, highlight=False)
+        console.print(part)
         console.print()
 
 
 def _headline(report: CliffReport) -> Text:
-    names = ", ".join(f"{' and '.join(model.roles)} {model.checkpoint}" for model in report.models)
+    names = plain(", ".join(f"{' and '.join(model.roles)} {model.checkpoint}" for model in report.models))
     estimate = report.result.estimate
     exact = "exact" if estimate.exact else "bounds from top-k logprobs"
     return Text(
         f"{names}\n{estimate.n_rollouts} rollouts of {estimate.n_tasks} tasks from the "
         f"{report.rollouts_from} at T = 1 ({report.strict:.1%} strict), {estimate.n_positions} decisions, "
-        f"class masses {exact}\nc = {_clip(report.result)}: {report.clip_source}"
+        f"class masses {exact}\nc = {_clip(report.result)}: {plain(report.clip_source)}"
     )
 
 
@@ -126,7 +128,7 @@ def _precondition_table(result: CliffResult) -> Table:
     for one in result.preconditions:
         met = Text("yes", style="green") if one.met else Text("no", style="red")
         mark = "*" if one.name == "enough_rollouts" else ""
-        table.add_row(one.name.replace("_", " ") + mark, met, Text(one.detail))
+        table.add_row(one.name.replace("_", " ") + mark, met, line(one.detail))
     table.caption = "* no side asks for it: it tells on_cliff from undecided"
     table.caption_justify = "left"
     return table
@@ -184,7 +186,7 @@ def _verdict(result: CliffResult) -> Text:
         text.append(observed, style=f"bold {_SIDE_STYLE[observed]}")
     if result.agree is not None:
         text.append("   they agree" if result.agree else "   they disagree", style="bold")
-    text.append(f"\n{result.explanation}")
+    text.append(f"\n{plain(result.explanation)}")
     if result.clip_demand is not None:
         demand = result.clip_demand
         text.append(
@@ -206,7 +208,7 @@ def _cost(report: CliffReport) -> Text:
         + ("" if model.exact else f", top-k up to {model.largest_top_k}")
         for model in report.models
     ]
-    return Text("\n".join([*costs, f"run: {report.path}"]))
+    return Text("\n".join([*costs, plain(f"run: {report.path}")]))
 
 
 def _place(role: RoleEstimate) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli import output
 from harness.cli.options import Command, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def list_datasets(as_machine: bool) -> None:
     known = known_datasets().values()
     if as_machine:
         rows = [{"name": one.name, "splits": one.splits, "path": str(one.path)} for one in known]
-        click.echo(json.dumps(rows, indent=1))
+        output.document(rows)
         return
     _print_table(
         ("name", "splits", "path"), [(one.name, " ".join(one.splits), str(one.path)) for one in known]
@@ -55,13 +55,13 @@ def check(path: str, split: str | None, as_machine: bool) -> None:
 
     checked = check_tasks(path, split)
     if as_machine:
-        click.echo(json.dumps(asdict(checked) | {"path": str(checked.path)}, indent=1, ensure_ascii=False))
+        output.document(asdict(checked) | {"path": str(checked.path)})
     else:
         for bad_row in checked.bad_rows:
-            click.echo(str(bad_row))
+            output.result(str(bad_row))
     checked.refuse()
     if not as_machine:
-        click.echo(f"{checked.path}: {checked.rows_read:,} rows, all good")
+        output.result(f"{checked.path}: {checked.rows_read:,} rows, all good")
 
 
 @data.group(epilog="Example: harness data prepare amazon-fashion --help")
@@ -141,7 +141,7 @@ def fashion_mini(split: Any, n: int | None, seed: int | None, out: Path, as_mach
     rows = [(str(path), tasks, path.stat().st_size) for path, tasks in written.items()]
     if as_machine:
         names = ("path", "tasks", "bytes")
-        click.echo(json.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=1))
+        output.document([dict(zip(names, row, strict=True)) for row in rows])
     else:
         _print_table(
             ("file", "tasks", "bytes"), [(path, f"{tasks:,}", f"{size:,}") for path, tasks, size in rows]
@@ -150,10 +150,11 @@ def fashion_mini(split: Any, n: int | None, seed: int | None, out: Path, as_mach
 
 @contextmanager
 def _progress() -> Iterator[Progress]:
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles
+    from harness.cli.listening import listening
     from harness.progress import Progress as Report
 
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
         yield lambda stage, done, total: on_progress(Report(stage, done, total))
 
 
@@ -161,7 +162,7 @@ def _print_report(report: PreparationReport, as_machine: bool) -> None:
     from harness.data.amazon_report import report_tables
 
     if as_machine:
-        click.echo(json.dumps(asdict(report), indent=1, ensure_ascii=False))
+        output.document(asdict(report))
         return
     rows = [
         (heading if first else "", name, count)
@@ -175,17 +176,15 @@ def _print_report(report: PreparationReport, as_machine: bool) -> None:
 
 def _print_table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
-    from rich.text import Text
 
-    from harness.cli.tables import unwrapped_console
+    from harness.cli import consoles
 
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         table.add_column(heading, overflow="fold", justify="right" if heading in _NUMBERS else "left")
     for row in rows:
-        # Text: a path may hold square brackets, which rich would take for markup.
-        table.add_row(*map(Text, row))
-    unwrapped_console().print(table)
+        table.add_row(*map(consoles.line, row))
+    consoles.unwrapped().print(table)
 
 
 _NUMBERS = ("count", "tasks", "bytes")

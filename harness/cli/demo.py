@@ -37,19 +37,16 @@ def demo(out: Path, as_machine: bool) -> None:
 
     Needs no download and no GPU; a minute or two on two cores. Run again, it goes on with what is there.
     """
-    import json
-
-    from rich.console import Console
-
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
     from harness.demo import run_demo
 
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
         made = run_demo(out, on_progress)
     if as_machine:
-        click.echo(json.dumps(made.to_dict(), indent=1, allow_nan=False))
+        output.document(made.to_dict())
     else:
-        _print(made, Console())
+        _print(made, consoles.results())
 
 
 def _print(made: Demo, console: Console) -> None:
@@ -79,8 +76,8 @@ def _print(made: Demo, console: Console) -> None:
         lines.append(f"chance: NDCG@1 {chance.estimate:.2f}; gate: parse_validity.strict >= 0.95")
     table.caption, table.caption_justify = "\n".join(lines), "left"
     console.print(table)
-    console.print(_cliff_line(made), highlight=False)
-    console.print(f"report: {made.report}", highlight=False, soft_wrap=True)
+    console.print(_cliff_line(made))
+    console.print(f"report: {made.report}", soft_wrap=True)
 
 
 def _cliff_line(made: Demo) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from harness.cli import output
 from harness.cli.options import json_option
 
 
@@ -36,7 +36,7 @@ def doctor(as_machine: bool) -> int:
     """
     findings = examine()
     if as_machine:
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+        output.document([asdict(finding) for finding in findings])
     else:
         _print(findings)
     required = {"python", "datasets", "replay engine"}
@@ -110,16 +110,16 @@ def _disk() -> Finding:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from harness.cli import consoles
 
     table = Table(box=None, pad_edge=False)
     for heading in ("", "what", "found"):
         table.add_column(heading)
     for finding in findings:
-        mark = "[green]ok[/green]" if finding.ok else "[yellow]--[/yellow]"
+        mark = Text("ok", style="green") if finding.ok else Text("--", style="yellow")
         detail = finding.detail if finding.ok else f"{finding.detail}; {finding.advice}"
-        # Text: the advice holds square brackets, which rich would take for markup.
-        table.add_row(mark, finding.name, Text(detail))
-    Console().print(table)
+        table.add_row(mark, finding.name, consoles.line(detail))
+    consoles.results().print(table)

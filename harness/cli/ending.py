@@ -21,6 +21,7 @@ from typing import TextIO
 import click
 
 from harness import files
+from harness.cli.output import paragraph, remark
 from harness.errors import HarnessError, IncompleteError, InternalError
 
 
@@ -55,19 +56,19 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
         return 0
     # A group on its own: its help, as it is. click before 8.2 prints it itself and has no such class.
     if type(error).__name__ == "NoArgsIsHelpError" and isinstance(error, click.ClickException):
-        print(error.format_message(), file=sys.stderr)
+        paragraph(f"{error.format_message()}\n")
         return HarnessError.exit_code
     ours = known(error)
     with contextlib.suppress(OSError):
         if debug:
-            traceback.print_exc()
+            paragraph(traceback.format_exc())
         say(worded(str(ours)))
     return ours.exit_code
 
 
 def say(message: str) -> None:
     """An error's message as one line on standard error."""
-    print(f"harness: error: {' '.join(message.split())}", file=sys.stderr)
+    remark(f"harness: error: {' '.join(message.split())}")
 
 
 def broken_pipe(error: BaseException) -> bool:

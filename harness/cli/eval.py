@@ -53,18 +53,17 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     its side of the extrapolation cliff, as by `harness cliff`, and the run gets a `cliff.json`. With --judge
     gemini and --rubric its parsed rankings are graded too, as by `harness judge`, with its exit codes.
     """
-    from rich.console import Console
-
+    from harness.cli import consoles, output
     from harness.cli.cliff_summary import print_cliff
     from harness.cli.judge import listening_to_judge, print_judged
-    from harness.cli.listening import error_console, listening
-    from harness.cli.summary import as_json, print_run
+    from harness.cli.listening import listening
+    from harness.cli.summary import as_document, print_run
     from harness.evaluate import evaluate
     from harness.judge import judge
     from harness.measure import evaluate_with_cliff
     from harness.runs import load
 
-    console = error_console()
+    console = consoles.errors()
     judging = _judging(options)
     config = settle_engine(eval_config(options), console)
     cliff = _cliff(config, options)
@@ -79,13 +78,13 @@ def eval_command(as_machine: bool, **options: Any) -> int:
             judged = judge(judging.changed(run=run.path), on_judging)
     code = IncompleteError.exit_code if judged is not None and judged.open else 0
     if as_machine:
-        click.echo(as_json(load(run.path), None if report is None else report.to_dict()))
+        output.document(as_document(load(run.path), None if report is None else report.to_dict()))
         return code
-    print_run(run, Console())
+    print_run(run, consoles.results())
     if report is not None:
-        print_cliff(report, Console())
+        print_cliff(report, consoles.results())
     if judging is not None and judged is not None:
-        print_judged(judged.run, judging.rubric.name, judged, Console())
+        print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code
 
 

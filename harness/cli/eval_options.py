@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # Settings of the library without a flag.
 _NO_FLAG = (
-    "revision",
-    "trust_remote_code",
     "api_key_env",
     "gpu_memory_utilization",
     "enforce_eager",
@@ -70,7 +68,7 @@ def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:
     if config.engine.engine != "auto":
         return config
     name, reason = choose_engine(config.engine)
-    console.print(f"engine: {reason}", highlight=False)
+    console.print(f"engine: {reason}")
     return config.changed(engine=config.engine.changed(engine=name))
 
 

@@ -79,11 +79,8 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     The target π_λ ∝ π_T^λ · π_B^(1−λ) is where distillation with reward extrapolation leads; drawing from it
     takes no training. Without --lambdas the grid is refined around the fall.
     """
-    import json
-
-    from rich.console import Console
-
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
     from harness.errors import HarnessError
     from harness.forecast import ForecastConfig, forecast
 
@@ -94,12 +91,12 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
     own = {name: options[name] for name in ("teacher", "base", "students", "bar", "plausible", "points")}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
         found = forecast(config, on_progress)
     if as_machine:
-        click.echo(json.dumps(found.to_dict(), indent=1, allow_nan=False))
+        output.document(found.to_dict())
     else:
-        print_forecast(found, out, Console())
+        print_forecast(found, out, consoles.results())
 
 
 def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
@@ -124,12 +121,12 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
             "" if worst is None else f"{worst[0]} {worst[1]:.0%}",
         )
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
-    console.print(f"target of {found.teacher} and {found.base}{masked}", highlight=False)
-    console.print(table, highlight=False)
-    console.print(sentence(found), highlight=False)
+    console.print(f"target of {found.teacher} and {found.base}{masked}")
+    console.print(table)
+    console.print(sentence(found))
     for student in found.students:
-        console.print(_placed(student), highlight=False)
-    console.print(f"forecast: {folder / 'forecast.json'}", highlight=False)
+        console.print(_placed(student))
+    console.print(f"forecast: {folder / 'forecast.json'}")
 
 
 def sentence(found: Forecast) -> str:

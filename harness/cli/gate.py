@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from rich.table import Table
 from rich.text import Text
 
 from harness import files
+from harness.cli import consoles, output
 from harness.cli.ending import known, say
 from harness.cli.eval_options import eval_config, eval_options, settle_engine
 from harness.cli.options import Command, flags_of, json_option, options_of, settings_from
 from harness.cli.problems import in_flags
-from harness.cli.tables import unwrapped_console
 from harness.errors import HarnessError
 from harness.gate import GateResult, Policy, decide, load_policy, open_run
 from harness.gate.junit import junit, junit_of_error
@@ -28,9 +27,10 @@ from harness.gate.markdown import append_job_summary, summary, summary_of_error
 from harness.gate.policy import write_example
 from harness.gate.record import write_record
 from harness.gate.text import count, headline, interval, remarks, value
+from harness.plain_text import plain
 from harness.runs import Run
 from harness.runs.comparability import Common
-from harness.runs.text import level, plain
+from harness.runs.text import level
 from harness.settings import Count, Settings
 
 _DEFAULT_POLICY_FILE = Path("gate.yaml")
@@ -209,9 +209,9 @@ def _show(result: GateResult, as_machine: bool) -> None:
 
     try:
         if as_machine:
-            click.echo(json.dumps(result.to_dict(), indent=1, allow_nan=False))
+            output.document(result.to_dict())
         else:
-            print_gate(result, unwrapped_console())
+            print_gate(result, consoles.unwrapped())
     except (BrokenPipeError, SystemExit) as error:
         if not broken_pipe(error):
             raise
@@ -221,7 +221,7 @@ def _show(result: GateResult, as_machine: bool) -> None:
 
 def _init(path: Path) -> int:
     write_example(path)
-    click.echo(f"wrote {path}; use it with: harness gate RUN --policy {path}")
+    output.result(f"wrote {path}; use it with: harness gate RUN --policy {path}")
     return 0
 
 
@@ -244,14 +244,14 @@ def _stored(path: Path, policy: Policy, baseline: Run | None, own: GateOptions) 
 
 
 def _live(options: dict[str, Any], policy: Policy, baseline: Run | None, own: GateOptions) -> GateResult:
-    from harness.cli.listening import error_console, listening
+    from harness.cli.listening import listening
     from harness.gate.live import LiveOptions, decide_live
 
     if own.allow_incomplete:
         raise HarnessError("--allow-incomplete is for a stored RUN; a live gate misses no samples")
     if own.continued:
         raise HarnessError("--continue is for a stored RUN; a live gate goes on with the same command anyway")
-    console = error_console()
+    console = consoles.errors()
     config = settle_engine(eval_config(options), console)
     live = settings_from(LiveOptions, options)
     with listening(console) as on_progress:
@@ -278,11 +278,11 @@ def print_gate(result: GateResult, console: Console) -> None:
     console.print(_table(result, wide))
     if not wide:
         for rule in result.rules:
-            console.print(Text(f"{plain(rule.rule)}: {plain(rule.why)}"))
+            console.print(f"{rule.rule}: {rule.why}")
     for note in remarks(result):
-        console.print(Text(f"note: {plain(note)}"))
+        console.print(f"note: {note}")
     console.print(Text(headline(result), style=f"bold {_STYLES[result.verdict]}"))
-    console.print(Text(f"run: {plain(result.subject.run)}"))
+    console.print(f"run: {result.subject.run}")
 
 
 def _table(result: GateResult, wide: bool) -> Table:

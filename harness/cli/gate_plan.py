@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 from rich.table import Table
 from rich.text import Text
 
-from harness.cli.tables import unwrapped_console
+from harness.cli import consoles, output
 from harness.errors import HarnessError
 from harness.gate import Policy, open_run
+from harness.plain_text import plain
 from harness.runs import Run
-from harness.runs.text import plain
 
 if TYPE_CHECKING:
     from harness.cli.gate import GateOptions
@@ -50,7 +48,7 @@ def show_plan(
     if as_machine:
         rules = [asdict(one) for one in plans]
         document = {"tasks": tasks, "scope": policy.scope, "rules": rules, "not_planned": read}
-        click.echo(json.dumps(document, indent=1))
+        output.document(document)
         return 0
     notes = [f"note: {plain(rule)}: read from the run, not planned" for rule in read]
     if whole_list:
@@ -59,7 +57,7 @@ def show_plan(
         _print(plans, tasks, policy)
         notes.append(_look(tasks, levels.passing, run))
     for note in notes:
-        unwrapped_console().print(Text(note))
+        consoles.unwrapped().print(note)
     return 0
 
 
@@ -73,7 +71,7 @@ def _look(tasks: int, level: float, run: Run | None) -> str:
 
 
 def _print(plans: Sequence[RulePlan], tasks: int, policy: Policy) -> None:
-    console = unwrapped_console()
+    console = consoles.unwrapped()
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("rule", overflow="fold")
     detectable = f"passes {policy.power:.0%} of the time from"
@@ -94,7 +92,7 @@ def _print(plans: Sequence[RulePlan], tasks: int, policy: Policy) -> None:
         if one.level > 0.0 and (one.least_tasks is None or one.least_tasks > tasks):
             needed = "no number is enough" if one.least_tasks is None else f"it takes {one.least_tasks:,}"
             cannot = f"{plain(one.rule)} can't pass on {tasks:,} tasks, however good the answers"
-            console.print(Text(f"note: {cannot}: {needed}"))
+            console.print(f"note: {cannot}: {needed}")
 
 
 def _number(value: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,7 +13,8 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from harness.cli.listening import error_console, listening
+from harness.cli import consoles, output
+from harness.cli.listening import listening
 from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.cli.tables import metric_table
 from harness.errors import DataError, HarnessError, IncompleteError, Interrupted
@@ -91,7 +91,7 @@ def judge_command(
 
 
 def _judge(config: JudgeConfig, as_machine: bool) -> JudgeResult:
-    console = error_console()
+    console = consoles.errors()
     if config.endpoint and config.endpoint.startswith("http://") and not _is_local(config.endpoint):
         console.print(f"{config.endpoint} isn't encrypted: the key and the titles travel in the clear")
     with listening_to_judge(console) as on_progress:
@@ -112,7 +112,7 @@ def _is_local(endpoint: str) -> bool:
 def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine: bool) -> None:
     name = config.rubric.name
     if not as_machine:
-        print_judged(run, name, result, Console())
+        print_judged(run, name, result, consoles.results())
         return
     document = {
         "run": str(run.path),
@@ -137,15 +137,15 @@ def _show(run: Run, config: JudgeConfig, result: JudgeResult | None, as_machine:
         "advice": advice(run.metrics, name),
         "findings": [asdict(finding) for finding in findings(run.metrics, name)],
     }
-    click.echo(json.dumps(document, indent=1, allow_nan=False))
+    output.document(document)
 
 
 def _dry_run(config: JudgeConfig, as_machine: bool) -> None:
     expected = forecast_judging(config)
     if as_machine:
-        click.echo(json.dumps(asdict(expected), indent=1, allow_nan=False))
+        output.document(asdict(expected))
     else:
-        print_forecast(expected, config.rubric.model.name, Console())
+        print_forecast(expected, config.rubric.model.name, consoles.results())
 
 
 def _lint(path: Path, as_machine: bool) -> None:
@@ -156,12 +156,12 @@ def _lint(path: Path, as_machine: bool) -> None:
             "digest": None if rubric is None else rubric.digest,
             "problems": [asdict(problem) for problem in problems],
         }
-        click.echo(json.dumps(document, indent=1))
+        output.document(document)
     elif rubric is not None:
-        click.echo(f"{path}: {rubric.name} version {rubric.version} is fine (digest {rubric.digest})")
+        output.result(f"{path}: {rubric.name} version {rubric.version} is fine (digest {rubric.digest})")
     else:
         for problem in problems:
-            click.echo(f"{path}: {problem}")
+            output.result(f"{path}: {problem}")
     if problems:
         raise DataError(f"{path} has {len(problems)} problem{'s' if len(problems) > 1 else ''}; see above")
 
@@ -207,7 +207,7 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
         prefix = f"pairwise.{rubric}.{other}"
         sections[f"Side by side: {prefix}"] = _below(run, prefix)
     if not any(sections.values()):
-        console.print(Text(f"{run.path}: not judged by {rubric}"))
+        console.print(f"{run.path}: not judged by {rubric}")
         return
     for title, rows in sections.items():
         if rows:
@@ -216,15 +216,15 @@ def print_judged(run: Run, rubric: str, result: JudgeResult | None, console: Con
     if against:
         console.print(Text("Against relying on this judge:", style="bold"))
         for finding in against:
-            console.print(Text(f"  {finding.code}: {finding.message}"), soft_wrap=True)
+            console.print(f"  {finding.code}: {finding.message}", soft_wrap=True)
     else:
         console.print(Text("These checks found nothing against this judge; at a larger n they may."))
     if (more := advice(run.metrics, rubric)) is not None:
-        console.print(Text(f"{more[0].upper()}{more[1:]}."), soft_wrap=True)
+        console.print(f"{more[0].upper()}{more[1:]}.", soft_wrap=True)
     if result is not None:
-        console.print(Text(_spent(result)), soft_wrap=True)
+        console.print(_spent(result), soft_wrap=True)
         for line in _left_open(result):
-            console.print(Text(line), soft_wrap=True)
+            console.print(line, soft_wrap=True)
 
 
 def _left_open(result: JudgeResult) -> Iterator[str]:
@@ -263,7 +263,7 @@ def print_forecast(expected: Forecast, model: str, console: Console) -> None:
         )
     lines.append("Failed requests that are sent again are not included; nothing was sent that is charged.")
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def _is_share(metric: str) -> bool:

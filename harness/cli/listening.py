@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from harness.cli.consoles import lines_beside
 from harness.errors import RunMismatchError
 from harness.progress import OnProgress
 from harness.progress import Progress as Report
@@ -46,14 +46,16 @@ def listening(console: Console) -> Iterator[OnProgress]:
 @contextmanager
 def _bar(console: Console) -> Iterator[OnProgress]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    # Lines of others are led past the bar by `lines_beside`, which makes them plain; rich would not.
+    drawn = Progress(*columns, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+    with drawn as progress, lines_beside(console):
         bar = progress.add_task("starting", total=None)
         stage = ""
 
@@ -83,7 +85,7 @@ class _Lines:
         elif moment - self._said < _SECONDS_BETWEEN_LINES and report.done != report.total:
             return
         self._said = moment
-        self._console.print(self._line(report, moment - self._began), highlight=False)
+        self._console.print(self._line(report, moment - self._began))
 
     def _line(self, report: Report, seconds: float) -> str:
         if report.total is None:
@@ -96,17 +98,12 @@ class _Lines:
         return f"{line}, {report.note}" if report.note else line
 
 
-def error_console() -> Console:
-    """Progress and remarks go to standard error; standard output carries results alone."""
-    return Console(file=sys.stderr)
-
-
 def on_code_change(console: Console, *, allowed: bool) -> Callable[[str], None]:
     """What is done with a change of code: said on `console` where it is allowed, else refused."""
 
     def tell(change: str) -> None:
         if not allowed:
             raise RunMismatchError(f"{change}; use the same code, or go on with --allow-code-change")
-        console.print(f"warning: {change}", highlight=False, soft_wrap=True)
+        console.print(f"warning: {change}", soft_wrap=True)
 
     return tell

@@ -39,9 +39,8 @@ def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -
 
     Put that file under version control: its commit is the evidence of when it was written.
     """
-    from rich.console import Console
-
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
     from harness.cli.sweep_tables import print_lock
     from harness.measure import CliffConfig, measure_cliff
     from harness.sweep.plan import read_plan
@@ -49,7 +48,7 @@ def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -
 
     settings = settings_from(LockSettings, options)
     plan = read_plan(plan_file)
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
 
         def measure(rollouts: EvalConfig, clip: float) -> tuple[CliffResult, int]:
             # Scores of teacher and base don't depend on λ; the job wants one all the same.
@@ -61,10 +60,10 @@ def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -
 
         locked = lock(plan, out, measure, settings, on_progress)
     if as_machine:
-        click.echo(locked.model_dump_json(indent=1))
+        output.document(locked.model_dump(mode="json"))
     else:
-        print_lock(locked, Console())
-        click.echo(f"lock: {out / 'prereg.json'}; run: harness sweep {plan_file} --out {out}")
+        print_lock(locked, consoles.results())
+        output.result(f"lock: {out / 'prereg.json'}; run: harness sweep {plan_file} --out {out}")
 
 
 @prereg.command(name="check", epilog="Example: harness prereg check runs/sweep")
@@ -82,21 +81,20 @@ def check_command(sweep: Path, allow_code_change: bool, as_machine: bool) -> int
     or the code means something else than the locked one. Exit code 3 while runs are missing, 0 otherwise,
     hit or miss.
     """
-    import json
-
-    from rich.console import Console
-
-    from harness.cli.listening import error_console, on_code_change
+    from harness.cli import consoles, output
+    from harness.cli.listening import on_code_change
     from harness.cli.sweep_tables import print_report
     from harness.errors import IncompleteError
     from harness.sweep.folder import SweepFolder
     from harness.sweep.prereg.check import check
 
-    report = check(SweepFolder(sweep), on_code_change(error_console(), allowed=allow_code_change))
+    report = check(SweepFolder(sweep), on_code_change(consoles.errors(), allowed=allow_code_change))
     if as_machine:
-        click.echo(json.dumps(report.to_dict(), indent=1, allow_nan=False))
+        output.document(report.to_dict())
     else:
-        print_report(report, Console())
+        print_report(report, consoles.results())
         if not report.complete:
-            click.echo(f"{report.analysis.finished} of {report.analysis.planned} runs are there; not final")
+            output.result(
+                f"{report.analysis.finished} of {report.analysis.planned} runs are there; not final"
+            )
     return 0 if report.complete else IncompleteError.exit_code

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
+from harness.cli import output
 from harness.cli.options import Command, json_option, options_of, settings_from
 from harness.errors import HarnessError
 
@@ -72,9 +72,9 @@ def report(
         from harness.report.summary import as_dict
 
         where = {"report": None if out is None else str(out), "bytes": len(made.encoded), "rows": made.rows}
-        click.echo(json.dumps(where | as_dict(made.content), indent=1, allow_nan=False))
+        output.document(where | as_dict(made.content))
     elif out is None:
-        click.echo(made.document, nl=False)
+        (output.json_document if form == "json" else output.lines)(made.document)
     else:
         _say(made, out)
 
@@ -91,14 +91,12 @@ def _lambda(given: str) -> tuple[str, float]:
 
 
 def _say(made: Report, out: Path) -> None:
-    from rich.console import Console
-    from rich.text import Text
 
+    from harness.cli import consoles
     from harness.report.groups import lines
-    from harness.report.text import visible
 
-    console = Console()
+    console = consoles.results()
     for line in lines(made.content):
-        console.print(Text(visible(line)), soft_wrap=True)
+        console.print(line, soft_wrap=True)
     rows = f", {made.rows} samples" if made.rows else ""
-    console.print(Text(f"{out}: {len(made.encoded) / 1e6:.2f} MB{rows}"), soft_wrap=True)
+    console.print(f"{out}: {len(made.encoded) / 1e6:.2f} MB{rows}", soft_wrap=True)

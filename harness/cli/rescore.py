@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from harness.cli.options import json_option
-from harness.runs.text import plain
 
 
 @click.command(epilog="\b\nExample: harness rescore demo/listopd\n(a run that harness demo makes)")
@@ -15,18 +14,17 @@ from harness.runs.text import plain
 @json_option
 def rescore(run: Path, as_machine: bool) -> None:
     """Parse and score every stored text of RUN with today's code; no engine is needed."""
-    from rich.console import Console
-
-    from harness.cli.listening import error_console, listening
-    from harness.cli.summary import as_json, print_run
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
+    from harness.cli.summary import as_document, print_run
     from harness.evaluate import rescore as rescore_run
 
     remarks: list[str] = []
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
         done = rescore_run(run, on_progress, remarks.append)
     for remark in remarks:
-        click.echo(f"harness: note: {plain(remark)}", err=True)
+        output.remark(f"harness: note: {remark}")
     if as_machine:
-        click.echo(as_json(done))
+        output.document(as_document(done))
     else:
-        print_run(done, Console())
+        print_run(done, consoles.results())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import asdict
 from itertools import chain
@@ -12,11 +11,12 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
 from harness.engines.base import REMARKS
-from harness.metrics.table import FAILURES, METRICS
+from harness.masking import masked
+from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
-from harness.runs.text import plain
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -25,7 +25,7 @@ _CANT_RANK = {
 }
 
 
-def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
+def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]:
     """The run for machines: where it lies, its status, every metric, tokens and time.
 
     Args:
@@ -46,7 +46,7 @@ def as_json(run: Run, cliff: dict[str, Any] | None = None) -> str:
     }
     if cliff is not None:
         document["cliff"] = cliff
-    return json.dumps(document, indent=1, allow_nan=False)
+    return document
 
 
 def print_run(run: Run, console: Console) -> None:
@@ -65,7 +65,7 @@ def _headline(run: Run) -> Text:
     manifest = run.manifest
     dataset = manifest.dataset.name + (f" ({manifest.dataset.split})" if manifest.dataset.split else "")
     engine = f"{manifest.engine.name} {manifest.engine.version}"
-    return Text(
+    return line(
         f"{manifest.engine.checkpoint} on {dataset}: {manifest.tasks} tasks × "
         f"{manifest.samples_per_task}, {engine}"
     )
@@ -74,7 +74,8 @@ def _headline(run: Run) -> Text:
 def _metric_table(run: Run, title: str) -> Table:
     of_stem: dict[str, list[str]] = {}
     for metric in METRICS.values():
-        if metric.group == title and metric.name in run.metrics and metric.name not in _CANT_RANK:
+        known = metric.name in run.metrics and not (metric.rare and not run.metrics[metric.name].estimate)
+        if metric.group == title and known and metric.name not in _CANT_RANK:
             of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
     rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
     return metric_table(title, rows, lambda name: METRICS[name].is_rate)
@@ -84,7 +85,7 @@ def _failure_table(run: Run) -> Table | None:
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, str]] = {}
     for sample in run.iter_samples():
-        code = sample.parse.code
+        code = None if sample.parse is None else sample.parse.code
         if code is not None:
             counts[code] += 1
             examples.setdefault(code, (sample.task_id, sample.text))
@@ -96,24 +97,33 @@ def _failure_table(run: Run) -> Table | None:
     table.add_column("example", overflow="ellipsis", no_wrap=True, ratio=1)
     for name, count in counts.most_common():
         task_id, text = examples[name]
-        # ascii() keeps untrusted text from moving the cursor or colouring the terminal.
-        shown = ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
-        table.add_row(name, str(count), Text(f"{shown}  {task_id}"))
+        shown = _quoted(masked(text))
+        table.add_row(name, str(count), line(f"{shown}  {task_id}"))
     return table
 
 
-def _left_out(run: Run) -> list[Text]:
-    """What the numbers above aren't about or what isn't as it was asked for: that must be seen.
+def _quoted(text: str) -> str:
+    """How an answer begins, each of its characters told apart."""
+    return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
 
-    Samples that couldn't be had; tasks that no ranking can be better or worse on, which are in no NDCG.
-    """
-    missing = run.manifest.missing
-    remarks = [Text(plain(remark)) for remark in run.manifest.engine.options.get(REMARKS, ())]
-    if missing:
+
+def _left_out(run: Run) -> list[Text]:
+    """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
+    remarks = [line(remark) for remark in run.manifest.engine.options.get(REMARKS, ())]
+    if missing := run.manifest.missing:
+        remarks.append(
+            line(
+                f"{len(missing)} of {run.manifest.planned} samples couldn't be had and count nowhere above "
+                f"(first: of task {missing[0].task_id}, {missing[0].cause})"
+            )
+        )
+    withheld = run.metrics.get(WITHHELD)
+    if withheld is not None and withheld.estimate:
+        count = round(withheld.estimate * withheld.n)
         remarks.append(
             Text(
-                f"{len(missing)} of {run.manifest.planned} samples couldn't be had and count nowhere above "
-                f"(first: of task {plain(missing[0].task_id)}, {plain(missing[0].cause)})"
+                f"{count} of {withheld.n} answers were withheld by the provider: counted apart, in none of "
+                "the numbers above but withheld_rate; a gate takes them at their worst and at their best"
             )
         )
     for name, reason in _CANT_RANK.items():
@@ -131,11 +141,14 @@ def _footer(run: Run) -> Group:
     prompt_tokens = sum(session.prompt_tokens for session in sessions)
     seconds = sum(session.generate_seconds or 0.0 for session in sessions)
     loading = sum(session.load_seconds or 0.0 for session in sessions)
+    killed = sum(session.status == "killed" for session in sessions)
+    parts = f" in {len(sessions)} sessions" if len(sessions) > 1 else ""
+    parts += f", {killed} of them killed" if killed else ""
     rate = f", {tokens / seconds:.0f} tokens/s" if seconds > 0 and tokens else ""
     return Group(
         Text(
-            f"{generated} samples, {prompt_tokens} prompt and {tokens} completion tokens; "
+            f"{generated} samples{parts}, {prompt_tokens} prompt and {tokens} completion tokens; "
             f"loading {loading:.1f} s, generating {seconds:.1f} s{rate}"
         ),
-        Text(f"run: {run.path}"),
+        line(f"run: {run.path}"),
     )

@@ -64,12 +64,9 @@ def sweep(
     runs of a seed share one set of them. The base's evaluation, results.csv, analysis.json and sweep.svg are
     written into the folder. A lock in it (harness prereg lock) is held to.
     """
-    import json
-
-    from rich.console import Console
-
     from harness import files
-    from harness.cli.listening import error_console, listening, on_code_change
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening, on_code_change
     from harness.cli.sweep_figure import draw_sweep
     from harness.cli.sweep_tables import print_analysis
     from harness.errors import HarnessError
@@ -88,11 +85,9 @@ def sweep(
         if plan_file is None:
             raise HarnessError("--print-commands needs a plan file, which the commands name")
         lines = commands(plan, plan_file, out, ["--allow-code-change"] if allow_code_change else [])
-        click.echo(
-            json.dumps(lines, indent=1) if as_machine else "\n".join(lines), nl=as_machine or bool(lines)
-        )
+        output.commands(lines, as_machine=as_machine)
         return
-    console = error_console()
+    console = consoles.errors()
     if len(plan.seeds) < LEAST_SEEDS:
         console.print(f"seeds: {len(plan.seeds)}; from fewer than {LEAST_SEEDS} no onset will be given")
     tell = on_code_change(console, allowed=allow_code_change)
@@ -101,17 +96,15 @@ def sweep(
     if analysis is None:
         folder = SweepFolder(out)
         done, total = folder.finished(plan), sum(1 for _ in plan.runs())
-        click.echo(
-            json.dumps({"done": done, "runs": total}) if as_machine else f"{done} of {total} runs done"
-        )
+        output.either({"done": done, "runs": total}, f"{done} of {total} runs done", as_machine=as_machine)
         return
     with files.resumable(out):
         files.write_text(out / "sweep.svg", draw_sweep(analysis))
     if as_machine:
-        click.echo(json.dumps({"sweep": str(out)} | analysis.to_dict(), indent=1, allow_nan=False))
+        output.document({"sweep": str(out)} | analysis.to_dict())
     else:
-        print_analysis(analysis, Console())
-        click.echo(f"sweep: {out}, picture: {out / 'sweep.svg'}")
+        print_analysis(analysis, consoles.results())
+        output.result(f"sweep: {out}, picture: {out / 'sweep.svg'}")
 
 
 def _plan_of(options: dict[str, Any]) -> Any:

@@ -8,7 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.consoles import line as cell
 from harness.cli.tables import titled
+from harness.plain_text import plain
 from harness.stats.estimate import Estimate
 from harness.stats.onset import OnsetEstimate
 from harness.sweep.analysis import ArmAnalysis, LambdaRow, SweepAnalysis
@@ -23,10 +25,8 @@ _OUTCOME_STYLE = {"hit": "green", "miss": "red", "open": "yellow", "not_testable
 def print_analysis(analysis: SweepAnalysis, console: Console) -> None:
     """One table an arm, then where its onset lies."""
     console.print(
-        Text(
-            f"{analysis.finished} of {analysis.planned} runs; a run has collapsed below "
-            f"{analysis.threshold:.1%} strict validity (base: {analysis.base_strict:.1%})"
-        )
+        f"{analysis.finished} of {analysis.planned} runs; a run has collapsed below "
+        f"{analysis.threshold:.1%} strict validity (base: {analysis.base_strict:.1%})"
     )
     for arm in analysis.arms:
         console.print(_arm_table(arm))
@@ -35,11 +35,9 @@ def print_analysis(analysis: SweepAnalysis, console: Console) -> None:
 def print_lock(lock: PreregLock, console: Console) -> None:
     """What is predicted, and from what."""
     console.print(
-        Text(
-            f"locked {lock.locked} from {lock.rollouts} rollouts of the base; strict validity of the base "
-            f"{lock.base_strict:.1%}, of the teacher {lock.teacher_strict:.1%}; collapsed below "
-            f"{lock.threshold:.1%}"
-        )
+        f"locked {lock.locked} from {lock.rollouts} rollouts of the base; strict validity of the base "
+        f"{lock.base_strict:.1%}, of the teacher {lock.teacher_strict:.1%}; collapsed below "
+        f"{lock.threshold:.1%}"
     )
     for prediction in lock.predictions:
         console.print(_prediction_table(prediction))
@@ -47,7 +45,7 @@ def print_lock(lock: PreregLock, console: Console) -> None:
     for heading in ("test", "arm", "window", "question"):
         table.add_column(heading, no_wrap=heading in ("test", "window"))
     for test in lock.tests:
-        table.add_row(test.name, test.arm, _window(test.window), test.question)
+        table.add_row(*map(cell, (test.name, test.arm, _window(test.window), test.question)))
     console.print(table)
     _print_severity(lock, console)
 
@@ -62,24 +60,22 @@ def print_report(report: PreregReport, console: Console) -> None:
     for outcome in report.outcomes:
         test = outcome.test
         table.add_row(
-            test.name,
-            test.arm if test.against is None else f"{test.arm} / {test.against}",
+            cell(test.name),
+            cell(test.arm if test.against is None else f"{test.arm} / {test.against}"),
             _window(test.window),
             "–" if outcome.measured is None else onset_text(outcome.measured),
             Text(_words(outcome.outcome), style=_OUTCOME_STYLE[outcome.outcome]),
         )
     console.print(table)
     for name, question in dict.fromkeys((one.test.name, one.test.question) for one in report.outcomes):
-        console.print(Text(f"{name}: {question}"))
+        console.print(f"{name}: {question}")
     _print_severity(report.lock, console)
     # An older lock is held to the rules of its day; what today's would say of it is said beside.
     for outcome in report.outcomes:
         if outcome.today != outcome.outcome:
             console.print(
-                Text(
-                    f"{outcome.test.name}, {outcome.test.arm}: {_words(outcome.outcome)} by the rules of the "
-                    f"lock, {_words(outcome.today)} by today's (docs/prereg.md)"
-                )
+                f"{outcome.test.name}, {outcome.test.arm}: {_words(outcome.outcome)} by the rules of the "
+                f"lock, {_words(outcome.today)} by today's (docs/prereg.md)"
             )
 
 
@@ -94,13 +90,11 @@ def _print_severity(lock: PreregLock, console: Console) -> None:
         line = f"{test.name}, {test.arm}: the window covers {found.share:.0%} of the grid"
         if found.gaps is not None:
             line += f"; {found.gaps_inside} of its {found.gaps} gaps lie wholly in it"
-        console.print(Text(line))
+        console.print(line)
     count = len(lock.tests)
     console.print(
-        Text(
-            f"{count} test{'s' if count > 1 else ''}, each judged alone: onsets that know nothing of λ*, "
-            f"spread over the grids, hit up to {expected_hits(lock.plan, lock.tests):.1f} of them on average"
-        )
+        f"{count} test{'s' if count > 1 else ''}, each judged alone: onsets that know nothing of λ*, "
+        f"spread over the grids, hit up to {expected_hits(lock.plan, lock.tests):.1f} of them on average"
     )
 
 
@@ -128,7 +122,7 @@ def _arm_table(arm: ArmAnalysis) -> Table:
     for row in arm.rows:
         table.add_row(*_cells(row))
     none = "no onset" if arm.onset is None else "by today's rules no onset"
-    lines = [f"{none}: {doubt.message}" for doubt in arm.doubts]
+    lines = [plain(f"{none}: {doubt.message}") for doubt in arm.doubts]
     if arm.onset is not None and arm.change_point is not None:
         lines += [
             f"onset (half collapse): {onset_text(arm.onset)}, {arm.onset.method}",
@@ -184,7 +178,7 @@ def _prediction_table(prediction: ClipPrediction) -> Table:
             f"{role.teacher_tail_share:.0%}",
         )
     if prediction.unmet:
-        table.caption = "\n".join(f"precondition not met: {detail}" for detail in prediction.unmet)
+        table.caption = "\n".join(plain(f"precondition not met: {detail}") for detail in prediction.unmet)
         table.caption_justify = "left"
     return table
 

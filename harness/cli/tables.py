@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
+from harness.cli.consoles import line
+from harness.plain_text import plain
 from harness.stats.estimate import Estimate
-
-_LOG_WIDTH = 10_000
-
-
-def unwrapped_console() -> Console:
-    """Standard output; a log or pipe has no width, and a path broken in two is of no use to what reads it."""
-    console = Console()
-    return console if console.is_terminal else Console(width=_LOG_WIDTH)
 
 
 def titled(title: str, **more: Any) -> Table:
     """An empty table without lines under a bold title; `more` is for `rich.table.Table`."""
-    return Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, **more)
+    return Table(
+        title=plain(title), title_justify="left", title_style="bold", box=None, pad_edge=False, **more
+    )
 
 
 def metric_table(title: str, rows: Mapping[str, Estimate], percent: Callable[[str], bool]) -> Table:
@@ -32,7 +26,7 @@ def metric_table(title: str, rows: Mapping[str, Estimate], percent: Callable[[st
     for heading in ("estimate", "95 % interval", "n"):
         table.add_column(heading, justify="right")
     for name, estimate in rows.items():
-        table.add_row(Text(name), *_cells(estimate, percent(name)))
+        table.add_row(line(name), *_cells(estimate, percent(name)))
     return table
 
 

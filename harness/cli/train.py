@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -44,16 +43,17 @@ def train() -> None:
 @json_option
 def sft(as_machine: bool, **options: Any) -> None:
     """Fine-tune a checkpoint to answer tasks with their ideal rankings; the loss is on the answer alone."""
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
     from harness.opd.config import SFTConfig
 
     _require_libraries()
     from harness.opd.sft.job import train_sft
 
     config = settings_from(SFTConfig, options, _split(options))
-    with listening(error_console()) as on_progress:
+    with listening(consoles.errors()) as on_progress:
         trained = train_sft(config, on_progress)
-    click.echo(json.dumps({"checkpoint": str(trained)}) if as_machine else f"trained checkpoint: {trained}")
+    output.either({"checkpoint": str(trained)}, f"trained checkpoint: {trained}", as_machine=as_machine)
 
 
 @train.command(
@@ -70,7 +70,8 @@ def opd(as_machine: bool, **options: Any) -> None:
     or interrupted, the same command with --resume goes on to the same weights. Under `accelerate launch` the
     student is trained on several devices.
     """
-    from harness.cli.listening import error_console, listening
+    from harness.cli import consoles, output
+    from harness.cli.listening import listening
     from harness.opd.config import OPDConfig
 
     _require_libraries()
@@ -78,7 +79,7 @@ def opd(as_machine: bool, **options: Any) -> None:
 
     if options["lora_rank"] is None and options["lora_alpha"] is not None:
         raise HarnessError("--lora-alpha goes with --lora-rank, without which all weights are trained")
-    console = error_console()
+    console = consoles.errors()
     config = settings_from(OPDConfig, options, _split(options))
     if int(os.environ.get("RANK", "0")) > 0:
         # Of several processes the first one speaks for all.
@@ -87,12 +88,12 @@ def opd(as_machine: bool, **options: Any) -> None:
     with listening(console) as on_progress:
         run = train_opd(config, on_progress)
     for warning in run.warnings:
-        console.print(f"warning: {warning}", highlight=False, soft_wrap=True)
+        console.print(f"warning: {warning}", soft_wrap=True)
     if as_machine:
         paths = {"out": str(run.out), "checkpoint": str(run.checkpoint)}
-        click.echo(json.dumps(asdict(run) | paths, indent=1))
+        output.document(asdict(run) | paths)
     else:
-        click.echo(f"trained checkpoint: {run.checkpoint} (step {run.step}, λ {run.lam:g})")
+        output.result(f"trained checkpoint: {run.checkpoint} (step {run.step}, λ {run.lam:g})")
 
 
 def _require_libraries() -> None:

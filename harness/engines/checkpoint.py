@@ -9,21 +9,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.folder_kinds import (
+    UNFINISHED,
+    explain_config,
+    explain_file,
+    explain_folder,
+    is_unfinished,
+)
+from harness.engines.weight_scan import FiniteScan
 from harness.engines.weight_sets import find_weights
 from harness.engines.weights import stored_tensors, tied_twice
 from harness.engines.zoo import resolved
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, HarnessError
 
 HASH_CHUNK_BYTES = 1 << 22
 HASH_THREADS = 4
 LFS_POINTER = b"version https://git-lfs"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
+ADAPTER_CONFIG = "adapter_config.json"
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin", "adapter_model.bin")
+# A whole model's, in a folder that holds an adapter too.
+WHOLE = ("model.safetensors", "model-*.safetensors", "pytorch_model*.bin")
 DESCRIPTIONS = (
     "config.json",
     "generation_config.json",
-    "adapter_config.json",
+    ADAPTER_CONFIG,
     "*.index.json",
     "tokenizer.json",
     "tokenizer_config.json",
@@ -48,7 +59,12 @@ CONTEXT_KEYS = (
 NO_LIMIT = 10**9
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no such file.
+
+    Raises:
+        EngineUnavailableError: it can't be read, or holds something else.
+    """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
@@ -66,7 +82,7 @@ def _one_line(error: BaseException) -> str:
 
 def is_adapter(ckpt: str | None) -> bool:
     """Whether `ckpt` is a local folder that holds a peft adapter rather than a whole model."""
-    return ckpt is not None and (resolved(ckpt) / "adapter_config.json").is_file()
+    return ckpt is not None and (resolved(ckpt) / ADAPTER_CONFIG).is_file()
 
 
 class Checkpoint:
@@ -79,8 +95,16 @@ class Checkpoint:
         base: the model an adapter sits on, None for a whole model.
     """
 
-    def __init__(self, name: str, path: Path, revision: str | None = None) -> None:
+    def __init__(
+        self, name: str, path: Path, revision: str | None = None, adapter_base: str | None = None
+    ) -> None:
         """Check the folder `path`.
+
+        Args:
+            name: as the user named it.
+            path: its folder.
+            revision: commit on the hub.
+            adapter_base: what an adapter sits on, in place of what its config names.
 
         Raises:
             EngineUnavailableError: not a checkpoint, or an incomplete one.
@@ -89,29 +113,28 @@ class Checkpoint:
         self.path = path
         self.revision = revision
         self._sha256: Future[str] | None = None
-        adapter = _read_json(path / "adapter_config.json")
-        base = adapter.get("base_model_name_or_path")
         self.base: Checkpoint | None = None
         self.config: dict[str, Any]
-        if adapter:
-            if not base:
-                raise EngineUnavailableError(
-                    f"{path}/adapter_config.json names no base model (base_model_name_or_path)"
-                )
-            self.base = find_checkpoint(str(base), adapter.get("revision"))
-        self.config = self.base.config if self.base else _read_json(path / "config.json")
+        if (path / ADAPTER_CONFIG).is_file():
+            if not any(path.glob("adapter_model.*")) and (kind := explain_folder(path)):
+                raise EngineUnavailableError(f"{path} is {kind}")
+            self.base = _base_of(path, adapter_base)
+        self.config = self.base.config if self.base else read_json(path / "config.json")
         self._check()
 
     def _check(self) -> None:
-        if not self.config:
-            inside = self.path / "checkpoint"
-            hint = f"; a training run's is {inside}" if (inside / "config.json").is_file() else ""
-            raise EngineUnavailableError(f"{self.path} is not a checkpoint: it has no config.json{hint}")
         weights = self.weight_files()
-        if not weights:
-            raise EngineUnavailableError(
-                f"{self.path} is not a checkpoint: no weights ({', '.join(WEIGHTS)}) beside config.json"
-            )
+        if kind := explain_config(self.path, self.config):
+            raise EngineUnavailableError(f"{self.path} is {kind}")
+        if not self.config or not weights:
+            if kind := explain_folder(self.path):
+                raise EngineUnavailableError(f"{self.path} is {kind}")
+            lacks = "it has no config.json"
+            if self.base is not None:
+                lacks = f"{ADAPTER_CONFIG} without adapter_model.safetensors"
+            elif self.config:
+                lacks = f"no weights ({', '.join(WEIGHTS)}) beside config.json"
+            raise EngineUnavailableError(f"{self.path} is not a checkpoint: {lacks}")
         for file in weights:
             with file.open("rb") as stream:
                 start = stream.read(len(LFS_POINTER))
@@ -123,6 +146,11 @@ class Checkpoint:
                 raise EngineUnavailableError(f"{file} is empty; fetch the checkpoint again")
         if self.base is None:
             find_weights(self.path)
+        elif whole := [file.name for pattern in WHOLE for file in sorted(self.path.glob(pattern))]:
+            raise EngineUnavailableError(
+                f"{self.path} holds a whole model ({whole[0]}) and an adapter ({ADAPTER_CONFIG}); "
+                "move one of them away"
+            )
 
     def weight_files(self) -> list[Path]:
         """The files that hold the weights; safetensors where both kinds are present."""
@@ -134,7 +162,9 @@ class Checkpoint:
     def identity_files(self) -> list[Path]:
         """The files that decide what the checkpoint says: weights, configs, tokenizer, chat template."""
         described = {file for pattern in DESCRIPTIONS for file in self.path.glob(pattern) if file.is_file()}
-        return sorted(described | set(self.weight_files()))
+        # Where config.json names code in the folder, that decides what it says too.
+        code = set(self.path.glob("*.py")) if read_json(self.path / "config.json").get("auto_map") else set()
+        return sorted(described | code | set(self.weight_files()))
 
     def start_hashing(self) -> None:
         """Begin to hash in threads, so that it overlaps with loading the model."""
@@ -149,7 +179,11 @@ class Checkpoint:
 
     @property
     def sha256(self) -> str:
-        """Hash over (name, sha256) of the identity files and, for an adapter, the base's hash."""
+        """Hash over (name, sha256) of the identity files and, for an adapter, the base's hash.
+
+        Raises:
+            EngineUnavailableError: the files that are read for it hold weights that are NaN or infinite.
+        """
         self.start_hashing()
         assert self._sha256 is not None
         return self._sha256.result()
@@ -183,7 +217,7 @@ class Checkpoint:
         if longest is not None and original and factor and scaling.get("rope_type") == "yarn":
             longest = max(longest, int(original * factor))
         for folder in (self.path, self.base.path if self.base else self.path):
-            limit = _read_json(folder / "tokenizer_config.json").get("model_max_length")
+            limit = read_json(folder / "tokenizer_config.json").get("model_max_length")
             if isinstance(limit, int | float) and 0 < limit < NO_LIMIT:
                 return min(longest, int(limit)) if longest else int(limit)
         return longest
@@ -205,9 +239,9 @@ class Checkpoint:
 
 def generation_stop_ids(folder: Path) -> tuple[int, ...]:
     """Ids that end an answer, as the files in `folder` say; none where they don't."""
-    eos = _read_json(folder / "generation_config.json").get("eos_token_id")
+    eos = read_json(folder / "generation_config.json").get("eos_token_id")
     if eos is None:
-        config = _read_json(folder / "config.json")
+        config = read_json(folder / "config.json")
         eos = config.get("eos_token_id", (config.get("text_config") or {}).get("eos_token_id"))
     if eos is None:
         return ()
@@ -220,10 +254,18 @@ def has_weights(folder: Path) -> bool:
 
 
 def _sha256_of(path: Path) -> str:
+    """Hash of a file; of a safetensors one the numbers that pass by are looked at too.
+
+    Raises:
+        EngineUnavailableError: a weight that is NaN or infinite.
+    """
     digest = hashlib.sha256()
+    scan = FiniteScan(path) if path.suffix == ".safetensors" else None
     with path.open("rb") as stream:
         while chunk := stream.read(HASH_CHUNK_BYTES):
             digest.update(chunk)
+            if scan is not None:
+                scan.look(chunk)
     return digest.hexdigest()
 
 
@@ -236,28 +278,90 @@ def _combine(files: list[tuple[str, Future[str]]], base: Checkpoint | None) -> s
     return digest.hexdigest()
 
 
-def find_checkpoint(name: str, revision: str | None = None) -> Checkpoint:
-    """The checkpoint in the folder `name`, of `zoo:NAME`, or of the hub id `name` (downloaded if need be).
+def _base_of(adapter: Path, given: str | None) -> Checkpoint:
+    """The model that the adapter in the folder `adapter` sits on: the one given, else the one it names.
+
+    Raises:
+        EngineUnavailableError: none is named, or it can't be used here.
+    """
+    config = read_json(adapter / ADAPTER_CONFIG)
+    named = config.get("base_model_name_or_path")
+    if given is None and not named:
+        raise EngineUnavailableError(
+            f"{adapter}/{ADAPTER_CONFIG} names no base model (base_model_name_or_path); "
+            "give it as `adapter_base=CKPT`"
+        )
+    try:
+        base = find_checkpoint(given or str(named), None if given else config.get("revision"))
+    except EngineUnavailableError as error:
+        if given is not None:
+            raise
+        raise EngineUnavailableError(
+            f"{adapter}/{ADAPTER_CONFIG} names the base {named}, which can't be used here ({error}); "
+            "give the base as `adapter_base=CKPT`"
+        ) from error
+    if base.base is not None:
+        raise EngineUnavailableError(
+            f"{base.name}, the base of {adapter}, is an adapter itself; merge it first: "
+            f"`harness merge {base.name} --out DIR`"
+        )
+    return base
+
+
+def hub_name(name: str) -> tuple[str, str | None] | None:
+    """Repository and revision of `ORG/NAME` or `ORG/NAME@REVISION`; None for a folder, a file or `zoo:NAME`.
 
     Raises:
         HarnessError: `zoo:NAME` of which there is none.
+    """
+    if resolved(name).exists():
+        return None
+    repository, _, revision = name.partition("@")
+    return (repository, revision or None) if HUB_ID.fullmatch(repository) else None
+
+
+def find_checkpoint(name: str, revision: str | None = None, adapter_base: str | None = None) -> Checkpoint:
+    """The checkpoint in the folder `name`, of `zoo:NAME`, or of the hub id `name` (downloaded if need be).
+
+    Args:
+        name: a hub id may name a revision itself, as `ORG/NAME@REVISION`.
+        revision: of a hub id that names none.
+        adapter_base: what the checkpoint sits on if it is an adapter, in place of what its config names.
+
+    Raises:
+        HarnessError: `zoo:NAME` of which there is none, or two revisions.
         EngineUnavailableError: missing, not a checkpoint, gated, or a hub id that can't be reached.
     """
     path = resolved(name)
     if path.is_dir():
-        return Checkpoint(name, path)
+        if is_unfinished(path):
+            raise EngineUnavailableError(f"{name} is {UNFINISHED}")
+        return Checkpoint(name, path, None, adapter_base)
     if path.exists():
-        raise EngineUnavailableError(
-            f"{name} is a file; a checkpoint is a folder with config.json and weights"
-        )
-    if not HUB_ID.fullmatch(name):
+        kind = explain_file(path) or "a file; a checkpoint is a folder with config.json and weights"
+        raise EngineUnavailableError(f"{name} is {kind}")
+    found = hub_name(name)
+    if found is None:
         raise EngineUnavailableError(f"checkpoint {name} does not exist; give a folder or a hub id")
-    folder = download(name, revision)
-    return Checkpoint(name, folder, folder.name)
+    repository, own = found
+    if own is not None and revision not in (None, own):
+        raise HarnessError(f"{name} names a revision, and `revision={revision}` another; give one")
+    folder = download(repository, own or revision)
+    return Checkpoint(name, folder, folder.name, adapter_base)
+
+
+def needs_code(folder: Path, error: BaseException) -> EngineUnavailableError | None:
+    """What to say where transformers refuses `folder` because it comes with code; None where it doesn't."""
+    if "trust_remote_code" not in str(error):
+        return None
+    return EngineUnavailableError(
+        f"{folder} comes with Python code of its own, which isn't run unasked; if you have read it and trust "
+        "it, give `trust_remote_code=True`"
+    )
 
 
 def find_tokenizer(name: str) -> Path:
-    """The folder of a tokenizer that is named by folder, `zoo:NAME` or hub id.
+    """The folder of a tokenizer that is named by folder, `zoo:NAME` or hub id, as `find_checkpoint` takes it.
 
     Raises:
         HarnessError: `zoo:NAME` of which there is none.
@@ -266,9 +370,10 @@ def find_tokenizer(name: str) -> Path:
     folder = resolved(name)
     if folder.is_dir():
         return folder
-    if not HUB_ID.fullmatch(name):
+    found = hub_name(name)
+    if found is None:
         raise EngineUnavailableError(f"tokenizer {name} does not exist; give a folder or a hub id")
-    return download(name, None)
+    return download(*found)
 
 
 def download(name: str, revision: str | None) -> Path:

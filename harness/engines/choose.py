@@ -12,6 +12,7 @@ from functools import cache
 from harness.engines.base import Engine
 from harness.engines.checkpoint import is_adapter
 from harness.engines.config import EngineConfig, EngineName, hf_missing
+from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError
 
 # vLLM is imported in a child process: an import that crashes (a build for other CPUs, say) must not take
@@ -51,8 +52,8 @@ def vllm_platform() -> tuple[str | None, str]:
 
 
 def _choose_local(config: EngineConfig) -> tuple[EngineName, str]:
-    if is_adapter(config.ckpt) and hf_missing() is None:
-        return "hf", "hf, because the checkpoint is a peft adapter"
+    if is_adapter(config.ckpt) and hf_missing() is None and (why := _not_for_vllm(str(config.ckpt))):
+        return "hf", f"hf, because the checkpoint is an adapter that vLLM can't take: {why}"
     wanted = config.device.split(":")[0]
     platform, why_not = vllm_platform()
     if platform is not None and wanted in ("auto", platform):
@@ -66,6 +67,16 @@ def _choose_local(config: EngineConfig) -> tuple[EngineName, str]:
         f"no engine can load {config.ckpt}: {why_not}, and {missing} is not installed; "
         "run: pip install 'format-safety-harness[hf]'"
     )
+
+
+def _not_for_vllm(adapter: str) -> str | None:
+    from harness.engines.vllm_adapter import why_not
+
+    try:
+        return why_not(resolved(adapter))
+    except EngineUnavailableError as error:
+        # Whichever engine opens it says so, at more length.
+        return str(error)
 
 
 def choose_engine(config: EngineConfig) -> tuple[EngineName, str]:
@@ -94,7 +105,7 @@ def choose_common_engine(configs: Sequence[EngineConfig]) -> tuple[EngineName, s
         HarnessError: as `choose_engine`.
     """
     chosen = [choose_engine(config) for config in configs]
-    # An adapter is only taken by hf.
+    # Some adapters are only taken by hf.
     return next((one for one in chosen if one[0] == "hf"), chosen[0])
 
 

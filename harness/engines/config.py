@@ -7,8 +7,9 @@ import importlib.util
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from harness.masking import is_secret, remember
 from harness.settings import Count, Group, Natural, NonNegative, Settings, Share
 
 EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
@@ -45,11 +46,13 @@ class EngineConfig(Settings, title="Engine"):
     ckpt: str | None = None
     """Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, where the tokenizer is."""
     revision: str | None = None
-    """Hub revision of `ckpt`."""
+    """Hub revision of checkpoints that are named without one; one alone: NAME@REVISION."""
+    adapter_base: str | None = None
+    """Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."""
     tokenizer: str | None = None
     """Folder or hub id whose tokenizer replaces the checkpoint's."""
     trust_remote_code: bool = False
-    """Run Python code that comes with the checkpoint."""
+    """Run Python code that comes with a checkpoint."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the dtype the checkpoint was saved in."""
     device: str = "auto"
@@ -95,6 +98,15 @@ class EngineConfig(Settings, title="Engine"):
     """Further arguments of the engine, passed on as they are."""
     log: Path | None = None
     """File for what the engine's processes print; a temporary one by default, kept only on failure."""
+
+    @field_validator("engine_args")
+    @classmethod
+    def _kept_secret(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        """An engine gets its `hf_token`; messages and files don't."""
+        for name, value in arguments.items():
+            if is_secret(name, arguments=True):
+                remember(value)
+        return arguments
 
     @property
     def replays(self) -> bool:

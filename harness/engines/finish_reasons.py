@@ -55,9 +55,9 @@ def finish_reason(word: str | None) -> FinishReason:
     meaning = _MEANING.get(plain)
     if meaning is None:
         if plain in GIVEN_UP:
-            raise ValueError(f"{word!r} is the end of a request without an answer")
+            raise ValueError(f"finish_reason {word!r} is the end of a request without an answer")
         known = "stop, length and withheld, or words that services use for them"
-        raise ValueError(f"{word!r} is no known finish reason ({known})")
+        raise ValueError(f"finish_reason {word!r} is no known one ({known})")
     return meaning
 
 

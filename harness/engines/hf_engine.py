@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
+from harness.engines.adapters import apply_adapter
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -17,6 +17,7 @@ from harness.engines.base import (
     TokenScores,
 )
 from harness.engines.config import EngineConfig, hf_missing, installed_version
+from harness.engines.hf_loading import load_causal_model
 from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.local_model import LocalModel
 from harness.errors import EngineUnavailableError
@@ -57,7 +58,6 @@ class HfEngine:
             "dtype": local.dtype,
             "device": self._device(),
             "batch_size": self._batch_size(),
-            "adapter_base": local.checkpoint.base.name if local.checkpoint.base else None,
         }
         version = installed_version("transformers") or "unknown"
         return local.info("hf", version, local.context_length, options)
@@ -82,23 +82,17 @@ class HfEngine:
         checkpoint = self._local.checkpoint
         checkpoint.start_hashing()
         import torch
-        import transformers
 
-        if not os.environ.get("HARNESS_DEBUG"):
-            transformers.utils.logging.set_verbosity_error()
-            transformers.utils.logging.disable_progress_bar()
         dtype = self._local.dtype
         base = checkpoint.base or checkpoint
+        wanted = dtype if dtype == "auto" else getattr(torch, dtype)
+        model = load_causal_model(base, wanted, self._config.trust_remote_code)
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
-                str(base.path),
-                dtype=dtype if dtype == "auto" else getattr(torch, dtype),
-                trust_remote_code=self._config.trust_remote_code,
-                local_files_only=True,
-            )
             if checkpoint.base is not None:
-                model = self._adapted(model)
+                model = apply_adapter(model, checkpoint)
             self._model = model.to(self._device()).eval()
+            # What errors name; transformers has the folder there, of an adapter the base's.
+            model.config._name_or_path = checkpoint.name
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
                 f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
@@ -119,6 +113,7 @@ class HfEngine:
             DataError: a prompt doesn't fit the context.
             EngineUnavailableError: structured output without xgrammar.
             IncompleteError: the device ran out of memory.
+            NotNumbersError: the logits are NaN or infinite.
         """
         if self._model is None:
             raise RuntimeError("the engine is not started")
@@ -200,15 +195,6 @@ class HfEngine:
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _adapted(self, model: Any) -> Any:
-        try:
-            from peft import PeftModel
-        except ImportError as error:
-            raise EngineUnavailableError(
-                f"{self._local.checkpoint.name} is a peft adapter; run: pip install peft"
-            ) from error
-        return PeftModel.from_pretrained(model, str(self._local.checkpoint.path))
 
     def _make_grammars(self) -> Any:
         from harness.engines.hf_sampling import Grammars

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import SamplingParams
+from harness.engines.finite import OnlyNumbers, named
 from harness.engines.hf_sampling import AnswerLimits, GrammarMask, SeededSampler
 from harness.engines.limits import answer_limit
 from harness.errors import IncompleteError
@@ -44,6 +45,7 @@ def generate(
 
     Raises:
         IncompleteError: the device ran out of memory.
+        NotNumbersError: the logits are NaN or infinite.
     """
     import torch
     import transformers
@@ -54,7 +56,9 @@ def generate(
     pad = next(iter(stop_ids), 0)
     rows = [[pad] * (width - len(one)) + list(one) for one in prompts]
     mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=model.device)
-    processors: list[Any] = [] if scores is None else [scores(mask)]
+    processors: list[Any] = [OnlyNumbers(named(model))]
+    if scores is not None:
+        processors.append(scores(mask))
     if any(one is not None for one in grammars):
         processors.append(GrammarMask(grammars))
     if sampling.temperature > 0:

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.cliff.reached import NODES, LineSums
 from harness.engines.base import ScoreRequest
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
 from harness.engines.target_engine import plausible_gain
 
@@ -50,6 +51,9 @@ def _batch(
     with torch.inference_mode():
         hidden = [_hidden(output, ids, mask, at_row, at_position) for output in outputs]
         columns = _columns(outputs, hidden, plausible)
+    if np.isnan(columns).any():
+        names = ", ".join(dict.fromkeys(output.name for output in outputs))
+        raise NotNumbersError(f"{names}: of one of them {NOT_NUMBERS}: {WHAT_TO_DO}")
     first = 0
     for one in batch:
         part = columns[first : first + len(one.completion_ids)].sum(axis=0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from harness.cliff import ClassMass
 from harness.engines.base import ScoreRequest, TokenScores
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError, named, require_numbers
 from harness.engines.hf_classes import class_masses
 from harness.errors import DataError, EngineUnavailableError
 
@@ -29,6 +30,7 @@ class OutputLayer:
         """Find the decoder and the output layer, and check them against the model's own logits.
 
         Raises:
+            NotNumbersError: the logits are NaN or infinite.
             EngineUnavailableError: the model does something else to its logits.
         """
         import torch
@@ -36,6 +38,7 @@ class OutputLayer:
         whole = model.get_base_model() if hasattr(model, "get_base_model") else model
         self.decoder = whole.base_model
         self._layer = whole.get_output_embeddings()
+        self.name = named(whole)
         text = whole.config.get_text_config()
         self._cap = getattr(text, "final_logit_softcapping", None)
         self._factor = getattr(text, "logit_scale", None) or 1.0
@@ -43,6 +46,7 @@ class OutputLayer:
         probe = torch.arange(1, 9, device=model.device).unsqueeze(0)
         with torch.inference_mode():
             own = model(input_ids=probe, use_cache=False).logits[0].float()
+            require_numbers(own, self.name)
             ours = self(self.decoder(input_ids=probe, use_cache=False).last_hidden_state[0])
         if not torch.allclose(own, ours, atol=TOLERANCE * float(own.abs().max()), rtol=0.0):
             raise EngineUnavailableError(
@@ -69,7 +73,11 @@ class OutputLayer:
 
 
 def score(
-    model: Any, requests: Sequence[ScoreRequest], top_k: int, batch_size: int, done: Collection[str]
+    model: Any,
+    requests: Sequence[ScoreRequest],
+    top_k: int,
+    batch_size: int,
+    done: Collection[str],
 ) -> Iterator[TokenScores]:
     """Yield the scores of `requests` that aren't `done`, longest first.
 
@@ -80,6 +88,7 @@ def score(
         DataError: a request without a prompt token, whose first token would have no distribution.
         ValueError: not one class a completion token.
         EngineUnavailableError: see `OutputLayer`.
+        NotNumbersError: the logits are NaN or infinite.
     """
     with_classes = any(request.classes for request in requests)
     for request in requests:
@@ -131,6 +140,8 @@ def _score_batch(
             top_ids, top = np.empty((len(own), 0), dtype=np.int64), np.empty((len(own), 0))
         else:
             own, top_ids, top = _logprobs(output, rows_hidden, tokens, top_k)
+    if np.isnan(own).any():
+        raise NotNumbersError(f"{output.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
     first = 0
     for one in batch:
         part = slice(first, first + len(one.completion_ids))

@@ -10,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
-from urllib.parse import quote, quote_plus
 
 from harness.errors import HarnessError, IncompleteError, RefusedError
+from harness.masking import masked, masked_bytes
+from harness.plain_text import plain
 from harness.retrying import RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ OWN_TRIES = 2
 SMALL_TRIES = 2
 """Of a small request: at a server in order it may meet with a passing fault."""
 MESSAGE_CHARACTERS = 300
-_BEARER = re.compile(r"(?i)\b(bearer\s+)\S+")
-# Either after the two slashes of an address, or what stands before an @ with a colon in it.
-_CREDENTIALS = re.compile(r"(?<=//)[^/\s]*@|(?<![^\s/@])[^\s/:@]+:[^\s/@]+@")
 
 
 class ReplyError(Exception):
@@ -376,7 +373,8 @@ async def exchange(
                 if response.is_success:
                     raise
                 content = b""  # The status says enough.
-            return Reply(response.status_code, response.headers, content)
+            # A server that repeats the key it was sent may do so anywhere, in an answer too.
+            return Reply(response.status_code, response.headers, masked_bytes(content))
     except TimeoutError as error:
         raise httpx.ReadTimeout(f"no whole reply within {seconds:g} s") from error
 
@@ -428,11 +426,7 @@ def shown(words: object, key: str = "") -> str:
         words: what a server or a user says.
         key: the API key; some servers repeat the one they were sent.
     """
-    line = " ".join(str(words).split())
-    for secret in {key, quote(key, safe=""), quote_plus(key)} - {""}:
-        line = line.replace(secret, "***")
-    line = _CREDENTIALS.sub("***@", _BEARER.sub(r"\1***", line))
-    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)[:MESSAGE_CHARACTERS]
+    return plain(masked(" ".join(str(words).split()), key))[:MESSAGE_CHARACTERS]
 
 
 def _message(content: bytes) -> str:

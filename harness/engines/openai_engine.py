@@ -25,6 +25,7 @@ from harness.engines.base import (
     Unanswered,
     UnansweredError,
 )
+from harness.engines.chat_template import FIXED_DATE
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
@@ -48,7 +49,7 @@ from harness.engines.openai_replies import (
     token_ids,
     tokens_of,
 )
-from harness.engines.tokenizer import FIXED_DATE, ChatTokenizer
+from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.retrying import RetryPolicy
@@ -148,7 +149,7 @@ class OpenAIEngine:
                 "served_root": fleet.root,
                 "prompts": self._mode,
                 "concurrency": self._config.concurrency,
-                "chat_template_arguments": self._template_arguments(),
+                **self._described(),
                 "stop_token_ids": self._stop_token_ids(),
                 REMARKS: self._remarks(),
             },
@@ -330,9 +331,12 @@ class OpenAIEngine:
         unknown = [f"nobody knows the finish reason {one!r}: taken as stop" for one in self._unknown_reasons]
         return [*self._dialect.remarks(), *sorted(unknown)]
 
-    def _template_arguments(self) -> dict[str, Any]:
+    def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.template_arguments
+            return self._tokenizer.described
+        return {"chat_template_arguments": self._template_arguments()}
+
+    def _template_arguments(self) -> dict[str, Any]:
         # The template can't be seen from here; one that doesn't know these ignores them.
         return {"enable_thinking": False, "date_string": FIXED_DATE}
 

@@ -25,6 +25,7 @@ from harness.engines.http_fleet import (
 )
 from harness.engines.openai_replies import tokens_of
 from harness.errors import EngineUnavailableError, HarnessError
+from harness.masking import remember, secrets_of
 from harness.retrying import RetryPolicy
 
 if TYPE_CHECKING:
@@ -80,10 +81,12 @@ def server_root(url: str) -> str:
     except ValueError:
         host, usable = None, False
     # Before anything else: an address that is wrong besides must not be shown with what is secret in it.
+    for secret in secrets_of(url):
+        remember(secret)
     if any(mark in url for mark in "@?#"):
         raise HarnessError(
-            f"the address of {host or 'a server'} holds credentials or a query; put the key in an "
-            "environment variable and name that one as `api_key_env=`"
+            f"the address of {host or 'a server'} holds credentials or a query; put the key in the "
+            "environment variable OPENAI_API_KEY, or in another and name that one as `api_key_env=`"
         )
     if not usable:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")
@@ -104,7 +107,9 @@ def headers(config: EngineConfig) -> dict[str, str]:
 
 
 def _key(config: EngineConfig) -> str:
-    return os.environ.get(config.api_key_env, "")
+    key = os.environ.get(config.api_key_env, "")
+    remember(key)
+    return key
 
 
 def probe(config: EngineConfig) -> FleetInfo:

@@ -21,6 +21,7 @@ from harness.engines.base import (
     UnansweredError,
 )
 from harness.engines.config import EngineConfig
+from harness.engines.finish_reasons import finish_reason
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 SHOWN = 5
@@ -39,6 +40,9 @@ class StoredRow:
 def read_row(line: bytes) -> StoredRow:
     """One row; other fields than the documented ones are left alone.
 
+    `finish_reason` may be any service's word. What was withheld, or cut off before its first word, may have
+    `text` null, as services record it.
+
     Raises:
         ValueError: what is wrong with it.
     """
@@ -50,18 +54,20 @@ def read_row(line: bytes) -> StoredRow:
         raise ValueError(f"not JSON ({error})") from error
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    task_id, text = row.get("task_id"), row.get("text")
+    task_id, text, word = row.get("task_id"), row.get("text"), row.get("finish_reason")
     if not isinstance(task_id, str) or not task_id:
         raise ValueError("task_id is not a non-empty string")
+    if word is not None and not isinstance(word, str):
+        raise ValueError("finish_reason is not a string")
+    reason = finish_reason(word)
+    if text is None and reason != "stop":
+        text = ""
     if not isinstance(text, str):
         raise ValueError("text is not a string")
     index = row.get("sample_index", 0)
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise ValueError("sample_index is not an integer ≥ 0")
-    reason = row.get("finish_reason") or "stop"
-    if reason not in ("stop", "length"):
-        raise ValueError("finish_reason is neither stop nor length")
-    return StoredRow(task_id, index, text, "length" if reason == "length" else "stop")
+    return StoredRow(task_id, index, text, reason)
 
 
 class ReplayEngine:

@@ -17,7 +17,9 @@ from typing import Any
 
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams, ScoreRequest, TokenScores
 from harness.engines.config import EngineConfig, TargetConfig
+from harness.engines.finite import require_numbers
 from harness.engines.hf_engine import HfEngine
+from harness.engines.local_model import ORIGIN, for_role, require_taken
 from harness.errors import EngineUnavailableError, HarnessError
 
 
@@ -57,21 +59,23 @@ class TargetLogits:
             logits_to_keep=1,
         )
         self._cache = output.past_key_values
+        require_numbers(output.logits[:, -1], self._target.base)
         return output.logits[:, -1].float()
 
 
-def plausible_gain(of_teacher: Any, of_base: Any, plausible: float) -> Any:
+def plausible_gain(of_teacher: Any, of_base: Any, plausible: float, likeliest: Any = None) -> Any:
     """log π_T − log π_B where the teacher finds a token plausible, 0 elsewhere.
 
     Args:
-        of_teacher: [rows, vocabulary] log probabilities.
+        of_teacher: [rows, vocabulary] log probabilities, or [N] of one token each with its `likeliest`.
         of_base: likewise.
         plausible: share of the likeliest token's probability above which one is; 0 finds all so.
+        likeliest: [N] the teacher's largest log probability where each of the N tokens stands.
     """
     gain = of_teacher - of_base
     if plausible > 0.0:
-        least = of_teacher.amax(dim=-1, keepdim=True) + math.log(plausible)
-        gain = gain.masked_fill(of_teacher < least, 0.0)
+        largest = of_teacher.amax(dim=-1, keepdim=True) if likeliest is None else likeliest
+        gain = gain.masked_fill(of_teacher < largest + math.log(plausible), 0.0)
     return gain
 
 
@@ -105,12 +109,12 @@ class TargetEngine(HfEngine):
         target = config.target
         if target is None:
             raise HarnessError("the target is made of two checkpoints; give `teacher=`, `base=` and `lam=`")
-        for name, given in (("ckpt", config.ckpt), ("revision", config.revision)):
-            if given is not None:
-                raise HarnessError(f"the target is made of a teacher and a base; leave `{name}=` out")
-        super().__init__(config.changed(ckpt=target.teacher))
+        if config.ckpt is not None:
+            raise HarnessError("the target is made of a teacher and a base; leave `ckpt=` out")
+        require_taken(config, [target.teacher, target.base])
+        super().__init__(for_role(config, target.teacher))
         self._target = target
-        self._beside = HfEngine(config.changed(ckpt=target.base, tokenizer=None))
+        self._beside = HfEngine(for_role(config, target.base).changed(tokenizer=None))
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
         if mine != theirs:
             raise HarnessError(
@@ -146,7 +150,8 @@ class TargetEngine(HfEngine):
             weights_sha256=hashlib.sha256(json.dumps(made_of).encode()).hexdigest(),
             parameters=None,
             options=mine.options
-            | {"teacher": mine.weights_sha256, "base": theirs.weights_sha256}
+            | {f"base_{name}": theirs.options[name] for name in ORIGIN if name in theirs.options}
+            | {"teacher_sha256": mine.weights_sha256, "base_sha256": theirs.weights_sha256}
             | target.model_dump(mode="json"),
         )
 

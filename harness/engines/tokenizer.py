@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.errors import DataError, EngineUnavailableError
+from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
+from harness.engines.checkpoint import needs_code
+from harness.errors import DataError, EngineUnavailableError, HarnessError
 
-# Templates that print today's date would give a resumed run other prompts after midnight. This is the date
-# Llama's own templates fall back to.
-FIXED_DATE = "26 Jul 2024"
-LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+Made = TypeVar("Made")
+MOST_SPECIAL = 1024
+"""Most special tokens that a manifest lists; those with the smallest ids."""
 
 
 class ChatTokenizer:
@@ -46,15 +46,13 @@ class ChatTokenizer:
             raise EngineUnavailableError(
                 "tokenizers need transformers; run: pip install 'format-safety-harness[hf]'"
             ) from error
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(
+        _require_readable_templates(self.folder)
+        tokenizer = self._asked(
+            lambda: AutoTokenizer.from_pretrained(
                 str(self.folder), trust_remote_code=self._trust_remote_code, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-            raise EngineUnavailableError(
-                f"{self.folder} has no tokenizer that transformers can load "
-                f"({' '.join(str(error).split())[:200]}); give another as `tokenizer=`"
-            ) from error
+            ),
+            "has no tokenizer that transformers can load",
+        )
         # For a folder without tokenizer files transformers makes an empty one of the model's class.
         if len(tokenizer.get_vocab()) <= len(tokenizer.get_added_vocab()):
             raise EngineUnavailableError(
@@ -64,23 +62,53 @@ class ChatTokenizer:
         return tokenizer
 
     @cached_property
-    def chat_template(self) -> str | None:
-        """The template's text, None where the checkpoint has none."""
-        if not self.tokenizer.chat_template:
-            return None
-        return str(self.tokenizer.get_chat_template())
+    def chat_template(self) -> ChatTemplate | None:
+        """The template, None where the checkpoint has none.
 
-    @cached_property
+        Raises:
+            EngineUnavailableError: one that can't be used.
+        """
+        if getattr(self.tokenizer, "chat_template", None) in (None, ""):
+            return None
+        return ChatTemplate(self.tokenizer, str(self.folder))
+
+    @property
     def template_arguments(self) -> dict[str, Any]:
-        """What the template is given besides the message; only what it mentions."""
-        wanted = {"enable_thinking": False, "date_string": FIXED_DATE}
-        return {name: value for name, value in wanted.items() if name in (self.chat_template or "")}
+        """What the template is given besides the message."""
+        return {} if self.chat_template is None else self.chat_template.arguments
 
     @property
     def chat_template_sha256(self) -> str | None:
         """Hash of the template's text, None where there is none."""
         template = self.chat_template
-        return None if template is None else hashlib.sha256(template.encode()).hexdigest()
+        if template is None:
+            return None
+        return hashlib.sha256(template.text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @cached_property
+    def described(self) -> dict[str, Any]:
+        """What a manifest records of how prompts are made, and of ids that texts don't show.
+
+        Raises:
+            EngineUnavailableError: a template that can't be used.
+        """
+        template = self.chat_template
+        pieces = {index: token.content for index, token in self._special_tokens().items()}
+        return {
+            "chat_template_arguments": self.template_arguments,
+            "content_format": None if template is None else template.content_format,
+            "named_tokens": {
+                name: str(token)
+                for name, token in self.tokenizer.special_tokens_map.items()
+                if not isinstance(token, list)
+            },
+            "special_tokens": {piece: index for index, piece in sorted(pieces.items())[:MOST_SPECIAL]},
+            "vocabulary": max(self.tokenizer.get_vocab().values(), default=-1) + 1,
+        }
+
+    def _special_tokens(self) -> dict[int, Any]:
+        added = self.tokenizer.added_tokens_decoder
+        return {index: token for index, token in added.items() if token.special}
 
     @cached_property
     def sha256(self) -> str:
@@ -107,6 +135,8 @@ class ChatTokenizer:
 
         Raises:
             DataError: a prompt that isn't valid Unicode.
+            EngineUnavailableError: the template fails on one or doesn't keep it, or the tokenizer can't read
+                what it renders.
         """
         for index, prompt in enumerate(prompts):
             if found := LONE_SURROGATE.search(prompt):
@@ -117,21 +147,48 @@ class ChatTokenizer:
         if not prompts:
             return []
         if self.chat_template is None:
-            return self._encode_plain(prompts)
-        texts = self.tokenizer.apply_chat_template(
-            [[{"role": "user", "content": prompt}] for prompt in prompts],
-            tokenize=False,
-            add_generation_prompt=True,
-            **self.template_arguments,
-        )
-        # The template writes the special tokens, so the tokenizer must not add another BOS.
-        return [tuple(ids) for ids in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+            rows = self._encode_plain(prompts)
+        else:
+            # The template writes the special tokens, so the tokenizer must not add another BOS.
+            rows = self._read(self.chat_template.render(prompts), add_special_tokens=False)
+        if () in rows:
+            raise EngineUnavailableError(
+                f"the tokenizer of {self.folder} makes no token at all of prompt {rows.index(())}; "
+                "give another as `tokenizer=`"
+            )
+        return rows
 
     def _encode_plain(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        rows = self.tokenizer([f"{prompt}\n" for prompt in prompts])["input_ids"]
+        rows = self._read([f"{prompt}\n" for prompt in prompts], add_special_tokens=True)
         eos = self.eos_token_id
         # Tokenizers made for training may close the text, which would end the answer before it began.
-        return [tuple(ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids) for ids in rows]
+        return [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in rows]
+
+    def _read(self, texts: list[str], *, add_special_tokens: bool) -> list[tuple[int, ...]]:
+        return self._asked(
+            lambda: [
+                tuple(ids)
+                for ids in self.tokenizer(texts, add_special_tokens=add_special_tokens)["input_ids"]
+            ],
+            "has a tokenizer that can't read its prompts",
+        )
+
+    def _asked(self, work: Callable[[], Made], failed: str) -> Made:
+        try:
+            return work()
+        except HarnessError:
+            raise
+        # The tokenizers library raises plain `Exception`, panics that aren't even one, and a checkpoint's own
+        # code whatever it likes.
+        except BaseException as error:
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
+            if (refused := needs_code(self.folder, error)) is not None:
+                raise refused from error
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise EngineUnavailableError(
+                f"{self.folder} {failed} ({said}); give another as `tokenizer=`"
+            ) from error
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of a completion, special tokens left out, nothing trimmed or tidied."""
@@ -140,3 +197,11 @@ class ChatTokenizer:
                 list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
+
+
+def _require_readable_templates(folder: Path) -> None:
+    """Refuse template files that aren't there behind their names; transformers passes those by in silence."""
+    for path in (folder / "chat_template.jinja", *folder.glob("additional_chat_templates/*.jinja")):
+        if not path.is_file() and (path.is_symlink() or path.exists()):
+            what = "leads nowhere" if path.is_symlink() and not path.exists() else "is no file"
+            raise EngineUnavailableError(f"{path} {what}; mend it, or give another tokenizer as `tokenizer=`")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from harness.engines import vllm_messages as messages
+from harness.engines.adapters import merge_instead
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -30,10 +31,13 @@ from harness.engines.base import (
     TokenScores,
 )
 from harness.engines.config import EngineConfig, installed_version
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.limits import check_prompts
 from harness.engines.local_model import LocalModel
+from harness.engines.vllm_adapter import lora_arguments
 from harness.engines.vllm_replica import Replica
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
+from harness.masking import masked, masked_values
 
 # vLLM clamps smaller positive temperatures to this one and refuses larger ones than the second.
 TEMPERATURES = (0.01, 2.0)
@@ -41,6 +45,8 @@ TEMPERATURES = (0.01, 2.0)
 ANY_TOP_K = -1
 # Where class masses stay uncertain; beyond it a position costs more than it tells.
 MAX_TOP_K = 1280
+# What vLLM says where `VLLM_RAISE_ON_LOGIT_NANS` found some.
+NANS = "NaNs detected in logits"
 ERROR_LINE = re.compile(r"\b(\w*(?:Error|Exception)): (.+)")
 # These only say that some other process has printed the cause.
 CONSEQUENCES = ("initialization failed", "EngineDeadError", "cancelled", "Traceback")
@@ -51,7 +57,7 @@ def root_cause(log: str) -> str | None:
     for line in reversed(log.splitlines()):
         found = ERROR_LINE.search(line)
         if found and not any(words in line for words in CONSEQUENCES):
-            return f"{found[1]}: {found[2].strip()}"[:300]
+            return masked(f"{found[1]}: {found[2].strip()}")[:300]
     return None
 
 
@@ -75,11 +81,8 @@ class VllmEngine:
         self._config = config
         self._version = version
         self._local = LocalModel(config)
-        if self._local.checkpoint.base is not None:
-            raise EngineUnavailableError(
-                f"{config.ckpt} is a peft adapter, which the vllm engine doesn't take; "
-                "use `engine=hf`, or merge it into its base"
-            )
+        checkpoint = self._local.checkpoint
+        self._lora = {} if checkpoint.base is None else lora_arguments(checkpoint)
         self._tokenizer = self._local.tokenizer
         self._replicas: list[Replica] = []
         self._ready: messages.Ready | None = None
@@ -97,7 +100,7 @@ class VllmEngine:
             "data_parallel_size": config.data_parallel_size,
             "enforce_eager": config.enforce_eager,
             "prefix_caching": config.prefix_caching,
-            "engine_args": config.engine_args,
+            "engine_args": masked_values(config.engine_args, arguments=True),
             **(ready.options if ready else {}),
         }
         version = ready.version if ready else self._version
@@ -127,7 +130,7 @@ class VllmEngine:
             for replica in self._replicas:
                 message = replica.receive()
                 if not isinstance(message, messages.Ready):
-                    raise EngineUnavailableError(self._explain("can't load", message))
+                    raise EngineUnavailableError(self._explain("can't load", message) + self._instead())
                 self._ready = message
         except BaseException:
             self.close()
@@ -145,6 +148,7 @@ class VllmEngine:
             DataError: a prompt doesn't fit the context.
             HarnessError: a temperature vLLM would change, or a request it refuses.
             IncompleteError: vLLM died.
+            NotNumbersError: the logits are NaN.
         """
         low, high = TEMPERATURES
         if sampling.temperature != 0 and not low <= sampling.temperature <= high:
@@ -200,6 +204,8 @@ class VllmEngine:
         calls = [messages.ScoreCall(share, top_k) for share in self._shares(jobs)]
         for result in self._call(calls):
             rows = len(result.logprobs)
+            if np.isnan(result.logprobs).any():
+                raise NotNumbersError(f"{self._local.checkpoint.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
             yield TokenScores(
                 key=wanted[result.index].key,
                 logprobs=np.array(result.logprobs, dtype=np.float64),
@@ -255,6 +261,8 @@ class VllmEngine:
             return HarnessError(f"vLLM refuses a request: {message.message}")
         text = self._explain("died while running", message)
         self.close()
+        if NANS in text:
+            return NotNumbersError(f"{self._local.checkpoint.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
         return IncompleteError(f"{text}; run the same command again to go on")
 
     def _explain(self, verb: str, message: messages.Failed) -> str:
@@ -267,6 +275,10 @@ class VllmEngine:
         if self._folder is not None and kept.is_relative_to(self._folder.resolve()):
             kept = Path(shutil.copy(kept, f"{self._folder}.log"))
         return f"vLLM {verb} {self._local.checkpoint.name}: {cause} (its log: {kept})"
+
+    def _instead(self) -> str:
+        """What else may be done with an adapter that vLLM can't load."""
+        return f"; use `engine=hf`, or {merge_instead(self._local.checkpoint.name)}" if self._lora else ""
 
     def _shares(self, jobs: Sequence[Any]) -> list[tuple[Any, ...]]:
         if not self._replicas:
@@ -283,6 +295,7 @@ class VllmEngine:
             replica=index,
             replicas=count,
             log=None if self._log is None else str(self._log),
+            adapter=str(self._local.checkpoint.path) if self._lora else None,
         )
         assert self._folder is not None
         return Replica(settings, self._visible_devices(index, count, number), self._folder)
@@ -298,9 +311,9 @@ class VllmEngine:
         return ",".join(known[first : first + each])
 
     def _llm_arguments(self) -> dict[str, Any]:
-        config = self._config
+        config, checkpoint = self._config, self._local.checkpoint
         arguments: dict[str, Any] = {
-            "model": str(self._local.checkpoint.path),
+            "model": str((checkpoint.base or checkpoint).path),
             "dtype": self._local.dtype,
             "trust_remote_code": config.trust_remote_code,
             "enforce_eager": config.enforce_eager,
@@ -312,10 +325,10 @@ class VllmEngine:
         optional = {
             "gpu_memory_utilization": config.gpu_memory_utilization,
             "max_model_len": config.max_model_len,
-            "tokenizer": None if config.tokenizer is None else str(self._tokenizer.folder),
+            "tokenizer": str(self._tokenizer.folder) if config.tokenizer or self._lora else None,
         }
         arguments |= {name: value for name, value in optional.items() if value is not None}
-        return arguments | config.engine_args
+        return arguments | self._lora | config.engine_args
 
     def _context_length(self) -> int | None:
         return self._local.context_length if self._ready is None else self._ready.context_length

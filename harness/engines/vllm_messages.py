@@ -16,6 +16,7 @@ class WorkerConfig:
         replica: 0-based number of this replica.
         replicas: how many there are.
         log: where the standard streams go, None to leave them on the terminal.
+        adapter: folder of a LoRA adapter that every request goes through, None for the model as it is.
     """
 
     llm_arguments: dict[str, Any]
@@ -23,6 +24,7 @@ class WorkerConfig:
     replica: int
     replicas: int
     log: str | None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

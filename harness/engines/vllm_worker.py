@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
+from harness.engines.vllm_adapter import known_arguments, load_adapter
 from harness.engines.vllm_messages import (
     Done,
     Failed,
@@ -124,9 +125,11 @@ def load(config: WorkerConfig) -> Any:
             os.sched_setaffinity(0, own)
     if found == "cpu" and "gpu_memory_utilization" not in config.llm_arguments:
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(cpu_cache_gib() // config.replicas or 1))
+    # Without it vLLM draws token 0 for ever from logits that aren't numbers; one pass over them a step.
+    os.environ.setdefault("VLLM_RAISE_ON_LOGIT_NANS", "1")
     from vllm import LLM
 
-    return LLM(**((CPU_ARGUMENTS if found == "cpu" else {}) | config.llm_arguments))
+    return LLM(**((CPU_ARGUMENTS if found == "cpu" else {}) | known_arguments(config.llm_arguments)))
 
 
 def describe(llm: Any) -> Ready:
@@ -153,23 +156,24 @@ class RequestRefusedError(Exception):
 class Feeder:
     """Feeds requests to a loaded `LLM` and hands on each output as it finishes."""
 
-    def __init__(self, llm: Any) -> None:
-        """Wrap `llm`, which nobody else may use meanwhile."""
+    def __init__(self, llm: Any, adapter: Any = None) -> None:
+        """Wrap `llm`, which nobody else may use meanwhile; `adapter` is a loaded LoRA request."""
         self._llm = llm
+        self._adapter = adapter
         self._slots = int(llm.llm_engine.vllm_config.scheduler_config.max_num_seqs)
         self._added = 0
 
     def _add(self, prompt_ids: tuple[int, ...], params: Any) -> str:
         prompt = {"prompt_token_ids": list(prompt_ids)}
         if hasattr(self._llm, "enqueue"):
-            [added] = self._llm.enqueue([prompt], [params], use_tqdm=False)
+            [added] = self._llm.enqueue([prompt], [params], use_tqdm=False, lora_request=self._adapter)
             # vLLM appends a random part to the id it was given, and reports outputs under the latter.
             return str(added).split("-", 1)[0]
         from vllm.sampling_params import RequestOutputKind
 
         params.output_kind = RequestOutputKind.FINAL_ONLY
         self._added += 1
-        self._llm.llm_engine.add_request(str(self._added), prompt, params)
+        self._llm.llm_engine.add_request(str(self._added), prompt, params, lora_request=self._adapter)
         return str(self._added)
 
     def _add_checked(self, prompt_ids: tuple[int, ...], params: Any) -> str:
@@ -284,9 +288,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
 
 
-def serve(llm: Any, inbox: Inbox, send: Callable[[Any], None]) -> None:
+def serve(feeder: Feeder, inbox: Inbox, send: Callable[[Any], None]) -> None:
     """Answer calls for as long as the pipe is open."""
-    feeder = Feeder(llm)
     while True:
         message = inbox.next()
         if isinstance(message, Stop):
@@ -320,8 +323,9 @@ def main(descriptor: int) -> None:
     try:
         llm = load(config)
         watch_children(outbox)
+        adapter = None if config.adapter is None else load_adapter(llm, config.adapter)
         outbox.send(describe(llm))
-        serve(llm, inbox, outbox.send)
+        serve(Feeder(llm, adapter), inbox, outbox.send)
     except Exception as error:
         import traceback
 

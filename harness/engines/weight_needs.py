@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines.checkpoint import needs_code
 from harness.engines.weights import FROM_TORCH, StoredTensor
 from harness.errors import EngineUnavailableError
 
@@ -18,6 +19,14 @@ QUANTISED = "quantization_config"
 
 class NotAskedError(Exception):
     """transformers can't say what this model needs; the text says why."""
+
+
+def quantisation(config: Mapping[str, Any]) -> str | None:
+    """How a config.json says that weights are packed, None where they are plain."""
+    for one in (config, config.get("text_config") or {}):
+        if how := one.get(QUANTISED):
+            return str(how.get("quant_method", "an unnamed method")) if isinstance(how, dict) else str(how)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +54,7 @@ class Needs:
         names: its parameters and stored buffers.
         tied: parameter → the one it shares its numbers with.
         prefix: what names of the inner model begin with in the whole one, empty where there is none.
+        skeleton: the model itself, on torch's meta device.
     """
 
     def __init__(self, folder: Path, trust_remote_code: bool) -> None:
@@ -59,8 +69,9 @@ class Needs:
 
         config = _config(folder, trust_remote_code)
         _without_quantisation(config)
-        with _quiet(), torch.device("meta"):
+        with quietly(), torch.device("meta"):
             skeleton = _skeleton(transformers, config, trust_remote_code)
+        self.skeleton: Any = skeleton
         self._class = type(skeleton)
         self._config = skeleton.config
         self.model = self._class.__name__
@@ -85,7 +96,7 @@ class Needs:
             for name, one in stored.items()
         }
         try:
-            with _quiet():
+            with quietly():
                 _, told = self._class.from_pretrained(
                     None,
                     config=copy.deepcopy(self._config),
@@ -113,11 +124,13 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
 
     known = transformers.AutoConfig
     try:
-        with _quiet():
+        with quietly():
             config = known.from_pretrained(
                 str(folder), trust_remote_code=trust_remote_code, local_files_only=True
             )
     except Exception as error:
+        if (refused := needs_code(folder, error)) is not None:
+            raise refused from error
         kind = _model_type(folder)
         if kind in transformers.CONFIG_MAPPING:
             raise EngineUnavailableError(
@@ -141,7 +154,11 @@ def _require_one_architecture(transformers: Any, config: Any, folder: Path) -> N
         EngineUnavailableError: they don't.
     """
     for name in config.architectures or ():
-        wanted = getattr(getattr(transformers, name, None), "config_class", None)
+        try:
+            wanted = getattr(getattr(transformers, name, None), "config_class", None)
+        except ImportError:
+            # A class whose own libraries aren't installed.
+            continue
         inner = [getattr(config, key, None) for key in getattr(config, "sub_configs", {})]
         if wanted is not None and not any(isinstance(one, wanted) for one in (config, *inner)):
             raise EngineUnavailableError(
@@ -160,6 +177,8 @@ def _skeleton(transformers: Any, config: Any, trust_remote_code: bool) -> Any:
             return kind.from_config(config, trust_remote_code=trust_remote_code)
         except Exception as error:
             # Constructors of models fail with anything.
+            if (refused := needs_code(Path(config.name_or_path), error)) is not None:
+                raise refused from error
             failures.append(_said(error))
     raise NotAskedError(f"transformers can't make a {config.model_type} model here: {failures[0]}")
 
@@ -175,7 +194,7 @@ def _said(error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """transformers without its reports and bars, which are put back afterwards."""
     from transformers.utils import logging
 

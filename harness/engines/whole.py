@@ -12,11 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.config import hf_missing
-from harness.engines.weight_needs import QUANTISED, Fit, Needs, NotAskedError
+from harness.engines.weight_needs import QUANTISED, Fit, Needs, NotAskedError, quantisation
 from harness.engines.weight_sets import OWN_FORMAT, find_weights, read_weights, require_same_in_bin
 from harness.engines.weights import PLAIN_FLOATS, StoredTensor, counted, listed, same_numbers
 from harness.errors import EngineUnavailableError
@@ -88,7 +87,7 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
     if missing := hf_missing():
         return WeightCheck(None, f"what the architecture needs ({missing} isn't installed)")
     _refuse_wrapped(name, stored)
-    quantised = _quantised(json.loads((folder / "config.json").read_bytes()))
+    quantised = quantisation(json.loads((folder / "config.json").read_bytes()))
     try:
         needs = Needs(folder, trust_remote_code)
         fit = needs.fit(stored)
@@ -103,13 +102,6 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
     _require_tied_alike(name, needs, stored)
     packed = f"shapes and extra tensors of layers quantised by {quantised}" if quantised else None
     return WeightCheck(needs.model, packed)
-
-
-def _quantised(config: Mapping[str, Any]) -> str | None:
-    for one in (config, config.get("text_config") or {}):
-        if how := one.get(QUANTISED):
-            return str(how.get("quant_method", "an unnamed method")) if isinstance(how, dict) else str(how)
-    return None
 
 
 def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:
@@ -177,10 +169,11 @@ def _require_floats(name: str, needs: Needs, stored: Mapping[str, StoredTensor])
     if not odd:
         return
     plain = needs.fit({one: tensor for one, tensor in stored.items() if one not in odd})
-    if wanted := [one for one, floats in plain.missing.items() if floats] or plain.trouble:
+    without = [*(one for one, floats in plain.missing.items() if floats), *plain.misshapen]
+    if without or plain.trouble:
         first = next(iter(odd))
         raise EngineUnavailableError(
-            f"{name} holds no floating-point numbers for {counted(len(wanted), 'weight')} "
+            f"{name} holds no floating-point numbers where weights belong "
             f"(first {first}: {odd[first].dtype}) and its config.json has no {QUANTISED}; {SAVE_AGAIN}"
         )
 

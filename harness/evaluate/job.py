@@ -28,6 +28,8 @@ from harness.errors import DataError, IncompleteError, Interrupted, RefusedError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
+from harness.evaluate.session import SessionClock, settled
+from harness.masking import masked_command, masked_values
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -105,7 +107,8 @@ class _Evaluation:
         info = self.engine.info()
         manifest = self._manifest(info, earlier)
         requests = plan_requests(prompts, info, self.sampling, self.config.samples, self.config.contract)
-        done = self.directory.open_samples()
+        drawn = self.directory.open_samples()
+        done = drawn.keys
         planned = {request.key for request in requests}
         if foreign := len(done - planned):
             raise RunMismatchError(
@@ -123,8 +126,8 @@ class _Evaluation:
             return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
-        self.directory.write_manifest(manifest)
-        self._generate(manifest, prompts, requests, done, seconds)
+        before = settled(manifest.sessions, drawn, manifest.started)
+        self._generate(manifest.model_copy(update={"sessions": before}), prompts, requests, done, seconds)
         return load(self.directory.path)
 
     def _generate(
@@ -135,12 +138,16 @@ class _Evaluation:
         done: set[str],
         load_seconds: float | None,
     ) -> None:
-        session = _SessionClock(load_seconds)
+        def note(session: Session) -> None:
+            entries = (*manifest.sessions, session)
+            self.directory.write_manifest(manifest.model_copy(update={"sessions": entries}))
+
+        session = SessionClock(load_seconds, note)
         try:
             if self._wants_more(requests, done):
                 if load_seconds is None:
                     self.on_progress(Progress("loading the model"))
-                    session.load_seconds = self._timed_start()
+                    session.loaded(self._timed_start())
                 self._draw(prompts, requests, done, session)
             complete = len(done) + session.generated + len(self.missing) == manifest.planned
             if complete:
@@ -195,7 +202,7 @@ class _Evaluation:
         prompts: Sequence[Prompt],
         requests: Sequence[GenerationRequest],
         done: set[str],
-        session: _SessionClock,
+        session: SessionClock,
     ) -> None:
         scorers = {
             prompt.task.task_id: (prompt.sha256, TaskScorer(prompt.task, self.config.contract))
@@ -283,8 +290,8 @@ class _Evaluation:
             # Lines that an older version wrote have no checksum; they get one when the run is rescored.
             format_version=earlier.format_version if earlier else FORMAT_VERSION,
             started=earlier.started if earlier else now(),
-            command=tuple(sys.argv),
-            config=self.config.model_dump(mode="json"),
+            command=masked_command(sys.argv),
+            config=masked_values(self.config.model_dump(mode="json")),
             dataset=DatasetRecord(
                 name=dataset.name,
                 split=dataset.split,
@@ -314,23 +321,13 @@ class _Evaluation:
             )
         return manifest
 
-    def _finish(self, manifest: Manifest, clock: _SessionClock, status: Status) -> None:
-        finished = now()
-        session = Session(
-            started=clock.started,
-            finished=finished,
-            status=status,
-            generated=clock.generated,
-            prompt_tokens=clock.prompt_tokens,
-            completion_tokens=clock.completion_tokens,
-            load_seconds=clock.load_seconds,
-            generate_seconds=clock.generate_seconds,
-        )
+    def _finish(self, manifest: Manifest, clock: SessionClock, status: Status) -> None:
+        session = clock.entry(status)
         self.directory.write_manifest(
             manifest.model_copy(
                 update={
                     "status": status,
-                    "finished": finished if status == "complete" else None,
+                    "finished": session.finished if status == "complete" else None,
                     "stopped": self._stopped(manifest, status),
                     "missing": self.missing,
                     "engine": self._with_remarks(manifest.engine),
@@ -351,29 +348,6 @@ class _Evaluation:
         if self.early_stop is not None and self.stopped:
             return self.early_stop.stopped()
         return manifest.stopped
-
-
-class _SessionClock:
-    """What this process did: samples, tokens, seconds."""
-
-    def __init__(self, load_seconds: float | None) -> None:
-        self.started = now()
-        self.load_seconds = load_seconds
-        self.generated = 0
-        self.prompt_tokens = 0
-        self.completion_tokens = 0
-        self._first = time.monotonic()
-        self._last = self._first
-
-    def count(self, generation: Generation) -> None:
-        self.generated += 1
-        self.prompt_tokens += generation.prompt_tokens or 0
-        self.completion_tokens += generation.completion_tokens or 0
-        self._last = time.monotonic()
-
-    @property
-    def generate_seconds(self) -> float | None:
-        return round(self._last - self._first, 3) if self.generated else None
 
 
 def _to_sample(

@@ -38,11 +38,14 @@ class TaskScorer:
         self._relevance = task.relevance
         self._can_rank = can_rank(task.relevance)
 
-    def __call__(self, text: str, finish_reason: str) -> tuple[ParseResult, Scores]:
+    def __call__(self, text: str, finish_reason: str) -> tuple[ParseResult | None, Scores]:
         """Parse a raw completion and score its ranking; scores are None unless it parsed strictly.
 
-        Labels that can't tell one ranking from another (none relevant, or all tied) give None as well.
+        Labels that can't tell one ranking from another (none relevant, or all tied) give None as well. What a
+        provider withheld isn't the model's answer and has no parse result.
         """
+        if finish_reason == "withheld":
+            return None, dict.fromkeys(SCORES)
         parsed = parse(text, self._k, self._contract, finish_reason=finish_reason)
         if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
             return parsed, dict.fromkeys(SCORES)

@@ -9,6 +9,7 @@ from pydantic import field_validator
 
 from harness.engines import IN_MEMORY, OF_TWO
 from harness.engines.config import EngineConfig, Plausible, TargetConfig
+from harness.engines.local_model import for_role, only_taken, require_taken
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Level, NonNegative, Settings
 
@@ -41,6 +42,14 @@ class ForecastConfig(Settings, title="Forecast"):
     def _ascending(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
         return tuple(sorted(set(lambdas)))
 
+    def require_taken(self) -> None:
+        """Refuse a revision or an adapter's base that no checkpoint takes.
+
+        Raises:
+            HarnessError: naming the setting.
+        """
+        require_taken(self.evaluation.engine, [self.teacher, self.base, *self.students])
+
     @property
     def first_lambdas(self) -> tuple[float, ...]:
         """The λ to begin with."""
@@ -48,13 +57,14 @@ class ForecastConfig(Settings, title="Forecast"):
 
     def of_student(self, number: int) -> EvalConfig:
         """The rollouts of a student, at T = 1 from the model as it is."""
-        told = {"ckpt": self.students[number], "engine": IN_MEMORY, "target": None}
+        told = {"engine": IN_MEMORY, "target": None}
+        engine = for_role(self.evaluation.engine, self.students[number])
         changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / f"student-{number + 1}"}
-        return self.evaluation.changed(engine=self.evaluation.engine.changed(**told), **changes)
+        return self.evaluation.changed(engine=engine.changed(**told), **changes)
 
     def at(self, lam: float) -> EvalConfig:
         """The evaluation of π_λ."""
         target = TargetConfig(teacher=self.teacher, base=self.base, lam=lam, plausible=self.plausible)
         told: dict[str, Any] = {"engine": OF_TWO, "target": target, "ckpt": None}
-        engine: EngineConfig = self.evaluation.engine.changed(**told)
+        engine: EngineConfig = only_taken(self.evaluation.engine, [self.teacher, self.base]).changed(**told)
         return self.evaluation.changed(engine=engine, out=self.out / f"lambda-{lam:g}")

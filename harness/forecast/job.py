@@ -37,6 +37,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
         HarnessError: nothing was run, or a model can't be used; the message says why.
         IncompleteError: it stopped half-way.
     """
+    config.require_taken()
     drawn: dict[float, tuple[Point, TaskTable]] = {}
     waiting = list(config.first_lambdas)
     with closing(TargetEngine(config.at(waiting[0]).engine)) as engine:

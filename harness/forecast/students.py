@@ -77,6 +77,6 @@ def _interpolated(points: Sequence[Point], lam: float | None) -> float | None:
     """Parse validity at a λ from that of its neighbours."""
     drawn = np.array([point.lam for point in points])
     rates = np.array([point.parse_validity.estimate or 0.0 for point in points])
-    if lam is None or not drawn[0] <= round(lam, 3) <= drawn[-1]:
+    if lam is None or not len(drawn) or not drawn[0] <= round(lam, 3) <= drawn[-1]:
         return None
     return float(np.interp(lam, drawn, rates))

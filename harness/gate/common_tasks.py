@@ -18,7 +18,14 @@ import numpy as np
 from harness.gate.evidence import Evidence, list_range
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import (
+    CONTRACT,
+    CONTRACT_BAR,
+    JUDGE_PREFIXES,
+    RUBRIC_PREFIX,
+    WITHHELD,
+    sample_metrics,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,24 +35,35 @@ class Tally:
     Attributes:
         valued: have a value.
         silent: have none, since they don't parse.
-        missing: have none yet: not drawn, or not scored.
+        missing: have none yet: not drawn, withheld by a provider, or not scored.
         partly: tasks of whose scores some repeats are missing.
+        withheld: those of `missing` that a provider withheld.
     """
 
     valued: int
     silent: int
     missing: int
     partly: int = 0
+    withheld: int = 0
 
     @classmethod
     def of(cls, table: TaskTable) -> Tally:
         """Of all tasks of a table."""
         partly = 0 if table.limits is None else int((table.limits[0] < table.limits[1]).sum())
-        return cls(int(table.count.sum()), int(table.silent.sum()), int(table.missing.sum()), partly)
+        withheld = 0 if table.withheld is None else int(table.withheld.sum())
+        return cls(
+            int(table.count.sum()), int(table.silent.sum()), int(table.missing.sum()), partly, withheld
+        )
 
-    def plus(self, valued: int, silent: int, missing: int) -> Tally:
+    def plus(self, valued: int, silent: int, missing: int, withheld: int) -> Tally:
         """With further answers."""
-        return Tally(self.valued + valued, self.silent + silent, self.missing + missing, self.partly)
+        return Tally(
+            self.valued + valued,
+            self.silent + silent,
+            self.missing + missing,
+            self.partly,
+            self.withheld + withheld,
+        )
 
     @property
     def is_whole(self) -> bool:
@@ -55,9 +73,11 @@ class Tally:
     def lacking(self, metric: str) -> str:
         """`12 don't parse, 5 are unscored`, empty where nothing lacks."""
         absent = "unscored" if metric.startswith(JUDGE_PREFIXES) else "missing"
+        gone = self.missing - self.withheld
         parts = [
             (self.silent, f"{self.silent} {_agree(self.silent, 'does', 'do')}n't parse"),
-            (self.missing, f"{self.missing} {_agree(self.missing, 'is', 'are')} {absent}"),
+            (self.withheld, f"{self.withheld} {_agree(self.withheld, 'was', 'were')} withheld"),
+            (gone, f"{gone} {_agree(gone, 'is', 'are')} {absent}"),
             (
                 self.partly,
                 f"those of {self.partly} {_agree(self.partly, 'task', 'tasks')} are scored in part",
@@ -139,6 +159,23 @@ def blind_spot(rules: Sequence[Rule]) -> list[str]:
     return [
         f"`{of_some[0].text}` is about the answers with a value alone, and no rule asks how many those are; "
         f"add one such as `{CONTRACT} >= {CONTRACT_BAR}`"
+    ]
+
+
+def withheld_note(withheld: int, samples: int, whose: str = "") -> list[str]:
+    """What a gate says of answers that a provider withheld; nothing where it withheld none.
+
+    Args:
+        withheld: how many.
+        samples: of how many.
+        whose: which run's, where it isn't the one judged.
+    """
+    if not withheld:
+        return []
+    return [
+        f"{withheld:,} of {samples:,} answers{whose} were withheld by the provider (a filter or a refusal), "
+        "which is no failure to parse: a rule takes them at their worst before it passes and at their best "
+        f"before it fails; `{WITHHELD} <= …` bounds how many may be"
     ]
 
 

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from harness.errors import IncompleteError
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.common_tasks import asked_of, blind_spot, explained
+from harness.gate.common_tasks import asked_of, blind_spot, explained, withheld_note
 from harness.gate.continued import follow, order_of
 from harness.gate.evidence import (
     Evidence,
@@ -31,7 +33,7 @@ from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.gate.tables import tables_of, whole_columns
-from harness.metrics.columns import Columns, TaskTable
+from harness.metrics.columns import Columns, IntArray, TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
     CLIFF_PREFIX,
@@ -310,6 +312,8 @@ class _Session:
             with _bounds_offered(run):
                 columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
             self._columns.append(columns)
+            whose = "" if run is self.run else " of the baseline"
+            self.notes += withheld_note(columns.withheld_samples, columns.n, whose)
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):
             tables[name] = self._rubric_table(run, name)
@@ -317,7 +321,7 @@ class _Session:
             tables |= _pairwise_table(run, name)
         for name, table in tables.items():
             # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
-            whole = name.startswith(JUDGE_PREFIXES) or not table.missing.any()
+            whole = name.startswith(JUDGE_PREFIXES) or not (table.missing - _withheld(table)).any()
             if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
@@ -378,6 +382,10 @@ class _Session:
         if self.policy.scope == "tasks":
             return evidence
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
+
+
+def _withheld(table: TaskTable) -> IntArray:
+    return np.zeros_like(table.missing) if table.withheld is None else table.withheld
 
 
 def _pairwise_table(run: Run, name: str) -> dict[str, TaskTable]:

@@ -6,8 +6,8 @@ import re
 from xml.etree import ElementTree as Xml
 
 from harness.gate.text import headline, interval, remarks, value
+from harness.plain_text import plain
 from harness.runs.gate_record import GateResult, RuleResult, Verdict
-from harness.runs.text import plain
 
 SUITE = "harness gate"
 _ELEMENTS: dict[Verdict, str | None] = {"pass": None, "fail": "failure", "inconclusive": "error"}

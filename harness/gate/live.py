@@ -12,7 +12,7 @@ from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
-from harness.gate.common_tasks import blind_spot
+from harness.gate.common_tasks import blind_spot, withheld_note
 from harness.gate.decide import conclude, describe, done_without, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
@@ -108,7 +108,8 @@ class LiveGate:
         self._order: list[str] = []
         self._tasks = 0
         self._samples_per_task = 1
-        self._waiting: dict[str, list[tuple[float | None, ...]]] = {}
+        # A task's samples: whether each was withheld, and what it says for each rule.
+        self._waiting: dict[str, list[tuple[bool, tuple[float | None, ...]]]] = {}
         self._without: Counter[str] = Counter()
         self._pairing: Pairing | None = None
 
@@ -145,7 +146,7 @@ class LiveGate:
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
         values = tuple(metric.value(sample) for metric in self._metrics)
-        self._waiting.setdefault(sample.task_id, []).append(values)
+        self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
         return self._follow()
 
     def enough_without(self, task_id: str) -> bool:
@@ -162,8 +163,9 @@ class LiveGate:
             if len(there) + missing < self._samples_per_task:
                 return False
             self._waiting.pop(task_id, None)
-            by_rule = [[values[rule] for values in there] for rule in range(len(self._metrics))]
-            following.observe(task_id, [Said.of(values, missing) for values in by_rule])
+            withheld = [was for was, _ in there]
+            by_rule = [[values[rule] for _, values in there] for rule in range(len(self._metrics))]
+            following.observe(task_id, [Said.of(values, withheld, missing) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -179,7 +181,8 @@ class LiveGate:
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
-        samples = sum(1 for _ in run.iter_samples())
+        withheld = [sample.parse is None for sample in run.iter_samples()]
+        samples = len(withheld)
         baseline = None if self._pairing is None else self._pairing.run
         levels = self._following.levels
         result = conclude(rules, [], describe(run, samples, baseline), self._policy, levels.interval)
@@ -190,7 +193,9 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        result = replace(result, live=live, stream=self._place, notes=tuple(self._notes(run, live)))
+        result = replace(
+            result, live=live, stream=self._place, notes=tuple(self._notes(run, live, sum(withheld)))
+        )
         runs = [run] if baseline is None else [run, baseline]
         result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
@@ -232,8 +237,9 @@ class LiveGate:
             return RuleResult(rule.text, rule.metric, None, None, "inconclusive", why)
         return settle_word(rule, cliff_word(run, rule.metric))
 
-    def _notes(self, run: Run, live: LiveFacts) -> list[str]:
+    def _notes(self, run: Run, live: LiveFacts, withheld: int) -> list[str]:
         notes = blind_spot(self._policy.parsed_rules)
+        notes += withheld_note(withheld, live.samples_drawn)
         for one in [run] if self._pairing is None else [run, self._pairing.run]:
             notes += done_without(one)
         notes += self._pairing.notes if self._pairing is not None else ()

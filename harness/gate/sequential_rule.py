@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from harness.gate.advice import BarRule, bar_of
 from harness.gate.common_tasks import Pairs, Tally, bounded, rests_on, with_pairs
 from harness.gate.evidence import Evidence
@@ -26,10 +28,11 @@ class Said:
     Attributes:
         valued: samples with a value.
         silent: samples without one that don't count, such as those that didn't parse.
-        missing: samples that count and whose value isn't known, such as unscored ones.
+        missing: samples that count and whose value isn't known, such as unscored and withheld ones.
         total: of the values.
         least: of the values of samples that count, once all are known.
         most: likewise.
+        withheld: those of `missing` that a provider withheld.
     """
 
     valued: int = 0
@@ -38,13 +41,19 @@ class Said:
     total: float = 0.0
     least: float = 0.0
     most: float = 0.0
+    withheld: int = 0
 
     @classmethod
-    def of(cls, values: SampleValues, missing: int = 0) -> Said:
-        """By the samples of one task, and how many more there should be; values lie in [0, 1]."""
+    def of(cls, values: SampleValues, withheld: Sequence[bool] = (), missing: int = 0) -> Said:
+        """By the samples of one task, whether each was withheld, and how many more there should be.
+
+        Without `withheld` none was. Values lie in [0, 1].
+        """
         counted = [value for value in values if value is not None]
+        hidden = sum(was and value is None for value, was in zip(values, withheld, strict=False))
         total = math.fsum(counted)
-        return cls(len(counted), len(values) - len(counted), missing, total, total, total + missing)
+        silent, unknown = len(values) - len(counted) - hidden, hidden + missing
+        return cls(len(counted), silent, unknown, total, total, total + unknown, hidden)
 
     @property
     def counting(self) -> int:
@@ -61,7 +70,8 @@ def said_by_task(table: TaskTable) -> dict[str, Said]:
     """A stored metric, task by task."""
     columns = (table.count, table.silent, table.missing, table.total)
     ends = (table.filled(0.0).total, table.filled(1.0).total)
-    rows = zip(*(column.tolist() for column in (*columns, *ends)), strict=True)
+    withheld = np.zeros_like(table.missing) if table.withheld is None else table.withheld
+    rows = zip(*(column.tolist() for column in (*columns, *ends, withheld)), strict=True)
     return {task_id: Said(*row) for task_id, row in zip(table.task_ids, rows, strict=True)}
 
 
@@ -126,7 +136,7 @@ class SequentialRule:
         """Take the next task in the order of drawing, with all its samples."""
         if task_id not in self._tasks:
             return
-        self._tally = self._tally.plus(said.valued, said.silent, said.missing)
+        self._tally = self._tally.plus(said.valued, said.silent, said.missing, said.withheld)
         if self._theirs is None:
             neutral, least, most = self._against_bar(said)
         else:
@@ -153,7 +163,8 @@ class SequentialRule:
 
     def _compared(self, mine: Said, theirs: Said) -> tuple[bool, float, float]:
         """The same of a difference."""
-        self._their_tally = self._their_tally.plus(theirs.valued, theirs.silent, theirs.missing)
+        their = (theirs.valued, theirs.silent, theirs.missing, theirs.withheld)
+        self._their_tally = self._their_tally.plus(*their)
         if mine.valued and theirs.valued:
             means = mine.total / mine.valued, theirs.total / theirs.valued
             self._samples += 1

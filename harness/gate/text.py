@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from harness.plain_text import plain
 from harness.runs.gate_record import GateResult, RuleResult
-from harness.runs.text import plain
 
 
 def headline(result: GateResult) -> str:

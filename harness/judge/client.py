@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from harness.judge.key import ApiKey
 from harness.judge.prompt import Prompt
 from harness.judge.rubric import JudgeModel
+from harness.plain_text import plain
 from harness.retrying import retry_after_seconds
 
 ClientName = Literal["auto", "google-generativeai", "google-genai"]
@@ -168,8 +169,5 @@ def reply_text(text: str, key: ApiKey) -> str | None:
 
 def one_line(text: str, key: ApiKey) -> str:
     """The text on one line, cut to 200 characters, the key masked, unprintable characters escaped."""
-    line = " ".join(key.redact(text).split())
-    printable = "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in line
-    )
+    printable = plain(" ".join(key.redact(text).split()))
     return printable if len(printable) <= _MAX_DETAIL else printable[: _MAX_DETAIL - 1] + "…"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 from typing import Any
 
 from harness.judge.client import Question, Reply, RequestFailedError, failure_of_status, one_line, reply_text
@@ -98,7 +97,8 @@ class GenAIClient:
             return RequestFailedError("timeout", detail)
         if _is_a(error, "HTTPError"):
             return RequestFailedError("connection", detail)
-        if isinstance(error, errors.UnknownApiResponseError | ValidationError | json.JSONDecodeError):
+        if isinstance(error, errors.UnknownApiResponseError | ValidationError | ValueError | AttributeError):
+            # The library trips over replies that aren't what the service says it sends.
             return RequestFailedError("bad_response", detail)
         return RequestFailedError("fatal", detail)
 

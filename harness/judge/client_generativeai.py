@@ -107,16 +107,24 @@ def _widen_pool(session: Any, connections: int) -> None:
             session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections))
 
 
+def _name(value: Any) -> str:
+    """Of a member of an enumeration; a number that the library has no member for stays one."""
+    return str(getattr(value, "name", value))
+
+
 def _reply(response: Any, key: ApiKey) -> Reply:
     """Read the message itself: the library's `text` raises where an answer was blocked."""
     feedback, usage = response.prompt_feedback, response.usage_metadata
-    blocked = feedback.block_reason.name if feedback.block_reason else None
+    blocked = _name(feedback.block_reason) if feedback.block_reason else None
+    if blocked is None and not response.candidates and "prompt_feedback" in response._result:
+        # A reason that the library doesn't know is dropped on the way; that there was one can be seen.
+        blocked = "a reason that google-generativeai doesn't know"
     candidate = response.candidates[0] if response.candidates else None
     text = "".join(part.text for part in candidate.content.parts) if candidate else ""
     total, prompt = usage.total_token_count, usage.prompt_token_count
     return Reply(
         text=reply_text(text, key),
-        finish=candidate.finish_reason.name if candidate and candidate.finish_reason else "",
+        finish=_name(candidate.finish_reason) if candidate and candidate.finish_reason else "",
         blocked=blocked,
         prompt_tokens=prompt or None,
         # The library doesn't know thinking tokens; the total holds them.

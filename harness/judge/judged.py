@@ -108,9 +108,10 @@ def sample_values(
 def rubric_table(run: Run, metric: str) -> TaskTable:
     """`rubric.<name>` or `rubric.<name>.<criterion>` of a run, added up by task.
 
-    A parsed sample that has no score is missing, and a repeat without one leaves its sample known in part:
-    a judge that refuses what is bad must not raise a mean by it. Tasks that a limit left out aren't there:
-    judging takes tasks in a random order, so that those before the limit are a sample of all.
+    A parsed sample that has no score is missing, and so is one that a provider withheld; a repeat without a
+    score leaves its sample known in part: a judge that refuses what is bad must not raise a mean by it.
+    Tasks that a limit left out aren't there: judging takes tasks in a random order, so that those before the
+    limit are a sample of all.
 
     Raises:
         DataError: the run wasn't judged with it, or its judgements can't be read.
@@ -120,9 +121,11 @@ def rubric_table(run: Run, metric: str) -> TaskTable:
     planned: Counter[str] = Counter()
     strict: dict[str, str] = {}
     rankings: dict[str, tuple[int, ...] | None] = {}
+    withheld: Counter[str] = Counter()
     for sample in run.iter_samples():
         planned[sample.task_id] += 1
-        if sample.parse.tier == "strict":
+        withheld[sample.task_id] += sample.parse is None
+        if sample.parse is not None and sample.parse.tier == "strict":
             strict[sample.key], rankings[sample.key] = sample.task_id, sample.parse.ranking
     rows = [row for row in judged.rankings.values() if holds(row, rankings)]
     parsed = Counter(strict.values())
@@ -137,16 +140,18 @@ def rubric_table(run: Run, metric: str) -> TaskTable:
     count, (total, least, most) = columns[0].astype(np.int64), columns[1:]
     of_parsed = np.array([parsed[task_id] for task_id in task_ids], dtype=np.int64)
     of_all = np.array([planned[task_id] for task_id in task_ids], dtype=np.int64)
+    unseen = np.array([withheld[task_id] for task_id in task_ids], dtype=np.int64)
     limits = None if np.array_equal(least, most) else (least, most)
     return TaskTable(
         tuple(task_ids),
         total,
         count,
-        of_parsed - count,
-        of_all - of_parsed,
+        of_parsed - count + unseen,
+        of_all - of_parsed - unseen,
         is_rate=False,
         counts_always=True,
         limits=limits,
+        withheld=unseen,
     )
 
 
@@ -182,7 +187,9 @@ def pairwise_table(run: Run, metric: str) -> TaskTable | None:
     if measure not in MEASURES:
         return None
     rankings = {
-        sample.key: sample.parse.ranking for sample in run.iter_samples() if sample.parse.tier == "strict"
+        sample.key: sample.parse.ranking
+        for sample in run.iter_samples()
+        if sample.parse is not None and sample.parse.tier == "strict"
     }
     pairs = _judged(run, f"{RUBRIC_PREFIX}{rubric}").pairs.values()
     rows = [row for row in pairs if row.other == other and holds(row, rankings)]

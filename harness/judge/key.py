@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
-from urllib.parse import quote, quote_plus
 
 from harness.errors import HarnessError
+from harness.masking import remember, without_known
 
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-_MASK = "[key]"
-_PIECE = 10
 
 
 class ApiKey:
@@ -20,31 +17,19 @@ class ApiKey:
         value: the key.
     """
 
-    __slots__ = ("_piece", "_value")
+    __slots__ = ("_value",)
 
     def __init__(self, value: str) -> None:
         self._value = value
-        length = min(_PIECE, len(value))
-        pieces = {value[start : start + length] for start in range(len(value) - length + 1)}
-        # Within a lookahead, so that pieces which overlap are all found.
-        self._piece = re.compile(f"(?=({'|'.join(map(re.escape, sorted(pieces)))}))")
+        remember(value)
 
     def reveal(self) -> str:
         """The key itself, for the client alone."""
         return self._value
 
     def redact(self, text: str) -> str:
-        """The text with the key masked: as it is, as a URL writes it, and pieces of it that were cut off."""
-        for form in {quote(self._value, safe=""), quote_plus(self._value)}:
-            text = text.replace(form, _MASK)
-        parts: list[str] = []
-        end = 0
-        for found in self._piece.finditer(text):
-            start, stop = found.span(1)
-            if start > end or not parts:
-                parts += [text[end:start], _MASK]
-            end = stop
-        return "".join([*parts, text[end:]])
+        """The text with the key and all else that is known to be secret masked, see `harness.masking`."""
+        return without_known(text, self._value)
 
     def __repr__(self) -> str:
         return "ApiKey(…)"

@@ -130,8 +130,8 @@ def _strict_samples(run: Run) -> dict[str, _Sample]:
     tasks = {task.task_id: (index, task) for index, task in enumerate(run.tasks())}
     samples = {}
     for sample in run.iter_samples():
-        ranking = sample.parse.ranking
-        if sample.parse.tier != "strict" or ranking is None:
+        ranking = sample.strict_ranking
+        if ranking is None:
             continue
         index, task = tasks[sample.task_id]
         lengths = [len(item.title) for item in task.candidates]

@@ -250,9 +250,9 @@ def _complete_run(path: Path) -> Run:
 def _strict_rankings(run: Run) -> dict[tuple[str, int], tuple[str, tuple[int, ...]]]:
     """(task_id, sample_index) → key and ranking of the strictly parsed samples; nothing else is judged."""
     return {
-        (sample.task_id, sample.sample_index): (sample.key, sample.parse.ranking)
+        (sample.task_id, sample.sample_index): (sample.key, ranking)
         for sample in run.iter_samples()
-        if sample.parse.tier == "strict" and sample.parse.ranking is not None
+        if (ranking := sample.strict_ranking) is not None
     }
 
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from harness.cliff import Calibration
 from harness.engines.class_masses import DEFAULT_TOP_K
 from harness.engines.config import EngineConfig
+from harness.engines.local_model import for_role, require_taken
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Level, Settings
 
@@ -61,7 +62,13 @@ class CliffConfig(Settings, title="Cliff"):
     more than `top_k` for openai."""
 
     def models(self) -> dict[ModelRole, EngineConfig]:
-        """How each model is loaded; the student only where there is one."""
+        """How each model is loaded; the student only where there is one.
+
+        Raises:
+            HarnessError: a revision or an adapter's base that none of them takes.
+        """
+        named = [name for name in (self.teacher, self.base, self.student) if name is not None]
+        require_taken(self.evaluation.engine, named)
         found: dict[ModelRole, EngineConfig] = {
             "teacher": self._engine(self.teacher, self.teacher_urls),
             "base": self._engine(self.base, self.base_urls),
@@ -86,5 +93,5 @@ class CliffConfig(Settings, title="Cliff"):
         return self.evaluation.model_copy(update=changes)
 
     def _engine(self, ckpt: str, urls: tuple[str, ...]) -> EngineConfig:
-        changes = {"ckpt": ckpt, "base_urls": urls, "replay": None}
-        return self.evaluation.engine.model_copy(update=changes)
+        changes = {"base_urls": urls, "replay": None}
+        return for_role(self.evaluation.engine, ckpt).model_copy(update=changes)

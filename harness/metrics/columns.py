@@ -32,6 +32,7 @@ class Columns:
             count.
         one_grade: [T] whether a task's relevant candidates are equally relevant, so that its NDCG@1 is 0 or
             1 whatever is answered; None where that isn't known.
+        withheld: [N] whether a provider withheld the answer; None where none was.
     """
 
     task_ids: tuple[str, ...]
@@ -41,6 +42,7 @@ class Columns:
     index: IntArray
     values: dict[str, npt.NDArray[np.floating]]
     one_grade: BoolArray | None = None
+    withheld: BoolArray | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns that can't stand side by side."""
@@ -58,6 +60,11 @@ class Columns:
         """Number of samples."""
         return len(self.task)
 
+    @property
+    def withheld_samples(self) -> int:
+        """How many of them a provider withheld."""
+        return 0 if self.withheld is None else int(self.withheld.sum())
+
     def is_rate(self, metric: Metric) -> bool:
         """Whether each value of a metric must be 0 or 1: by its nature, or by the labels of all its tasks."""
         if metric.is_rate:
@@ -73,15 +80,20 @@ class Columns:
         total = np.bincount(self.task[known], weights=values[known], minlength=tasks)
         count = np.bincount(self.task[known], minlength=tasks)
         there = np.bincount(self.task, minlength=tasks)
+        # Nobody knows what was withheld, so it is bounded like what isn't there at all.
+        hidden = np.zeros(tasks, dtype=np.int64)
+        if self.withheld is not None:
+            hidden = np.bincount(self.task[self.withheld & ~known], minlength=tasks)
         used = self.can_rank if metric.rankable_only else np.ones(tasks, dtype=np.bool_)
         return TaskTable(
             tuple(task_id for task_id, use in zip(self.task_ids, used, strict=True) if use),
             total.astype(np.float64)[used],
             count.astype(np.int64)[used],
-            self.missing[used],
-            (there - count).astype(np.int64)[used],
+            (self.missing + hidden).astype(np.int64)[used],
+            (there - count - hidden).astype(np.int64)[used],
             self.is_rate(metric),
             metric.always,
+            withheld=hidden.astype(np.int64)[used],
         )
 
 
@@ -93,12 +105,14 @@ class TaskTable:
         task_ids: T tasks.
         total: [T] sum of the values of a task's samples.
         count: [T] number of samples that count.
-        missing: [T] samples whose value isn't known: planned and not there, or parsed and not scored.
+        missing: [T] samples whose value isn't known: planned and not there, withheld by a provider, or parsed
+            and not scored.
         silent: [T] samples that are there and don't count, such as one that didn't parse.
         is_rate: whether a sample's value is 0 or 1.
         counts_always: whether a missing sample counts for certain once its value is known.
         limits: [T] least and largest that `total` can be, where the value of a sample that counts is known
             in part (some repeats of its judgement have no score); None where it is `total`.
+        withheld: [T] those of `missing` that a provider withheld; None where none was.
     """
 
     task_ids: tuple[str, ...]
@@ -109,6 +123,7 @@ class TaskTable:
     is_rate: bool
     counts_always: bool
     limits: tuple[FloatArray, FloatArray] | None = None
+    withheld: IntArray | None = None
 
     @property
     def estimate(self) -> float | None:
@@ -152,6 +167,7 @@ class TaskTable:
             count=self.count + self.missing,
             missing=np.zeros_like(self.missing),
             limits=None,
+            withheld=None,
         )
 
     def of_every_answer(self) -> TaskTable:
@@ -172,6 +188,7 @@ class TaskTable:
             missing=self.missing[rows],
             silent=self.silent[rows],
             limits=None if self.limits is None else (self.limits[0][rows], self.limits[1][rows]),
+            withheld=None if self.withheld is None else self.withheld[rows],
         )
 
     def against_bar(self, bar: float, sense: Sense, alpha: float, *, interval: bool = True) -> Decision:

@@ -61,11 +61,11 @@ class StoredSample(Protocol):
 
     @property
     def finish_reason(self) -> str:
-        """`stop` or `length`."""
+        """`stop`, `length` or `withheld`."""
 
     @property
-    def parse(self) -> ParseResult:
-        """Tier, code and ranking."""
+    def parse(self) -> ParseResult | None:
+        """Tier, code and ranking; None where the answer was withheld, so that there was nothing to parse."""
 
     @property
     def scores(self) -> Mapping[str, float | None]:
@@ -73,6 +73,11 @@ class StoredSample(Protocol):
 
 
 OfSample = Callable[[StoredSample], float | None]
+
+WITHHELD = "withheld_rate"
+"""How often a provider's filter or refusal stands in place of the model's answer: counted apart."""
+LATER = frozenset({WITHHELD})
+"""Metrics that runs of older versions lack, which couldn't hold a sample that they are about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,7 @@ class Metric:
         rankable_only: whether tasks whose labels can't rank are left out.
         lower_is_better: whether less of it is better.
         brief: whether it is one of the few in a short summary.
+        rare: whether it is worth a line only where it isn't 0.
     """
 
     name: str
@@ -101,6 +107,7 @@ class Metric:
     rankable_only: bool = False
     lower_is_better: bool = False
     brief: bool = False
+    rare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +115,8 @@ class SampleMetric(Metric):
     """A metric of samples.
 
     Attributes:
-        value: of a sample, None when it doesn't count.
-        always: whether every sample counts, whatever it says.
+        value: of a sample, None when it doesn't count or its answer was withheld.
+        always: whether every answer counts, whatever it says.
     """
 
     value: OfSample
@@ -123,12 +130,9 @@ class TaskMetric(Metric):
 
     Attributes:
         value: of a task's labels, None when it doesn't count.
-        rare: whether it is worth a line only where it isn't 0.
     """
 
     value: Callable[[Labels], float | None]
-    _: KW_ONLY
-    rare: bool = False
 
 
 def can_rank(relevance: Labels) -> bool:
@@ -143,6 +147,9 @@ def contradiction(sample: StoredSample, rankable: bool) -> str | None:
         sample: as it is stored.
         rankable: whether the labels of its task can rank.
     """
+    withheld = sample.finish_reason == "withheld"
+    if sample.parse is None or withheld:
+        return None if sample.parse is None and withheld else "a parse result, or none, that it can't have"
     tier, code = sample.parse.tier, sample.parse.code
     if tier not in TIERS or not (code is None or code in FAILURE_CODES):
         return f"tier {tier!r} and code {code!r}, which don't exist"
@@ -159,8 +166,8 @@ def _validity(worst: Tier, hint: str, *, brief: bool = False) -> SampleMetric:
     """Share of samples usable by whoever accepts this tier, and so the ones before it."""
     accepted = frozenset(TIERS[: TIERS.index(worst) + 1])
 
-    def value(sample: StoredSample) -> float:
-        return float(sample.parse.tier in accepted)
+    def value(sample: StoredSample) -> float | None:
+        return None if sample.parse is None else float(sample.parse.tier in accepted)
 
     return SampleMetric(f"parse_validity.{worst}", FORMAT, worst, hint, value, is_rate=True, brief=brief)
 
@@ -168,16 +175,18 @@ def _validity(worst: Tier, hint: str, *, brief: bool = False) -> SampleMetric:
 def _failure(code: str) -> SampleMetric:
     """Share of samples whose strict parse failed for this reason."""
 
-    def value(sample: StoredSample) -> float:
-        return float(sample.parse.code == code)
+    def value(sample: StoredSample) -> float | None:
+        return None if sample.parse is None else float(sample.parse.code == code)
 
     return SampleMetric(f"failure_rate.{code}", FAILURES, code, "", value, is_rate=True, lower_is_better=True)
 
 
 def _scored(name: str, otherwise: float | None) -> OfSample:
-    """A score of a strictly parsed sample, `otherwise` of any other."""
+    """A score of a strictly parsed sample, `otherwise` of any other answer."""
 
     def score(sample: StoredSample) -> float | None:
+        if sample.parse is None:
+            return None
         value = sample.scores.get(name) if sample.parse.tier == "strict" else None
         if value is None:
             return otherwise
@@ -210,7 +219,7 @@ def _parsed(score: str, label: str, hint: str = "", *, brief: bool = False) -> S
 
 
 def _all(score: str, label: str, hint: str = "", *, brief: bool = False) -> SampleMetric:
-    """Mean over all samples, every one that isn't strict counting 0."""
+    """Mean over all answers, every one that isn't strict counting 0."""
     name, label = f"{score}.all", f"{label}, failures as 0"
     return SampleMetric(
         name,
@@ -239,10 +248,21 @@ _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
         FORMAT,
         "truncated",
         "cut off at the token budget",
-        lambda sample: float(sample.finish_reason == "length"),
+        lambda sample: None if sample.parse is None else float(sample.finish_reason == "length"),
         is_rate=True,
         lower_is_better=True,
         brief=True,
+    ),
+    SampleMetric(
+        WITHHELD,
+        FORMAT,
+        "withheld",
+        "by the provider's filter or refusal; all other rates are of the rest",
+        lambda sample: float(sample.parse is None),
+        is_rate=True,
+        lower_is_better=True,
+        brief=True,
+        rare=True,
     ),
     _parsed("ndcg_at_1", "NDCG@1", "strictly parsed samples only", brief=True),
     _all("ndcg_at_1", "NDCG@1", "all samples", brief=True),

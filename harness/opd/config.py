@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Limit, Split
+from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.opd.optimisation import Optimisation, Placement
 from harness.settings import Count, Group, Level, Natural, Positive, Settings
@@ -84,6 +85,7 @@ class OPDConfig(Settings, title="Distillation"):
     """λ; 1 is plain distillation."""
     clip: Clip = None
     """Clip strength c; without it the importance ratio isn't clipped."""
+    plausible: Annotated[Plausible, _LOSS] = 0.0
     student: str | None = None
     """Checkpoint that π_S starts from; the base by default."""
     data: DataName = "fashion-mini"
@@ -129,6 +131,9 @@ class OPDConfig(Settings, title="Distillation"):
     """Two-sided level of the interval that the guard's lower bound belongs to."""
     checkpoint_every: Natural = 50
     """Steps between saved states; 0 saves none before the end."""
+    keep_every: Natural = 0
+    """Steps between students that are kept as checkpoints of their own, `checkpoint-STEP/`; 0 keeps the last
+    alone, in `checkpoint/`."""
     log_every: Count = 10
     """Steps between the costly readings (the student's class masses, from the first step on); everything else
     is logged each step."""
@@ -179,6 +184,10 @@ class OPDConfig(Settings, title="Distillation"):
             (
                 self.guard != "off" and self.clip is None,
                 "the guard needs a clip strength, for without one there is no λ*; give `clip=`",
+            ),
+            (
+                self.guard != "off" and self.plausible > 0.0,
+                "the guard's λ* is of extrapolation everywhere; leave `guard=` or `plausible=` out",
             ),
         ):
             if wrong:

@@ -144,7 +144,9 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
     differences = {name: pairs.difference(metric, margin) for name, metric in compared().items()}
     for name, difference in differences.items():
         everywhere = differences.get(counterpart(name))
-        if everywhere is not None:
+        if pairs.withheld:
+            differences[name] = replace(difference, of=pairs.asked(compared()[name]))
+        elif everywhere is not None:
             differences[name] = replace(difference, of=everywhere.comparison.difference.n)
     for name in (name for name in candidate.rubrics if name in baseline.rubrics):
         metric = f"{RUBRIC_PREFIX}{name}"
@@ -180,6 +182,13 @@ class _Pairs:
         self.tasks = len(number)
         self._single = len(number) == len(shared)
         self._columns = (theirs.columns, mine.columns)
+        self.withheld = any(columns.withheld is not None for columns in self._columns)
+
+    def asked(self, metric: SampleMetric) -> int:
+        """Pairs, or tasks where those have several samples, that a metric would be about if all answered."""
+        mine = self._columns[1]
+        used = mine.can_rank[mine.task[self._mine]] if metric.rankable_only else np.ones(len(self.task), bool)
+        return len(np.unique(self.task[used]))
 
     def difference(self, metric: SampleMetric, margin: float) -> Difference:
         name = metric.name

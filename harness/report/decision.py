@@ -159,11 +159,12 @@ def _contract(facts: RunFacts) -> Clause:
     else:
         table = facts.samples.columns.by_task(compared()[CONTRACT])
         seen = table.estimate
-        why = _unjudged(facts, seen, missing=bool(table.missing.any()))
+        why = _unjudged(facts, seen, missing=bool(facts.samples.columns.missing.any()))
         if why is not None:
             return Clause("contract", "contract not judged", "open", why)
-        decision = table.against_bar(CONTRACT_BAR, ">=", ALPHA)
-        verdict = "inconclusive" if decision.verdict == "undecided" else decision.verdict
+        # What was withheld is taken at its worst before it passes, and at its best before it fails.
+        worst, best = (table.filled(value).against_bar(CONTRACT_BAR, ">=", ALPHA) for value in (0.0, 1.0))
+        verdict = "pass" if worst.verdict == "pass" else "fail" if best.verdict == "fail" else "inconclusive"
         rule = f"default rule {CONTRACT} >= {CONTRACT_BAR}"
     claim, kind = _KEPT[verdict]
     return Clause("contract", claim, kind, f"{_strict(seen)}{rule}")
@@ -238,6 +239,11 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
     yield from manifest.engine.options.get("remarks", ())
+    if withheld := facts.samples.columns.withheld_samples:
+        yield (
+            f"{withheld:,} of {facts.samples.n:,} answers were withheld by the provider (a filter or a "
+            "refusal): rates and means are of the rest, verdicts allow for what they could have been"
+        )
     if facts.constrained:
         yield (
             "answers were held to the schema while they were drawn: the form can't fail by construction, "

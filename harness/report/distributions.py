@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from harness.contract import FAILURE_CODES
+from harness.metrics.columns import IntArray
 from harness.metrics.table import CONTRACT
 from harness.report.reading import NO_CODE, RunFacts
 from harness.stats import Estimate, bootstrap_ratio
@@ -48,12 +49,7 @@ class Counts:
 
 def failure_counts(runs: Sequence[RunFacts]) -> Counts:
     """Samples by failure code, codes that occur only, the most frequent first."""
-    by_run = {
-        facts.name: np.bincount(
-            facts.samples.code[facts.samples.code != NO_CODE], minlength=len(FAILURE_CODES)
-        )
-        for facts in runs
-    }
+    by_run = {facts.name: np.bincount(_failed(facts), minlength=len(FAILURE_CODES)) for facts in runs}
     total = np.sum(list(by_run.values()), axis=0)
     order = [code for code in np.argsort(-total, kind="stable").tolist() if total[code]]
     return Counts(
@@ -61,6 +57,13 @@ def failure_counts(runs: Sequence[RunFacts]) -> Counts:
         {name: tuple(int(counts[code]) for code in order) for name, counts in by_run.items()},
         "failed samples",
     )
+
+
+def _failed(facts: RunFacts) -> IntArray:
+    """Codes of what the model failed at; what a provider withheld isn't that."""
+    code = facts.samples.code
+    failed: IntArray = code[(code != NO_CODE) & (code < len(FAILURE_CODES))]
+    return failed
 
 
 def length_counts(runs: Sequence[RunFacts]) -> Counts:
@@ -102,14 +105,15 @@ def rank_counts(runs: Sequence[RunFacts]) -> Counts:
 
 
 def outcome_counts(candidate: RunFacts, baseline: RunFacts) -> dict[Outcome, int]:
-    """Samples that both have, by who parsed strictly; empty where the datasets differ."""
+    """Answers that both have, by who parsed strictly; empty where the datasets differ."""
     found: dict[Outcome, int] = {"broken": 0, "fixed": 0, "both_fail": 0, "both_pass": 0}
     if candidate.dataset != baseline.dataset:
         return {}
-    fails = [facts.samples.columns.values[CONTRACT] < 1 for facts in (baseline, candidate)]
+    strict = [facts.samples.columns.values[CONTRACT] for facts in (baseline, candidate)]
+    fails, withheld = [one < 1 for one in strict], [np.isnan(one) for one in strict]
     for place, row in candidate.samples.row.items():
         other = baseline.samples.row.get(place)
-        if other is not None:
+        if other is not None and not (withheld[0][other] or withheld[1][row]):
             found[_outcome(bool(fails[0][other]), bool(fails[1][row]))] += 1
     return found
 

@@ -66,7 +66,12 @@ def examples(rows: Sequence[Row], names: Sequence[str], baseline: int) -> list[E
 
 
 def outcome(row: Row, baseline: int) -> str:
-    """`fixed`, `broken`, `both fail`, `both pass` or `mixed` beside the baseline; `pass` or `fail` alone."""
+    """`fixed`, `broken`, `both fail`, `both pass` or `mixed` beside the baseline; `pass` or `fail` alone.
+
+    `withheld` where a provider withheld one of the answers.
+    """
+    if any(answer.withheld for answer in row.answers if answer is not None):
+        return "withheld"
     there = [answer.passes for answer in row.answers if answer is not None]
     first = row.answers[baseline]
     if len(there) == 1 or first is None:
@@ -147,5 +152,5 @@ def _example(row: Row, names: Sequence[str], baseline: int) -> Example:
 
 
 def _order(row: Row, baseline: int) -> int:
-    kinds = ("broken", "mixed", "fixed", "both fail", "fail", "both pass", "pass")
+    kinds = ("broken", "mixed", "fixed", "both fail", "fail", "withheld", "both pass", "pass")
     return kinds.index(outcome(row, baseline))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness import files
+from harness.plain_text import json_text
 from harness.report.config import DEFAULT_ROWS, Format, ReportConfig
 from harness.report.content import Content, gather
 
@@ -53,7 +53,7 @@ def report(config: ReportConfig, form: Format = "html") -> Report:
     if form == "json":
         from harness.report.summary import as_dict
 
-        return Report(content, json.dumps(as_dict(content), indent=1, allow_nan=False) + "\n", 0)
+        return Report(content, f"{json_text(as_dict(content))}\n", 0)
     from harness.report.page import render
 
     if config.max_samples is None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.contract import TIERS
-from harness.metrics.table import CONTRACT, FAILURES, METRICS, RUBRIC_PREFIX, Metric, TaskMetric
+from harness.metrics.table import CONTRACT, FAILURES, METRICS, RUBRIC_PREFIX, Metric
 from harness.report.reading import RunFacts
 from harness.report.text import Shown, decimal, percent, points, signed
 
@@ -77,8 +77,7 @@ def metric_groups(runs: Iterable[RunFacts]) -> list[Group]:
     known = list(runs)
     groups: dict[str, list[MetricLine]] = {}
     for metric in METRICS.values():
-        rare = isinstance(metric, TaskMetric) and metric.rare
-        if metric.group != FAILURES and (not rare or _occurs(known, metric.name)):
+        if metric.group != FAILURES and (not metric.rare or _occurs(known, metric.name)):
             groups.setdefault(metric.group, []).append(_line(metric))
     found = [Group(name, tuple(lines), "no metrics") for name, lines in groups.items()]
     hint = "strictly parsed samples; exposure below"

@@ -8,8 +8,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from harness.contract import FAILURE_CODES, TIERS
-from harness.report.reading import RunFacts, code_number
+from harness.contract import TIERS
+from harness.report.reading import CODES, RunFacts, code_number
 from harness.report.rows import Answer, Shown
 
 LONGEST_PROMPT = 20_000
@@ -28,7 +28,7 @@ def encode_rows(shown: Shown, runs: Sequence[RunFacts], baseline: int) -> str:
         "runs": [facts.name for facts in runs],
         "baseline": baseline,
         "tiers": TIERS,
-        "codes": FAILURE_CODES,
+        "codes": CODES,
         "rows": [
             [row.task_id, row.index, [_packed(answer, texts) for answer in row.answers]] for row in shown.rows
         ],

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import PurePath
 from typing import Any
 
+from harness.masking import masked_command, masked_values
 from harness.report.reading import RunFacts
 from harness.runs.manifest import DatasetRecord
 
@@ -73,12 +74,12 @@ def _command(recorded: Sequence[str]) -> str | None:
         return None
     program = PurePath(recorded[0])
     if program.name == "harness" or program.match("harness/__main__.py"):
-        return shlex.join(["harness", *recorded[1:]])
+        return shlex.join(masked_command(["harness", *recorded[1:]]))
     return None
 
 
 def _flat(facts: RunFacts) -> dict[str, str]:
-    manifest = json.loads(facts.run.manifest.model_dump_json())
+    manifest = masked_values(json.loads(facts.run.manifest.model_dump_json()))
     rows: dict[str, str] = {}
     for name, value in manifest.items():
         if name not in _SEPARATELY:

@@ -40,18 +40,23 @@ Place = tuple[str, int]
 
 UNKNOWN = -1
 NO_CODE = -1
+WITHHELD = "withheld"
+"""Stands in place of a failure code where a provider withheld the answer."""
+CODES = (*FAILURE_CODES, WITHHELD)
+"""What an answer that isn't strict is listed under."""
 _FILES = (MANIFEST, SAMPLES, TASKS, METRICS_FILE, GATE, CLIFF, JUDGE_LOG)
 _Stored = TypeVar("_Stored")
 
 
 def compared() -> dict[str, SampleMetric]:
     """Metrics of samples that are compared with the baseline; failures by code are counted instead."""
-    return {name: metric for name, metric in sample_metrics().items() if metric.group != FAILURES}
+    metrics = sample_metrics().items()
+    return {name: metric for name, metric in metrics if metric.group != FAILURES and not metric.rare}
 
 
 def code_number(code: str | None) -> int:
-    """Place of a failure code, `NO_CODE` where there is none."""
-    return NO_CODE if code is None else FAILURE_CODES.index(code)
+    """Place in `CODES`, `NO_CODE` where there is no code."""
+    return NO_CODE if code is None else CODES.index(code)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class SampleFacts:
     Attributes:
         row: place → row.
         columns: values of the metrics of `METRICS`; without tasks, of those of `compared`.
-        code: [N] index into `FAILURE_CODES`, `NO_CODE` where strict.
+        code: [N] index into `CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
         best_rank: [N] rank that the sample gives the candidate with the highest label, from 1; 0 where it
@@ -207,10 +212,11 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
 
     def best_rank(sample: Sample) -> int:
         wanted = best.get(sample.task_id, frozenset())
-        return _rank(sample.parse.ranking, wanted) if sample.parse.tier == "strict" else 0
+        parse = sample.parse
+        return _rank(parse.ranking, wanted) if parse is not None and parse.tier == "strict" else 0
 
     counted: dict[str, Callable[[Sample], int]] = {
-        "code": lambda sample: code_number(sample.parse.code),
+        "code": lambda sample: code_number(WITHHELD if sample.parse is None else sample.parse.code),
         "tokens": lambda sample: UNKNOWN if sample.completion_tokens is None else sample.completion_tokens,
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,

@@ -11,8 +11,9 @@ from typing import Literal
 from harness.contract import Contract
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
+from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt, failing_place
-from harness.report.reading import Place, RunFacts
+from harness.report.reading import WITHHELD, Place, RunFacts
 from harness.report.text import masked
 from harness.runs import Sample
 from harness.runs.columns import read_task_rows
@@ -21,6 +22,7 @@ from harness.runs.directory import TASKS
 PromptIs = Literal["checked", "unchecked", "wrong", "absent"]
 
 _ABSENT = -2
+_WITHHELD = "the provider withheld the answer, or what follows of it"
 _PROMPT_WORDS: dict[PromptIs, str] = {
     "checked": "rendered again from the run's tasks, their hash as recorded",
     "unchecked": "rendered again; the run keeps a hash of their token ids, for its tokenizer to check",
@@ -35,8 +37,8 @@ class Answer:
     """What one run answered.
 
     Attributes:
-        tier: parse tier.
-        code: failure code, None where strict.
+        tier: parse tier, `none` where the answer was withheld.
+        code: one of `CODES`, None where strict.
         output: the raw text.
         reason: where and why strict parsing failed, empty where it didn't.
         tokens: completion tokens, None when unknown.
@@ -58,6 +60,11 @@ class Answer:
     def passes(self) -> bool:
         """Whether it parsed strictly."""
         return self.code is None
+
+    @property
+    def withheld(self) -> bool:
+        """Whether it is no answer of the model."""
+        return self.code == WITHHELD
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,18 +222,29 @@ def _answers(
 def _answer(
     sample: Sample, contract: Contract, asked: _Asked | None, prompt_is: PromptIs, keep: str | None
 ) -> Answer:
-    parse = sample.parse
-    fails_at = None if parse.code is None or asked is None else failing_place(contract, sample.text, asked.k)
-    text = sample.text if keep is None else masked(sample.text, keep)
-    reason = " ".join(part for part in (parse.path, parse.message) if part)
+    parse, fails_at = sample.parse, None
+    code: str | None
+    if parse is None:
+        tier, code, reason = "none", WITHHELD, _WITHHELD
+    else:
+        tier, code, reason = parse.tier, parse.code, " ".join(filter(None, (parse.path, parse.message)))
+        if code is not None and asked is not None:
+            fails_at = failing_place(contract, sample.text, asked.k)
+    text = without_secrets(sample.text)
+    if text != sample.text:
+        fails_at = None  # That place isn't where it was.
+    if keep is not None:
+        text = masked(text, keep)
+    known = asked is not None and prompt_is in ("checked", "unchecked")
+    prompt = without_secrets(asked.shown) if asked is not None and known else None
     return Answer(
-        tier=parse.tier,
-        code=parse.code,
+        tier=tier,
+        code=code,
         output=excerpt(text, fails_at),
-        reason=reason if keep is None else "",
+        reason=without_secrets(reason) if keep is None else "",
         tokens=sample.completion_tokens,
         ndcg_at_1=sample.scores.get("ndcg_at_1"),
-        prompt=asked.shown if asked is not None and prompt_is in ("checked", "unchecked") else None,
+        prompt=prompt,
         prompt_is=prompt_is,
     )
 

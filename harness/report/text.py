@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from harness.masking import masked as masked_secrets
+
 _WORD = re.compile(r"[^\W_]+")
 _SMALL_NUMBER = re.compile(r"\d{1,2}")
 _END = "\n"
@@ -31,8 +33,9 @@ def visible(text: str) -> str:
     """Text in which every character can be seen and none moves another.
 
     Control characters, marks that reorder text, lone surrogates, unusual spaces and unassigned characters
-    become escapes such as `\\x00` or `\\u202e`; line ends stay.
+    become escapes such as `\\x00` or `\\u202e`; line ends stay. Secrets are masked.
     """
+    text = masked_secrets(text)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == _END else escaped(char) for char in text)

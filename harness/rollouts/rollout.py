@@ -41,7 +41,9 @@ class Rollout:
 def rollouts_of_run(
     run: Run, encode: Callable[[Sequence[str]], Sequence[tuple[int, ...]]]
 ) -> dict[str, Rollout]:
-    """The rollouts of a run by sample key, in the order of its tasks; samples without any token are left out.
+    """The rollouts of a run by sample key, in the order of its tasks.
+
+    Samples without any token are left out, and so are those that a provider withheld.
 
     Args:
         run: drawn at T = 1, top_p = 1.
@@ -54,6 +56,8 @@ def rollouts_of_run(
     numbered = {prompt.task.task_id: (number, prompt) for number, prompt in enumerate(prompts)}
     found: dict[str, Rollout] = {}
     for sample in run.iter_samples():
+        if sample.parse is None:
+            continue
         if not sample.token_ids:
             if not sample.text:
                 continue

@@ -5,9 +5,10 @@ from harness.runs.manifest import Manifest
 from harness.runs.samples import Sample, read_samples
 from harness.runs.source import Source, source_of
 from harness.runs.staleness import stale_reasons
-from harness.runs.writing import RunDirectory
+from harness.runs.writing import Drawn, RunDirectory
 
 __all__ = [
+    "Drawn",
     "Manifest",
     "Run",
     "RunDirectory",

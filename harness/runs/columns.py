@@ -94,6 +94,7 @@ def read_columns(
             values.append(_or_nan(of_task(relevance)))
     known = len(place)
     held = Held(run)
+    withheld = array("b")
     for sample in run.iter_samples():
         row = place.get(sample.task_id) if known else place.setdefault(sample.task_id, len(place))
         if row is None:
@@ -104,6 +105,7 @@ def read_columns(
                 f"`harness rescore {run.path}` parses and scores it anew"
             )
         held.add(row, sample)
+        withheld.append(sample.parse is None)
         for value, column in of_samples.values():
             column.append(_or_nan(value(sample)))
     can = np.array(rankable if known else [True] * len(place), dtype=np.bool_)
@@ -115,6 +117,7 @@ def read_columns(
         index=np.asarray(held.index, dtype=np.int64),
         values={name: np.asarray(column) for name, (_, column) in (of_samples | of_tasks).items()},
         one_grade=np.array(one_grade, dtype=np.bool_) if known else None,
+        withheld=np.array(withheld, dtype=np.bool_) if any(withheld) else None,
     )
     for metric in (one for one in wanted if one.rankable_only):
         counts = can if isinstance(metric, TaskMetric) else can[columns.task]

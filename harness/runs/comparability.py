@@ -13,10 +13,10 @@ from pydantic import Field
 from harness.data.tasks import RankingTask
 from harness.errors import RunMismatchError
 from harness.metrics.columns import Columns, TaskTable
+from harness.plain_text import plain
 from harness.runs.columns import Measure, read_task_rows
 from harness.runs.loading import Run
 from harness.runs.manifest import Manifest
-from harness.runs.text import plain
 
 Common = Annotated[bool, Field(description="Compare unlike runs on the tasks they share.")]
 

@@ -103,7 +103,7 @@ class Run:
         """All samples as a frame: one row a sample, ordered by task and sample index.
 
         Columns: key, task_id, sample_index, text, finish_reason, prompt_tokens, completion_tokens, tier,
-        code, path, message, ranking, and one column a score.
+        code, path, message, ranking (these None where the answer was withheld), and one column a score.
         """
         import pandas as pd
 
@@ -114,7 +114,7 @@ class Run:
         ]
         rows = [
             {name: getattr(sample, name) for name in own}
-            | {name: getattr(sample.parse, name) for name in _names(ParseResult)}
+            | {name: getattr(sample.parse, name, None) for name in _names(ParseResult)}
             | sample.scores
             for sample in samples
         ]

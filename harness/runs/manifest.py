@@ -16,6 +16,7 @@ from harness import __version__
 from harness.contract import Contract
 
 Status = Literal["running", "complete", "incomplete", "failed"]
+SessionStatus = Literal["running", "complete", "incomplete", "failed", "killed"]
 
 FORMAT_VERSION = 2
 """2: lines and documents carry checksums, `metrics.json` its source."""
@@ -73,13 +74,17 @@ class EngineRecord(BaseModel):
 
 
 class Session(BaseModel):
-    """One process that worked on the run; a run that was killed and resumed has several."""
+    """One process that worked on the run; a run that was killed and resumed has several.
+
+    It is there from its start on, `running`, and is noted again every few seconds; what finds it so later
+    knows that it was killed, and counts its samples and tokens from what it left. `finished` stays None then.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     started: str
     finished: str | None = None
-    status: Status = "running"
+    status: SessionStatus = "running"
     generated: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0

@@ -26,10 +26,10 @@ class Sample:
         prompt_sha256: hash of the prompt's token ids, or of its text where the engine has no tokenizer.
         text: the raw completion.
         token_ids: its token ids as drawn; empty where the engine didn't say.
-        finish_reason: `stop` or `length`.
+        finish_reason: `stop`, `length` or `withheld`.
         prompt_tokens: None when unknown.
         completion_tokens: None when unknown.
-        parse: tier, code, path, message and ranking.
+        parse: tier, code, path, message and ranking; None where the answer was withheld.
         scores: metric name → value, None where undefined (not parsed, or labels that can't rank).
     """
 
@@ -42,12 +42,17 @@ class Sample:
     finish_reason: str
     prompt_tokens: int | None
     completion_tokens: int | None
-    parse: ParseResult
+    parse: ParseResult | None
     scores: dict[str, float | None]
+
+    @property
+    def strict_ranking(self) -> tuple[int, ...] | None:
+        """Its ranking where it keeps the contract, None where it doesn't."""
+        strict = self.parse is not None and self.parse.tier == "strict"
+        return self.parse.ranking if self.parse is not None and strict else None
 
     def to_line(self) -> bytes:
         """The sample as one sealed JSON line, ASCII only: lone surrogates survive, no reader splits it."""
-        parse = self.parse
         row: dict[str, Any] = {
             "key": self.key,
             "task_id": self.task_id,
@@ -58,13 +63,7 @@ class Sample:
             "finish_reason": self.finish_reason,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "parse": {
-                "tier": parse.tier,
-                "code": parse.code,
-                "path": parse.path,
-                "message": parse.message,
-                "ranking": parse.ranking,
-            },
+            "parse": None if self.parse is None else _fields(self.parse),
             "scores": self.scores,
         }
         return sealed_line(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii"))
@@ -78,8 +77,6 @@ class Sample:
         """
         row = json.loads(line)
         try:
-            parse = row["parse"]
-            ranking = parse["ranking"]
             return cls(
                 key=row["key"],
                 task_id=row["task_id"],
@@ -90,17 +87,32 @@ class Sample:
                 finish_reason=row["finish_reason"],
                 prompt_tokens=row["prompt_tokens"],
                 completion_tokens=row["completion_tokens"],
-                parse=ParseResult(
-                    tier=parse["tier"],
-                    code=parse["code"],
-                    path=parse["path"],
-                    message=parse["message"],
-                    ranking=None if ranking is None else tuple(ranking),
-                ),
+                parse=None if row["parse"] is None else _parse_result(row["parse"]),
                 scores=row["scores"],
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a sample: {error!r}") from error
+
+
+def _fields(parse: ParseResult) -> dict[str, Any]:
+    return {
+        "tier": parse.tier,
+        "code": parse.code,
+        "path": parse.path,
+        "message": parse.message,
+        "ranking": parse.ranking,
+    }
+
+
+def _parse_result(row: dict[str, Any]) -> ParseResult:
+    ranking = row["ranking"]
+    return ParseResult(
+        tier=row["tier"],
+        code=row["code"],
+        path=row["path"],
+        message=row["message"],
+        ranking=None if ranking is None else tuple(ranking),
+    )
 
 
 def read_samples(path: Path, *, sealed: bool = False) -> Iterator[Sample]:

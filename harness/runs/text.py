@@ -1,9 +1,11 @@
-"""Text that comes from a run, made harmless for terminals, CI systems and Markdown."""
+"""Text that comes from a run, made harmless for Markdown."""
 
 from __future__ import annotations
 
 import math
 import re
+
+from harness.plain_text import plain
 
 _SPECIAL = re.compile(
     r"""
@@ -23,19 +25,6 @@ _SPECIAL = re.compile(
 """What Markdown, as GitHub reads it, could take for more than a character."""
 _BACKSLASHED = frozenset("`*~$[]_<>&-+=")
 """What a backslash makes plain for every reader of Markdown; an entity does it for the rest."""
-
-
-def plain(text: str) -> str:
-    """Text that can't move a cursor, break a line, reorder what stands around it or command a CI system.
-
-    Control and other invisible characters become escapes. GitHub's runner takes a line that begins with `::`,
-    and `##[` anywhere, as a command; both are pulled apart.
-    """
-    visible = "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode()
-        for char in text
-    )
-    return visible.replace("::", ": :").replace("##[", "## [")
 
 
 def escape(text: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,21 @@ from harness.runs.source import BELONGS_TO, SOURCE, from_run, owner_of, source_o
 from harness.stats import Estimate
 
 _OWN_FILES = frozenset((LOCK, MANIFEST, SAMPLES, METRICS, TASKS))
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The samples of a run.
+
+    Attributes:
+        keys: of all of them.
+        prompt_tokens: of all together, as far as they are known.
+        completion_tokens: likewise.
+    """
+
+    keys: set[str]
+    prompt_tokens: int
+    completion_tokens: int
 
 
 class RunDirectory:
@@ -107,14 +122,19 @@ class RunDirectory:
             for name in (METRICS, CLIFF):
                 (self.path / name).unlink(missing_ok=True)
 
-    def open_samples(self) -> set[str]:
-        """Open `samples.jsonl` for appending, drop a torn last line, and return the keys it holds."""
+    def open_samples(self) -> Drawn:
+        """Open `samples.jsonl` for appending, drop a torn last line, and return what it holds."""
         path = self.path / SAMPLES
         with files.resumable(self.path):
             self._samples = files.LineLog(path)
         earlier = self.read_manifest()
         sealed = earlier is not None and earlier.sealed
-        return {sample.key for sample in read_samples(path, sealed=sealed)}
+        keys, prompt, completion = set(), 0, 0
+        for sample in read_samples(path, sealed=sealed):
+            keys.add(sample.key)
+            prompt += sample.prompt_tokens or 0
+            completion += sample.completion_tokens or 0
+        return Drawn(keys, prompt, completion)
 
     def append(self, sample: Sample) -> None:
         """Add a finished sample; it is with the operating system when this returns.

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from harness.data.choice import DataName, Limit, Split
+from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError
 from harness.evaluate.config import EvalConfig, Temperature
@@ -20,7 +21,7 @@ from harness.opd.optimisation import Precision
 from harness.settings import Count, Level, Natural, Positive, Seed, Settings, Share
 from harness.yaml_files import UnreadableYamlError, read_yaml
 
-FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout")
+FACTORS = ("clip", "learning_rate", "steps", "staleness", "updates_per_rollout", "plausible")
 """What arms may differ in, beside their grids of λ."""
 
 
@@ -32,6 +33,7 @@ class SweepArm(Settings):
     lambdas: Annotated[tuple[Positive, ...], Field(min_length=2)]
     """The grid of λ, ascending."""
     clip: Clip
+    plausible: Plausible = 0.0
     learning_rate: Positive = 5e-4
     steps: Count = 120
     staleness: Staleness = "fixed"

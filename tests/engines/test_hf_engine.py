@@ -227,7 +227,7 @@ def test_a_peft_adapter_speaks_like_its_merged_model(tiny_qwen3: Path, tmp_path:
         engine.close()
     assert answers[0] == answers[1] != answers[2]
     info = open_hf(tmp_path / "adapter").info()
-    assert info.options["adapter_base"] == str(tiny_qwen3)
+    assert info.options["adapter"]["base"] == str(tiny_qwen3)
 
 
 def test_what_can_not_be_loaded_is_one_line(tiny_qwen3: Path, tmp_path: Path) -> None:

@@ -60,6 +60,27 @@ def test_samples_and_finish_reasons(tmp_path: Path) -> None:
     assert [(one.text, one.finish_reason) for one in answers] == [("first", "stop"), ("second", "length")]
 
 
+FINISH_REASONS = json.loads((Path(__file__).parents[1] / "cases" / "finish_reasons.json").read_text())
+
+
+@pytest.mark.parametrize("case", FINISH_REASONS, ids=lambda case: str(case["word"]))
+def test_every_service_has_its_words(case: dict[str, str | None], tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "x", "finish_reason": case["word"]})
+    if case["means"] is None:
+        with pytest.raises(DataError, match=f"line 1: .*{case['word']}"):
+            replay(path)
+        return
+    (answer,) = replay(path).generate([request("a")], SAMPLING)
+    assert (answer.text, answer.finish_reason) == ("x", case["means"])
+
+
+@pytest.mark.parametrize("word", ["content_filter", "MAX_TOKENS"])
+def test_what_never_came_may_be_null_where_the_service_says_why(word: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": None, "finish_reason": word})
+    (answer,) = replay(path).generate([request("a")], SAMPLING)
+    assert answer.text == ""
+
+
 def test_done_samples_are_not_yielded_again(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "1"}, {"task_id": "b", "text": "2"})
     answers = list(replay(path).generate([request("a"), request("b")], SAMPLING, done={"a/0"}))
@@ -77,7 +98,7 @@ BAD_ROWS = [
     ('{"task_id": "a", "text": "x", "sample_index": -1}', "sample_index"),
     ('{"task_id": "a", "text": "x", "sample_index": true}', "sample_index"),
     ('{"task_id": "a", "text": "x", "sample_index": 1.0}', "sample_index"),
-    ('{"task_id": "a", "text": "x", "finish_reason": "eos"}', "finish_reason"),
+    ('{"task_id": "a", "text": "x", "finish_reason": "done"}', "finish_reason"),
     ("[" * 200_000, "not JSON"),
 ]
 

@@ -155,6 +155,9 @@ def test_what_a_row_draws_depends_on_its_seed_alone(models: dict[str, HfEngine])
 
 def test_what_it_is_called(models: dict[str, HfEngine]) -> None:
     one, other, masked = (opened(*made).info() for made in ((1.3,), (1.4,), (1.3, 0.1)))
+    known = {name: engine.info().weights_sha256 for name, engine in models.items()}
+    assert one.options["teacher"] == TEACHER
+    assert (one.options["teacher_sha256"], one.options["base_sha256"]) == (known[TEACHER], known[BASE])
     assert one.name == "target"
     assert one.checkpoint == "target of zoo:teacher and zoo:base at λ = 1.3"
     assert masked.checkpoint.endswith("plausible 0.1")

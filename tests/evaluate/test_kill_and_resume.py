@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.data.loading import load_tasks
+from harness.runs import load
 
 ROOT = Path(__file__).parents[2]
 TASKS = 48
@@ -68,6 +69,12 @@ def test_killed_runs_end_like_undisturbed_ones(tiny_qwen3: Path, tmp_path: Path)
     assert sorted((killed / "samples.jsonl").read_bytes().splitlines()) == sorted(
         (calm / "samples.jsonl").read_bytes().splitlines()
     )
+    sessions = [load(one).manifest.sessions for one in (killed, calm)]
+    assert [one.status for one in sessions[0]] == [*["killed"] * KILLS, "complete"]
+    for count in ("generated", "prompt_tokens", "completion_tokens"):
+        told = [sum(getattr(one, count) for one in each) for each in sessions]
+        assert told[0] == told[1] > 0, count
+    assert all(one.generated > 0 and one.generate_seconds is not None for one in sessions[0])
 
 
 @pytest.mark.model

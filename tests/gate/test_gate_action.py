@@ -86,6 +86,18 @@ def test_an_input_is_never_a_command(tmp_path: Path, text: str) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.parametrize("arguments", ["--help", "--init", "--plan\n--tasks\n100", "--policy", "--"])
+def test_what_judges_nothing_is_no_pass(run: Run, tmp_path: Path, arguments: str) -> None:
+    (tmp_path / "gate-junit.xml").write_text("a pass of yesterday")
+    code, output, shown = act(
+        tmp_path, run="" if "--plan" in arguments else str(run.path), arguments=arguments
+    )
+    assert (code, output) == (2, "exit-code=2")
+    assert "harness: error:" in shown or "Error:" in shown
+    junit = tmp_path / "gate-junit.xml"
+    assert not junit.exists() or "<error" in junit.read_text()
+
+
 def test_inputs_reach_scripts_as_variables_only() -> None:
     for step in STEPS:
         assert "${{" not in step.get("run", "")

@@ -143,10 +143,10 @@ def test_the_key_appears_nowhere(client_name: str, harness_judge: Start, tmp_pat
         shown.append(finish(harness_judge(*arguments, *limits, **logged)))
     assert [code for code, _, _ in shown] == [0, 3, 0, 2]
     assert "Traceback" in shown[3][2]
-    assert "[key]" in shown[3][2]
+    assert "***" in shown[3][2]
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert {"judge.jsonl", "metrics.json", "manifest.json", "judge.sqlite"} <= {path.name for path in files}
-    assert b"[key]" in (run / "judge.jsonl").read_bytes()
+    assert b"***" in (run / "judge.jsonl").read_bytes()
     contents = [path.read_bytes() for path in files] + [
         text.encode() for _, *texts in shown for text in texts
     ]

@@ -62,6 +62,24 @@ def test_a_block_or_a_cut_is_an_answer_and_silence_is_none(reply: Reply, kind: s
     assert (None if found is None else found.kind) == kind
 
 
+BLOCKED = {
+    "by a known name": '{"promptFeedback": {"blockReason": "SAFETY"}}',
+    "by a new name": '{"promptFeedback": {"blockReason": "NEWER_THAN_THE_LIBRARY"}}',
+}
+
+
+@pytest.mark.filterwarnings("ignore:Unrecognized|.* is not a valid BlockedReason:UserWarning")
+@pytest.mark.parametrize("body", BLOCKED.values(), ids=BLOCKED)
+def test_a_block_is_one_whatever_the_library_knows_of_it(
+    body: str, client_name: str, config_for: Configure, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path / "run", make_tasks(2), failures=0.0)
+    with FakeGemini(first=[body]) as fake:
+        result = judge(config_for(run, fake.url, client_name))
+        assert fake.outcomes() == {"raw": 1, "answered": 3}
+    assert result.unscored == {"blocked_prompt": 1}
+
+
 def test_a_question_that_stays_unanswered_is_paid_for_so_often_and_then_left_to_the_user(
     any_client: str, config_for: Configure, tmp_path: Path
 ) -> None:

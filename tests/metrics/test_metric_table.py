@@ -27,7 +27,7 @@ TASKS = 24
 
 
 def settings(folder: Path, name: str) -> EvalConfig:
-    """Tasks of all kinds of labels, some without anything to rank, and answers of all qualities."""
+    """Tasks of all kinds of labels, some without anything to rank, answers of all qualities, two withheld."""
     tasks = [
         {
             "task_id": f"t{number}",
@@ -42,6 +42,8 @@ def settings(folder: Path, name: str) -> EvalConfig:
         {"task_id": f"t{number}", "text": ANSWERS[(number + shift) // 3 % len(ANSWERS)]}
         for number in range(TASKS)
     ]
+    for number in (11, 13 + shift):
+        answers[number] |= {"text": None, "finish_reason": "SAFETY"}
     folder.mkdir(exist_ok=True)
     for file, rows in (("tasks", tasks), (f"{name}-answers", answers)):
         (folder / f"{file}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -145,7 +147,7 @@ ADDED = (
         "Depth",
         "depth of the ranking",
         "of those that can be read",
-        lambda sample: None if sample.parse.ranking is None else len(sample.parse.ranking) / 4,
+        lambda one: None if one.parse is None or one.parse.ranking is None else len(one.parse.ranking) / 4,
         brief=True,
         always=False,
     ),

@@ -21,7 +21,7 @@ class Answer:
     """A line of samples.jsonl, as far as metrics look at it."""
 
     task_id: str
-    parse: ParseResult
+    parse: ParseResult | None
     finish_reason: str = "stop"
     scores: dict[str, float | None] = field(default_factory=dict)
     key: str = "k"
@@ -64,6 +64,9 @@ def random_run(seed: int, samples: int, tasks: int) -> tuple[list[Answer], dict[
     index = [*range(min(tasks, samples)), *rng.integers(0, tasks, max(0, samples - tasks)).tolist()]
     answers = []
     for task in index:
+        if rng.random() < 0.05:
+            answers.append(Answer(f"t{task}", None, "withheld", {"ndcg_at_1": None, "ndcg_at_k": None}))
+            continue
         tier = TIERS[rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])]
         code = None if tier == "strict" else FAILURE_CODES[rng.integers(0, len(FAILURE_CODES))]
         at_1, at_k = rng.choice([0.0, 1 / 7, 3 / 7, 1.0]), rng.random()
@@ -85,7 +88,8 @@ def slow_points(
     """Every point estimate, by its definition in words, one sample at a time."""
     hits: dict[str, int] = defaultdict(int)
     values: dict[str, list[float]] = defaultdict(list)
-    for one in samples:
+    answers = [one for one in samples if one.parse is not None]
+    for one in answers:
         for name in ("strict", "lenient", "repaired"):
             hits[f"parse_validity.{name}"] += TIERS.index(one.parse.tier) <= TIERS.index(name)
         for code in FAILURE_CODES:
@@ -102,7 +106,9 @@ def slow_points(
     values["ndcg_at_1.chance"] = [8 / 3 / 7 for relevance in seen.values() if len(set(relevance)) > 1]
     values["task_rate.no_relevant"] = [float(max(relevance) == 0) for relevance in seen.values()]
     values["task_rate.all_tied"] = [float(len(set(relevance)) == 1) for relevance in seen.values()]
-    points = {name: (len(samples), count / len(samples)) for name, count in hits.items()}
+    points = {name: (len(answers), count / len(answers)) for name, count in hits.items()}
+    withheld = len(samples) - len(answers)
+    points["withheld_rate"] = (len(samples), withheld / len(samples))
     return points | {name: (len(found), math.fsum(found) / len(found)) for name, found in values.items()}
 
 
@@ -139,9 +145,10 @@ def test_neither_the_order_of_samples_nor_the_numbering_of_tasks_matters(samples
 
 def test_one_sample_a_task_gives_plain_wilson() -> None:
     answers, labels = random_run(4, 90, 90)
-    successes = sum(one.parse.tier == "strict" for one in answers)
+    judged = [one.parse.tier == "strict" for one in answers if one.parse is not None]
     metrics = summarise(columns(answers, labels))
-    assert metrics["parse_validity.strict"] == wilson(successes, 90)
+    assert metrics["parse_validity.strict"] == wilson(sum(judged), len(judged))
+    assert metrics["withheld_rate"] == wilson(90 - len(judged), 90)
 
 
 def test_repeating_every_sample_adds_no_certainty() -> None:

@@ -90,6 +90,54 @@ def test_lambda_one_trains_the_weights_of_plain_distillation_bit_for_bit(
     assert not same_weights(run.checkpoint, family["base"])
 
 
+def test_the_mask_of_plausible_tokens_is_the_teachers(family: Family, tmp_path: Path) -> None:
+    """At λ = 1 it changes no bit; above, A is what the teacher's own distributions say it is."""
+    plain = train(family_config(family, tmp_path / "plain", lam=1.0))
+    masked = train(family_config(family, tmp_path / "masked", lam=1.0, plausible=0.3))
+    assert same_weights(plain.checkpoint, masked.checkpoint)
+    run = train(
+        family_config(
+            family, tmp_path / "run", lam=3.0, clip=None, plausible=0.3, samples=1, rollout_batch=BATCH
+        )
+    )
+    assert log(run.out)[0]["advantage"]["mean"] == pytest.approx(first_advantage(family, run.out), abs=1e-5)
+
+
+def first_advantage(family: Family, out: Path) -> float:
+    """Mean of A over the first minibatch at λ = 3 and α = 0.3; the student is the base yet."""
+    from transformers import AutoModelForCausalLM
+
+    teacher, base = (
+        AutoModelForCausalLM.from_pretrained(family[name], dtype=torch.float32)
+        for name in ("teacher", "base")
+    )
+    rows = [json.loads(line) for line in (out / "rollouts" / "rollouts.jsonl").read_text().splitlines()]
+    found = []
+    for one in rows:
+        ids = torch.tensor([[*one["prompt_ids"], *one["token_ids"]]])
+        last = len(one["prompt_ids"]) - 1
+        with torch.no_grad():
+            of_teacher, of_base = (
+                torch.log_softmax(model(ids).logits[0, last:-1].float(), -1).double()
+                for model in (teacher, base)
+            )
+        rising = of_teacher.exp() >= 0.3 * of_teacher.exp().amax(-1, keepdim=True)
+        every = (of_teacher - of_base) * (1.0 + 2.0 * rising)
+        found.append(every[range(len(one["token_ids"])), one["token_ids"]])
+    return float(torch.cat(found).mean())
+
+
+def test_students_are_kept_on_the_way(family: Family, tmp_path: Path) -> None:
+    """Each is what a shorter run ends with, the rate being constant."""
+    run = train(family_config(family, tmp_path / "run", keep_every=2))
+    kept = sorted(run.out.glob("checkpoint-*"))
+    assert [one.name for one in kept] == ["checkpoint-2", "checkpoint-4"]
+    short = opd_optimisation(steps=4, batch_size=BATCH, learning_rate=5e-4)
+    assert same_weights(
+        kept[1], train(family_config(family, tmp_path / "short", optimisation=short)).checkpoint
+    )
+
+
 @pytest.mark.parametrize("ratio", ["student/behaviour", "student/base"])
 @pytest.mark.parametrize("staleness", ["fixed", "fresh"])
 def test_the_ratio_begins_at_one(family: Family, tmp_path: Path, ratio: Any, staleness: Any) -> None:

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import fixed_point, lambda_star
+from harness.engines.config import TargetConfig
+from harness.engines.target_engine import target_scores
 from tests.examples import examples
 
 torch = pytest.importorskip("torch")
@@ -44,8 +46,10 @@ def test_equal_policies_have_no_advantage_in_float32(x: float, lam: float) -> No
     assert float(advantage(TokenLogprobs(one, one, one, one), lam)[0]) == 0.0
 
 
-@given(seed=st.integers(0, 10_000), gradient=st.sampled_from(GRADIENTS))
-def test_lambda_one_is_plain_distillation_to_the_last_bit(seed: int, gradient: Any) -> None:
+@given(
+    seed=st.integers(0, 10_000), gradient=st.sampled_from(GRADIENTS), plausible=st.sampled_from((0.0, 0.1))
+)
+def test_lambda_one_is_plain_distillation_to_the_last_bit(seed: int, gradient: Any, plausible: float) -> None:
     """Plain on-policy distillation, written down without λ, base, or this module: ∇ of −Σ w r (t − s)."""
     rng = np.random.default_rng(seed)
     values = [torch.from_numpy(rng.normal(-2, 1.5, 64).astype(np.float32)) for _ in range(4)]
@@ -53,7 +57,10 @@ def test_lambda_one_is_plain_distillation_to_the_last_bit(seed: int, gradient: A
     student, teacher, base, behaviour = values
 
     ours = student.clone().requires_grad_()
-    terms = token_terms(TokenLogprobs(ours, teacher, base, behaviour), Objective(1.0, None, "two", gradient))
+    terms = token_terms(
+        TokenLogprobs(ours, teacher, base, behaviour, likeliest=teacher.clamp(min=-0.7)),
+        Objective(1.0, None, "two", gradient, plausible),
+    )
     (terms.loss * weights).sum().backward()
 
     plain = student.clone().requires_grad_()
@@ -69,9 +76,9 @@ def test_lambda_one_is_plain_distillation_to_the_last_bit(seed: int, gradient: A
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 @pytest.mark.parametrize("sides", ["two", "upper"])
-@given(seed=st.integers(0, 10_000))
+@given(seed=st.integers(0, 10_000), plausible=st.sampled_from((0.0, 0.3)))
 @examples(30)
-def test_gradient_against_finite_differences(gradient: str, sides: Any, seed: int) -> None:
+def test_gradient_against_finite_differences(gradient: str, sides: Any, seed: int, plausible: float) -> None:
     """Through a softmax, in float64, A held fixed as the objective has it."""
     rng = np.random.default_rng(seed)
     tokens, vocabulary, clip, lam = 5, 7, 1.6, 1.4
@@ -84,7 +91,9 @@ def test_gradient_against_finite_differences(gradient: str, sides: Any, seed: in
         return (z - np.log(np.exp(z).sum(-1, keepdims=True)))[np.arange(tokens), sampled]
 
     start = student(logits)
-    a = lam * teacher - start - (lam - 1) * base
+    likeliest = teacher + rng.exponential(1.0, tokens)
+    extrapolated = np.exp(teacher) >= plausible * np.exp(likeliest)
+    a = teacher - start + (lam - 1) * np.where(extrapolated, teacher - base, 0.0)
     low, high = (1 / clip if sides == "two" else 0.0), clip
     start_ratio = np.exp(start - reference)
     if np.any(np.abs(np.log(start_ratio[:, None] / [max(low, 1e-9), high])) < 1e-4):
@@ -104,8 +113,8 @@ def test_gradient_against_finite_differences(gradient: str, sides: Any, seed: in
     z = torch.tensor(logits, requires_grad=True)
     picked = torch.log_softmax(z, -1)[torch.arange(tokens), torch.tensor(sampled)]
     terms = token_terms(
-        TokenLogprobs(picked, *(torch.tensor(one) for one in (teacher, base, reference))),
-        Objective(lam, clip, sides, gradient),  # type: ignore[arg-type]
+        TokenLogprobs(picked, *(torch.tensor(one) for one in (teacher, base, reference, likeliest))),
+        Objective(lam, clip, sides, gradient, plausible),  # type: ignore[arg-type]
     )
     (terms.loss * torch.tensor(weights)).sum().backward()
     step = 1e-6
@@ -186,6 +195,40 @@ def test_a_bernoulli_student_settles_at_the_fixed_point_and_turns_at_lambda_star
         assert still_rising
     elif stop < -1e-3:
         assert left < stop - math.log(-math.expm1(stop)) + 1e-6
+
+
+@given(
+    seed=st.integers(0, 10_000),
+    lam=st.floats(0.3, 8.0),
+    plausible=st.sampled_from((0.0, 0.01, 0.1, 0.5, 1.0)),
+)
+@examples(25)
+def test_a_softmax_student_settles_at_what_the_target_engine_draws_from(
+    seed: int, lam: float, plausible: float
+) -> None:
+    """Every token weighted as the student draws it, natural gradient steps from the base."""
+    rng = np.random.default_rng(seed)
+    p, b = rng.dirichlet(np.full(9, 0.5), 2) * 0.999 + 0.001 / 9
+    log_p, log_b = torch.log(torch.tensor(p)), torch.log(torch.tensor(b))
+    likeliest = log_p.amax().expand(9)
+    z = log_b.clone().requires_grad_()
+    for _ in range(120):
+        z.grad = None
+        log_q = torch.log_softmax(z, -1)
+        q = log_q.detach().exp()
+        terms = token_terms(
+            TokenLogprobs(log_q, log_p, log_b, log_q.detach(), likeliest),
+            Objective(lam, None, plausible=plausible),
+        )
+        (terms.loss * q).sum().backward()
+        with torch.no_grad():
+            z -= 0.3 * z.grad / q
+    settled = torch.log_softmax(z.detach(), -1).exp().numpy()
+    expected = p * np.where(p >= plausible * p.max(), p / b, 1.0) ** (lam - 1)
+    assert settled == pytest.approx(expected / expected.sum(), rel=1e-6, abs=1e-12)
+    target = TargetConfig(teacher="", base="", lam=lam, plausible=plausible)
+    drawn = target_scores(log_p[None], log_b[None], target)
+    assert settled == pytest.approx(torch.softmax(drawn[0], -1).numpy(), rel=1e-4, abs=1e-7)
 
 
 def test_the_cliff_needs_two_sides_and_gradients_that_stop() -> None:

@@ -46,6 +46,8 @@ BAD = [
     ({"staleness": "fresh", "rollouts": Path("x")}, "stored rollouts are fixed"),
     ({"lora": LoRA(), "student": "elsewhere"}, "leave `student=` out"),
     ({"clip": None, "guard": "warn"}, "the guard needs a clip"),
+    ({"plausible": 0.1, "guard": "warn"}, "of extrapolation everywhere"),
+    ({"plausible": 1.5}, "plausible"),
     ({"guard_epsilon": 1.0}, "`guard_epsilon="),
     ({"guard_confidence": 1.0}, "`guard_confidence="),
     ({"checkpoint_every": -1}, "`checkpoint_every="),
@@ -121,6 +123,13 @@ def test_an_existing_run_is_gone_on_with_only_if_asked_and_equal(family: Family,
     assert train(config.changed(resume=True)) == run
     with pytest.raises(RunMismatchError, match="another configuration"):
         train(config.changed(resume=True, lam=1.3))
+    # Earlier versions wrote no word of what they hadn't.
+    told = manifest(run.out)
+    del told["options"]["plausible"]
+    (run.out / "manifest.json").write_text(json.dumps(told))
+    assert train(config.changed(resume=True)) == run
+    with pytest.raises(RunMismatchError, match="plausible"):
+        train(config.changed(resume=True, plausible=0.1))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     with pytest.raises(HarnessError, match="holds no training run"):

@@ -43,6 +43,23 @@ def test_rollouts_stored_for_one_ratio_serve_another(family: Family, tmp_path: P
     assert same_weights(shared.checkpoint, train(config).checkpoint)
 
 
+def test_scores_without_the_likeliest_token_are_made_again_where_it_is_needed(
+    family: Family, tmp_path: Path
+) -> None:
+    """So did earlier versions store them."""
+    import numpy as np
+
+    from harness.opd.loop.job import prepare_rollouts
+
+    config = family_config(family, tmp_path / "own", plausible=0.3, lam=3.0)
+    stored = prepare_rollouts(config, tmp_path / "stored")
+    with np.load(stored / "scores.npz") as scores:
+        kept = {name: scores[name] for name in scores.files if name != "teacher_likeliest"}
+    np.savez(stored / "scores.npz", **kept)
+    shared = train(config.changed(out=tmp_path / "shared", rollouts=stored))
+    assert same_weights(shared.checkpoint, train(config).checkpoint)
+
+
 def test_stored_rollouts_cut_otherwise_are_scored_again(family: Family, tmp_path: Path) -> None:
     config = family_config(family, tmp_path / "one")
     run = train(config)

@@ -75,7 +75,7 @@ def test_a_torn_last_line_is_dropped_and_redone(tmp_path: Path, torn: bytes) -> 
     with (tmp_path / "samples.jsonl").open("ab") as file:
         file.write(torn)
     with RunDirectory(tmp_path) as directory:
-        assert directory.open_samples() == {"k0"}
+        assert directory.open_samples().keys == {"k0"}
         directory.append(replace(SAMPLE, key="k1"))
     assert [sample.key for sample in read_samples(tmp_path / "samples.jsonl")] == ["k0", "k1"]
 
@@ -87,7 +87,7 @@ def test_a_file_torn_anywhere_keeps_its_whole_lines(tmp_path: Path, keep: int) -
     first = len(SAMPLE.to_line())
     os.truncate(path, first + keep)
     with RunDirectory(tmp_path) as directory:
-        assert directory.open_samples() == {"k0"}
+        assert directory.open_samples().keys == {"k0"}
     assert path.stat().st_size == first
 
 
@@ -139,7 +139,7 @@ def test_a_full_disk_ends_resumable(small_disk: Path) -> None:
     assert len(kept) > 50
     change(small_disk, "size=1m")
     with RunDirectory(path) as directory:
-        assert directory.open_samples() == set(kept)
+        assert directory.open_samples().keys == set(kept)
         directory.append(replace(SAMPLE, key="after"))
     assert [sample.key for sample in read_samples(path / "samples.jsonl")] == [*kept, "after"]
 

@@ -279,6 +279,12 @@ def test_the_shift_with_c_is_that_of_lambda_star():
     assert (shift.window.low, shift.window.high) == pytest.approx((1.0 / 0.25 / 2, 1.0 / 0.25 * 2))
 
 
+def test_lambda_star_says_nothing_of_extrapolation_where_plausible():
+    arms = [{"name": "fine", "clip": 1.5}, {"name": "masked", "clip": 1.5, "plausible": 0.1}]
+    tests = make_tests(plan_of(arms), PREDICTIONS, 2.0)
+    assert {test.arm for test in tests} == {"fine"}
+
+
 def test_the_tests_of_every_stored_lock_are_made_again():
     locks = sorted(STORED.glob("*/prereg.json"))
     assert locks

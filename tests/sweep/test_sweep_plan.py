@@ -10,7 +10,7 @@ base: B
 seeds: [3, 1]
 arms:
   - {name: late, clip: 5, lambdas: [1, 2], stage: 1, staleness: fresh, updates_per_rollout: 4}
-  - {name: early, clip: 1.5, lambdas: [1, 1.5], learning_rate: 0.001, steps: 60}
+  - {name: early, clip: 1.5, lambdas: [1, 1.5], learning_rate: 0.001, steps: 60, plausible: 0.1}
 training: {batch_size: 32, rollout_batch: 128}
 """
 
@@ -39,6 +39,7 @@ def test_a_run_trains_with_its_arms_options_and_its_seed(tmp_path):
     early = training_config(plan, runs["early/lambda-1.5/seed-3"], tmp_path, None)
     late = training_config(plan, runs["late/lambda-2.0/seed-1"], tmp_path, None)
     assert (early.lam, early.clip, early.seed, early.optimisation.seed) == (1.5, 1.5, 3, 3)
+    assert (early.plausible, late.plausible) == (0.1, 0.0)
     assert (early.optimisation.steps, early.optimisation.learning_rate) == (60, 0.001)
     assert (early.staleness, early.pool, early.optimisation.batch_size) == ("fixed", 128, 32)
     assert (late.staleness, late.updates_per_rollout, late.pool) == ("fresh", 4, 32)

@@ -40,7 +40,10 @@ ELSEWHERE = (
     "limit",
     "rollouts",
     "resume",
+    "keep_every",
 )
+SINCE: dict[str, Any] = {"plausible": 0.0}
+"""Options that runs of earlier versions lack, with what those did."""
 
 
 class RunFolder:
@@ -64,6 +67,10 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The trained student, when all is done."""
         return self.path / CHECKPOINT
+
+    def checkpoint_at(self, step: int) -> Path:
+        """The student as it was after `step`, where it was to be kept."""
+        return self.path / f"{CHECKPOINT}-{step}"
 
     @property
     def rollouts(self) -> Path:
@@ -143,6 +150,8 @@ class RunFolder:
         known = self._stored()
         for name, mine in self._identity.items():
             theirs = known.get(name)
+            if name == "options" and isinstance(theirs, dict):
+                theirs = SINCE | theirs
             if json.loads(json.dumps(mine)) != theirs:
                 raise RunMismatchError(
                     f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "

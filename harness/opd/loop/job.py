@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from harness.engines.finite import NotNumbersError
 from harness.errors import HarnessError, RunMismatchError
 from harness.files import LineLog, new_folder
 from harness.opd.config import OPDConfig, OPDRun
@@ -115,7 +116,10 @@ class _Training:
         try:
             self._train(first, on_progress)
         except DivergenceError as error:
-            kept = self._write_checkpoint()
+            try:
+                kept = self._write_checkpoint(self._folder.checkpoint)
+            except NotNumbersError as none:
+                raise DivergenceError(f"{error}; {none}") from error
             raise DivergenceError(
                 f"{error}; the weights from before that step are in {kept}; lower the learning rate or λ"
             ) from error
@@ -128,17 +132,28 @@ class _Training:
             for step in range(first, steps):
                 began = time.monotonic()
                 if step % config.steps_per_round == 0 or self._round is None:
-                    self._round = self._begin_round(step)
+                    self._round = self._next_round(step)
                 record = self._record(self._student.update(step, self._round, self._held.lam), began)
                 if log is not None:
                     log.append(record.line())
                 note = f"λ {record.lam:.4g}, KL {record.reverse_kl:.3f}, clipped {record.clipped:.1%}"
                 on_progress(Progress(STAGE, step + 1, steps, resumed=first, note=note))
+                if config.keep_every and (step + 1) % config.keep_every == 0 and step + 1 < steps:
+                    self._write_checkpoint(self._folder.checkpoint_at(step + 1))
                 every = config.checkpoint_every
                 if every and (step + 1) % every == 0 and step + 1 < steps:
                     if log is not None:
                         log.sync()  # going on from the state doesn't write these steps again
                     self._save(step + 1)
+
+    def _next_round(self, step: int) -> Round:
+        try:
+            return self._begin_round(step)
+        except NotNumbersError as error:
+            # Before anything was moved a checkpoint is at fault.
+            if step == 0:
+                raise
+            raise DivergenceError(f"training diverged by step {step} ({error})") from error
 
     def _begin_round(self, step: int) -> Round:
         """Rollouts, what teacher and base say about them, and the λ they allow."""
@@ -230,22 +245,25 @@ class _Training:
         self._warned = any("guard" in one for one in self._folder.manifest.get("warnings", []))
         return step
 
-    def _write_checkpoint(self) -> Path:
+    def _write_checkpoint(self, place: Path) -> Path:
         accelerator = self._accelerator
         if not accelerator.is_main_process:
-            self._rounds.save_student(self._folder.checkpoint)
+            self._rounds.save_student(place)
             accelerator.wait_for_everyone()
-            return self._folder.checkpoint
-        with new_folder(self._folder.checkpoint) as draft:
+            return place
+        with new_folder(place) as draft:
             self._rounds.save_student(draft)
             # Of a run that diverged here before, or was killed just after writing it.
-            shutil.rmtree(self._folder.checkpoint, ignore_errors=True)
+            shutil.rmtree(place, ignore_errors=True)
         accelerator.wait_for_everyone()
-        return self._folder.checkpoint
+        return place
 
     def _finish(self, step: int) -> OPDRun:
         assert self._round is not None
-        self._write_checkpoint()
+        try:
+            self._write_checkpoint(self._folder.checkpoint)
+        except NotNumbersError as error:
+            raise DivergenceError(f"training diverged at step {step}: {error}") from error
         tally = self._round.about.tally
         self._folder.finish(
             step,

@@ -2,6 +2,10 @@
 
 A = λ·log π_T − log π_S − (λ−1)·log π_B and r = π_S/π_reference, per token (Li et al., arXiv 2605.08737;
 objective family of Yang et al., arXiv 2602.12125). Nothing is whitened: that would change what λ means.
+
+Where extrapolation is masked, A = log π_T − log π_S + (λ−1)·1[π_T ≥ α·max π_T]·(log π_T − log π_B). It is
+level at π ∝ π_T·(π_T/π_B)^((λ−1)·1[…]), which is what the engine `target` draws from with the same α: an
+implausible token keeps the odds that the teacher gives it against every other implausible one.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
+from harness.engines.target_engine import plausible_gain
 from harness.opd.config import Aggregation, ClipSides, RatioGradient
 
 # Beyond e^88 float32 overflows, and a gradient of 0 times infinity is NaN; no clip region reaches so far.
@@ -26,12 +31,14 @@ class Objective:
         clip: c > 1, None for no clip.
         clip_sides: see `OPDConfig`.
         ratio_gradient: see `OPDConfig`.
+        plausible: α in [0, 1]; 0 extrapolates everywhere.
     """
 
     lam: float
     clip: float | None
     clip_sides: ClipSides = "two"
     ratio_gradient: RatioGradient = "detached"
+    plausible: float = 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -50,12 +57,14 @@ class TokenLogprobs:
         teacher: [N] log π_T.
         base: [N] log π_B.
         reference: [N] log of the policy that π_S is divided by in the ratio.
+        likeliest: [N] max log π_T where each token stands; needed only where extrapolation is masked.
     """
 
     student: torch.Tensor
     teacher: torch.Tensor
     base: torch.Tensor
     reference: torch.Tensor
+    likeliest: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,14 +84,20 @@ class TokenTerms:
     clipped: torch.Tensor
 
 
-def advantage(logprobs: TokenLogprobs, lam: float) -> torch.Tensor:
+def advantage(logprobs: TokenLogprobs, lam: float, plausible: float = 0.0) -> torch.Tensor:
     """[N] A, detached.
 
     Grouped as (log π_T − log π_S) + (λ−1)·(log π_T − log π_B), which is the same number and exact where it
     must be: plain distillation at λ = 1, and 0 where all three policies agree.
+
+    Args:
+        logprobs: of the sampled tokens; with `likeliest` where `plausible` is above 0.
+        lam: λ > 0.
+        plausible: α, see `Objective`.
     """
-    student = logprobs.student.detach()
-    return (logprobs.teacher - student) + (lam - 1.0) * (logprobs.teacher - logprobs.base)
+    assert plausible == 0.0 or logprobs.likeliest is not None
+    gain = plausible_gain(logprobs.teacher, logprobs.base, plausible, logprobs.likeliest)
+    return (logprobs.teacher - logprobs.student.detach()) + (lam - 1.0) * gain
 
 
 def token_terms(logprobs: TokenLogprobs, objective: Objective) -> TokenTerms:
@@ -92,7 +107,7 @@ def token_terms(logprobs: TokenLogprobs, objective: Objective) -> TokenTerms:
     which is the derivative of clip(r)·A; `differentiated` the same, but 0 only where clipping lowers the
     objective (PPO: Schulman et al., arXiv 1707.06347); `truncated` clip(r)·A·∇ everywhere.
     """
-    a = advantage(logprobs, objective.lam)
+    a = advantage(logprobs, objective.lam, objective.plausible)
     low, high = objective.bounds
     largest = math.inf if objective.clip is None else LARGEST_LOG_RATIO
     ratio = torch.exp((logprobs.student - logprobs.reference).clamp(max=largest))

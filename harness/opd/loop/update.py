@@ -73,7 +73,7 @@ class StudentUpdates:
         rate = config.optimisation.rate(step)
         for group in self._policies.optimizer.param_groups:
             group["lr"] = rate
-        objective = Objective(lam, config.clip, config.clip_sides, config.ratio_gradient)
+        objective = Objective(lam, config.clip, config.clip_sides, config.ratio_gradient, config.plausible)
         first, last = self._rounds.minibatch(step)
         tokens, rollouts = self._rounds.step_size(first, last)
         columns = TokenColumns()
@@ -118,7 +118,11 @@ class StudentUpdates:
                 reference = (
                     reading.logprobs.detach() if drawn.behaviour is None else drawn.behaviour[part].to(device)
                 )
-        return TokenLogprobs(reading.logprobs, teacher, base, reference)
+        likeliest = None
+        if self._config.plausible > 0.0:
+            assert drawn.teacher.likeliest is not None
+            likeliest = drawn.teacher.likeliest[part].to(device)
+        return TokenLogprobs(reading.logprobs, teacher, base, reference, likeliest)
 
     def _move(self, step: int, columns: TokenColumns) -> float:
         """Update the weights; returns the gradient's norm before clipping."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
 from harness.engines.checkpoint import Checkpoint
+from harness.engines.finite import require_finite_weights
+from harness.engines.hf_loading import load_causal_model
 from harness.errors import EngineUnavailableError
 from harness.opd.optimisation import Optimisation, Placement
 
@@ -64,23 +64,9 @@ def load_model(checkpoint: Checkpoint, placement: Placement, dtype: torch.dtype)
     """The causal model of a checkpoint, on the CPU.
 
     Raises:
-        EngineUnavailableError: transformers can't load it.
+        EngineUnavailableError: transformers can't load all of it.
     """
-    if not os.environ.get("HARNESS_DEBUG"):
-        transformers.utils.logging.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(checkpoint.path),
-            dtype=dtype,
-            trust_remote_code=placement.trust_remote_code,
-            local_files_only=True,
-        )
-    except (OSError, ValueError, KeyError, TypeError, ImportError, RuntimeError) as error:
-        raise EngineUnavailableError(
-            f"transformers can't load {checkpoint.name} as a causal model "
-            f"({' '.join(str(error).split())[:200]})"
-        ) from error
+    model = load_causal_model(checkpoint, dtype, placement.trust_remote_code)
     if placement.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return model
@@ -93,12 +79,17 @@ def save_model(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
         model: of transformers; left in the checkpoint's dtype.
         checkpoint: gives dtype, tokenizer and chat template.
         folder: exists.
+
+    Raises:
+        NotNumbersError: weights that are NaN or infinite, or too large for the checkpoint's dtype.
     """
     # In the dtype it came in: a bfloat16 checkpoint trained in float32 would double in size.
     dtype = getattr(torch, checkpoint.dtype or "float32", torch.float32)
     # Some published generation configs don't pass transformers' own check on saving; theirs is copied below.
     model.generation_config = GenerationConfig()
-    model.to(dtype).save_pretrained(folder)
+    model.to(dtype)
+    require_finite_weights(model, "the trained model")
+    model.save_pretrained(folder)
     carry_over(checkpoint, folder)
 
 

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.config import EngineConfig
+from harness.engines.finite import require_finite_weights
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import EngineUnavailableError
 from harness.opd.config import LoRA, OPDConfig
@@ -137,6 +138,7 @@ class Policies:
             if self._config.lora is None:
                 save_whole(whole, start, folder)
             else:
+                require_finite_weights(whole.model, "the trained adapter")
                 copy.deepcopy(whole.model).save_pretrained(folder)
                 carry_over(start, folder)
 

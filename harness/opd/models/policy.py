@@ -28,11 +28,13 @@ class Reading:
     Attributes:
         logprobs: [N] float32, with a gradient in training.
         entropies: [N] of the next-token distributions, in nats, detached.
+        likeliest: [N] their largest logprobs, detached.
         hidden: [N, width] hidden states they came from, detached.
     """
 
     logprobs: torch.Tensor
     entropies: torch.Tensor
+    likeliest: torch.Tensor
     hidden: torch.Tensor
 
 
@@ -97,16 +99,19 @@ class Policy(nn.Module):  # type: ignore[misc]
             else checkpoint(self._read, hidden[part], packed.tokens[part], use_reentrant=False)
             for part in blocks
         ]
-        logprobs, entropies = (torch.cat(one) for one in zip(*parts, strict=True))
-        return Reading(logprobs, entropies, hidden.detach())
+        logprobs, entropies, likeliest = (torch.cat(one) for one in zip(*parts, strict=True))
+        return Reading(logprobs, entropies, likeliest, hidden.detach())
 
-    def _read(self, hidden: torch.Tensor, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _read(
+        self, hidden: torch.Tensor, tokens: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         every = torch.log_softmax(self.output(hidden), dim=-1)
         with torch.no_grad():
             # Impossible tokens: 0 · −inf would be NaN.
             finite = every.clamp_min(torch.finfo(every.dtype).min)
             entropies = -(every.exp() * finite).sum(dim=-1)
-        return every.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropies
+            likeliest = every.amax(dim=-1)
+        return every.gather(-1, tokens.unsqueeze(-1)).squeeze(-1), entropies, likeliest
 
     @contextlib.contextmanager
     def without_adapter(self) -> Iterator[None]:

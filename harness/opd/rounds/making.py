@@ -211,7 +211,8 @@ class Rounds:
             found = Round.load(folder, self._size, self._share_prompts, self._walker)
             if found.behaviour is None:
                 self._require_behaviour(folder, about.behaviour_sha256)
-            return found
+            if found.teacher.likeliest is not None or self._config.plausible == 0.0:
+                return found
         self._require_behaviour(folder, about.behaviour_sha256)
         return self._read(about.number, self._mine(rollouts), about.behaviour_sha256)
 

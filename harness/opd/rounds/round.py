@@ -102,7 +102,7 @@ class Round:
     def save(self, folder: Path) -> None:
         """Write rollouts and scores into an existing folder."""
         write_rollouts(folder / ROLLOUTS, self.rollouts)
-        behaviour = {} if self.behaviour is None else {"behaviour": self.behaviour.numpy()}
+        more = {"behaviour": self.behaviour, "teacher_likeliest": self.teacher.likeliest}
         with files.replacing(folder / SCORES) as stream:
             np.savez(
                 stream,
@@ -112,7 +112,7 @@ class Round:
                 base=self.base.logprobs.numpy(),
                 base_mass=self.base.masses.log_mass,
                 base_tail=self.base.masses.log_tail,
-                **behaviour,
+                **{name: values.numpy() for name, values in more.items() if values is not None},
             )
         text = json.dumps(asdict(self.about), indent=1) + "\n"
         files.write_text(folder / ABOUT, text)
@@ -176,4 +176,7 @@ def rollouts_sha256(folder: Path) -> str | None:
 
 def _scores(arrays: dict[str, Any], name: str) -> Scores:
     masses = ClassMass(arrays[f"{name}_mass"], arrays[f"{name}_tail"])
-    return Scores(torch.from_numpy(arrays[name]), masses)
+    likeliest = arrays.get(f"{name}_likeliest")
+    return Scores(
+        torch.from_numpy(arrays[name]), masses, None if likeliest is None else torch.from_numpy(likeliest)
+    )

@@ -10,6 +10,7 @@ import torch
 
 from harness.cliff import ClassMass
 from harness.engines import hf_classes
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.opd.models.policy import BLOCK_LOGITS, Policy
 from harness.opd.rounds.packing import Packed, pack
 from harness.rollouts import Positions, Rollout
@@ -22,10 +23,12 @@ class Scores:
     Attributes:
         logprobs: [N] float32, on the CPU.
         masses: [M] of the classes.
+        likeliest: [N] largest logprob where each token stands; None in scores stored by earlier versions.
     """
 
     logprobs: torch.Tensor
     masses: ClassMass
+    likeliest: torch.Tensor | None
 
 
 class Layout:
@@ -69,17 +72,24 @@ def score(policy: Policy, layout: Layout, passes: Sequence[slice], positions: Po
         layout: of the rollouts.
         passes: all of its forward passes, in order.
         positions: where class masses are wanted; None for logprobs alone.
+
+    Raises:
+        NotNumbersError: the policy's logits are NaN or infinite.
     """
     logprobs: list[torch.Tensor] = []
+    likeliest: list[torch.Tensor] = []
     masses: list[ClassMass] = []
     for part in passes:
         packed = layout.packed(part).to(policy.device)
         with torch.no_grad():
             reading = policy(packed)
         logprobs.append(reading.logprobs.float().cpu())
+        if bool(logprobs[-1].isnan().any()):
+            raise NotNumbersError(f"{policy.output.name}: {NOT_NUMBERS}: {WHAT_TO_DO}")
+        likeliest.append(reading.likeliest.float().cpu())
         if positions is not None:
             masses.append(class_masses(policy, reading.hidden, packed.tokens, layout, positions, part))
-    return Scores(torch.cat(logprobs), ClassMass.concat(masses))
+    return Scores(torch.cat(logprobs), ClassMass.concat(masses), torch.cat(likeliest))
 
 
 def class_masses(

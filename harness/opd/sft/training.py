@@ -14,6 +14,7 @@ import torch
 from torch.nn import functional
 
 from harness.engines.checkpoint import Checkpoint
+from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError, named
 from harness.errors import HarnessError
 from harness.files import LineLog
 from harness.opd.models.files import adamw, choose_device, load_model, numerics, save_model
@@ -119,6 +120,9 @@ def train(
         with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
             loss = _accumulate_gradient(model, chosen, optimisation.micro_batch_size, device)
         norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), optimisation.max_gradient_norm))
+        if step == 0 and not math.isfinite(loss):
+            # Nothing was moved yet: the checkpoint is at fault, not the learning rate.
+            raise NotNumbersError(f"{named(model)}: {NOT_NUMBERS}: {WHAT_TO_DO}")
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise HarnessError(
                 f"training diverged at step {step + 1} (loss {loss}, gradient norm {norm}); "

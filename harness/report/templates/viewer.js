@@ -7,7 +7,7 @@
   const INVISIBLE = /(?![\n ])[\p{C}\p{Z}]/gu;
   const LABELS = {
     broken: "broken", fixed: "fixed", both_fail: "both fail", both_pass: "both pass",
-    fail: "fails", pass: "passes",
+    fail: "fails", pass: "passes", withheld: "withheld",
   };
 
   const viewer = document.getElementById("viewer");
@@ -55,6 +55,7 @@
 
   function outcome(row) {
     const [a, b] = [row[2][+fields.a.value], row[2][+fields.b.value]];
+    if ([a, b].some((answer) => answer && data.codes[answer[CODE]] === "withheld")) return "withheld";
     if (!a || !b || fields.a.value === fields.b.value) {
       const there = a || b;
       return there ? (there[CODE] < 0 ? "pass" : "fail") : null;

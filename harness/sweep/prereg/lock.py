@@ -206,6 +206,8 @@ def _asked_of(
 ) -> list[PreregTest]:
     band, within = at[arm.clip].band, f"within a factor of {ratio_factor:g}?"
     changed = {name for name in FACTORS if getattr(arm, name) != getattr(first, name)}
+    if arm.plausible > 0.0:
+        return []  # λ* is of extrapolation everywhere
     if arm is first:
         in_band = f"c = {arm.clip:g}: does the onset lie in the λ* band of the roles?"
         binding = at[arm.clip].binding

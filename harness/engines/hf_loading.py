@@ -1,0 +1,66 @@
+"""Loading a causal model with transformers, whose own report of what it loaded is heeded."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from harness.engines.checkpoint import Checkpoint
+from harness.engines.weight_needs import quantisation
+from harness.engines.weights import counted, listed
+from harness.errors import EngineUnavailableError
+
+
+def load_causal_model(checkpoint: Checkpoint, dtype: Any, trust_remote_code: bool) -> Any:
+    """The causal model in a checkpoint's folder, on the CPU.
+
+    Args:
+        checkpoint: a whole model.
+        dtype: of torch, or `auto`.
+        trust_remote_code: whether code that comes with the checkpoint may be run.
+
+    Raises:
+        EngineUnavailableError: transformers can't load it, or reports weights it had to make up or leave out.
+    """
+    import transformers
+
+    if not os.environ.get("HARNESS_DEBUG"):
+        transformers.utils.logging.set_verbosity_error()
+        transformers.utils.logging.disable_progress_bar()
+    try:
+        model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            str(checkpoint.path),
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+        raise EngineUnavailableError(
+            f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
+        ) from error
+    _heed(checkpoint, report)
+    return model
+
+
+def _heed(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
+    """The second line of defence, behind `require_whole`: what the real load found.
+
+    Raises:
+        EngineUnavailableError: weights that were drawn at random or left out.
+    """
+    # Loaders of quantised weights count the parts they unpack as unexpected.
+    kinds = ("missing_keys",) if quantisation(checkpoint.config) else ("missing_keys", "unexpected_keys")
+    wrong = {kind: sorted(report.get(kind) or ()) for kind in kinds}
+    wrong["mismatched_keys"] = sorted(str(one[0]) for one in report.get("mismatched_keys") or ())
+    if not any(wrong.values()):
+        return
+    said = "; ".join(
+        f"{counted(len(names), kind.removesuffix('_keys') + ' tensor')} ({listed(names)})"
+        for kind, names in wrong.items()
+        if names
+    )
+    raise EngineUnavailableError(
+        f"transformers could not load all of {checkpoint.name}: {said}; save the model again with "
+        "save_pretrained, its config.json beside it"
+    )

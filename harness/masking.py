@@ -1,0 +1,324 @@
+"""The one room that knows what is secret: keys, passwords and tokens, masked before they are shown or kept.
+
+Below every layer. Two kinds are masked. What is *known* to be secret: environment variables that are named
+like a key, and what `remember` was told, in every spelling that a server or a library gives it (as it is,
+quoted for a URL, escaped, in base64), and pieces of it that something cut off. And what *looks* secret: keys
+of well-known services, `Bearer …`, `user:password@`, `api_key=…`.
+
+What can't be told from other words isn't masked: a password of less than eight characters, a key that is
+neither in the environment nor named or shaped like one.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote, quote_plus
+
+MASK = "***"
+LEAST_CHARACTERS = 8
+"""Shorter values of variables that are named like keys are words, such as `none`, and would hide others."""
+_PIECE = 10
+"""Characters of a known secret that are masked wherever they stand."""
+
+_VARIABLE = re.compile(
+    r"(?i)(?:^|_)(?:API_?KEYS?|ACCESS_?KEY(?:_ID)?|TOKENS?|SECRETS?|PASSWORDS?|PASSWD|PASSPHRASE"
+    r"|CREDENTIALS?|PAT)(?:_|\d|$)|(?i:KEY|AUTH)$"
+)
+_PARTS = r"""
+    (?:api|access|auth|secret|private|client|account|signing|subscription|master|shared|encryption)[_-]?keys?
+  | (?:hf|hub|api|access|auth|authentication|authorization|bearer|session|refresh|id|github|gh|gitlab|wandb
+      |security|secret|client|personal|private|user|service|login|csrf)[_-]?tokens?
+  | secrets? | password | passwd | passphrase | pwd | credentials? | authorization | cookie | signature
+"""
+_NAME = re.compile(rf"(?ix)(?:^|[_.\s-]) (?:{_PARTS}) $")
+_SHORT_NAME = re.compile(r"(?i)(?:^|[_.-])(?:key|token|sig|auth|pat|pass|code|headers?|cookies?)$")
+"""Names that are secret in the query of an address and among the arguments of an engine, and nowhere else."""
+_INNOCENT = re.compile(
+    r"(?i)(?:^|[_.-])(?:eos|bos|pad|unk|sep|cls|mask|stop|end|start|first|last|per|image|audio|video|sort)[_-]?"
+    r"(?:token|key)$"
+)
+
+_NAMED = rf"(?:[\w.-]*[_.-])?(?:{_PARTS})"
+_SHAPES = re.compile(
+    r"""
+    \b(?:sk[-_]|gsk_|pplx-|r8_|nvapi-|xai-)(?=[A-Za-z_-]*[0-9])(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{12,}
+  | \bAIza[0-9A-Za-z_-]{10,} | \bya29\.[\w-]{10,}
+  | \bhf_(?=[A-Za-z]*[0-9]|[a-z]*[A-Z])[A-Za-z0-9]{10,}
+  | \bgh[pousr]_[A-Za-z0-9]{10,} | \bgithub_pat_\w{10,} | \bglpat-[\w-]{10,} | \bxox[abeprs]-[\w-]{10,}
+  | \b(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{12,}\b
+  | \beyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]*
+  | -----BEGIN\ [A-Z\ ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z\ ]*PRIVATE\ KEY-----|$)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
+_BASIC = re.compile(r"(?i)\b(basic\s+)([A-Za-z0-9+/_-]{6,}={0,2})")
+# Either after the two slashes of an address, or what stands before an @ with a colon in it.
+_CREDENTIALS = re.compile(r"(?<=//)[^/\s\"'<>]*@|(?<![^\s/@\"'=])(?!zoo:)[^\s/:@\"'=]+:[^\s/@\"']+@")
+_QUERY = re.compile(r"([?&;])([\w.%-]+)=([^&\s#\"'<>;`)\]}]+)")
+_QUOTED = re.compile(rf"""(?ix)(\\?["'])({_NAMED})(\\?["']\s*:\s*b?)(\\?["'])((?:(?!\4)[^\n])+)\4""")
+_ASSIGNED = re.compile(rf"""(?ix)(?<![\w.-])({_NAMED})(\s?[=:]\s?)(["']?)(?!["'\s*])([^\s"',;&<>()`\\]+)""")
+_URL_SAFE = str.maketrans("+/", "-_")
+_SCHEMES = frozenset({"bearer", "basic"})
+
+_SEVERAL = re.compile(rf"(?:{re.escape(MASK)}){{2,}}")
+
+_remembered: dict[str, None] = {}
+
+
+def remember(secret: object) -> None:
+    """From now on this text is masked wherever this process shows or keeps words.
+
+    Process-wide on purpose: the line that ends a command, or the log of a child process, knows no settings.
+
+    Args:
+        secret: a key or password; what is no text, or too short to be told from other words, is left.
+    """
+    if isinstance(secret, str) and len(secret.strip()) >= LEAST_CHARACTERS:
+        _remembered[secret.strip()] = None
+
+
+def masked(text: str, *also: str) -> str:
+    """Text with every secret replaced by `***`; mask before cutting, since half a key is one still.
+
+    Args:
+        text: of anybody's.
+        *also: secrets that it may repeat, however short.
+    """
+    return _without_shapes(without_known(text, *also))
+
+
+def without_known(text: str, *also: str) -> str:
+    """Text in which what is known to be secret is masked, and what only looks so stays: a model's answer.
+
+    Args:
+        text: of anybody's.
+        *also: secrets that it may repeat, however short.
+    """
+    known = (*_known(), *filter(None, also))
+    if not known:
+        return text
+    for form in _spellings(known):
+        if form in text:
+            text = _SEVERAL.sub(MASK, text.replace(form, MASK))
+    return _without_pieces(text, known)
+
+
+def masked_bytes(content: bytes) -> bytes:
+    """What a server sent, without the secrets that are known, and otherwise as it is."""
+    for form in _spellings(_known()):
+        plain = form.encode("utf-8", "surrogatepass")
+        if plain in content:
+            content = content.replace(plain, MASK.encode())
+    return content
+
+
+def masked_values(value: Any, *, arguments: bool = False) -> Any:
+    """Dicts, lists and texts as JSON has them, with secrets masked: by their name or by themselves.
+
+    Args:
+        value: of a setting, or a whole document.
+        arguments: of an engine or an address, where `key` and `token` are secret names too.
+    """
+    match value:
+        case str():
+            return masked(value)
+        case Mapping():
+            return {
+                masked(name) if isinstance(name, str) else name: MASK
+                if isinstance(name, str)
+                and isinstance(one, str)
+                and one
+                and is_secret(name, arguments=arguments)
+                else masked_values(one, arguments=arguments or name == "engine_args")
+                for name, one in value.items()
+            }
+        case list() | tuple():
+            inside = (masked_values(one, arguments=arguments) for one in value)
+            return tuple(inside) if isinstance(value, tuple) else list(inside)
+        case _:
+            return value
+
+
+def masked_command(words: Sequence[str]) -> tuple[str, ...]:
+    """A command line with the secrets in it masked, such as `--engine-arg hf_token=***`."""
+    found = set(_secret_words(words))
+    return tuple(
+        masked(_masked_word(word, found)) if index else masked(word) for index, word in enumerate(words)
+    )
+
+
+def learn(words: Sequence[str]) -> None:
+    """Remember what a command line holds that is secret, whatever becomes of the command."""
+    for secret in _secret_words(words):
+        remember(secret)
+
+
+def is_secret(name: str, *, arguments: bool = False) -> bool:
+    """Whether a setting, header or parameter of that name holds a secret.
+
+    Args:
+        name: such as `hf_token`, `X-Api-Key`, `password`.
+        arguments: of an engine or an address, where `key` and `token` are secret names too.
+    """
+    spelled = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    if _INNOCENT.search(spelled):
+        return False
+    return bool(_NAME.search(spelled) or (arguments and _SHORT_NAME.search(spelled)))
+
+
+def secrets_of(url: str) -> Iterator[str]:
+    """What is secret in an address: the password, or a user without one, and parameters that look secret."""
+    _, slashes, rest = url.rpartition("//")
+    place, _, query = rest.partition("?")
+    if "@" in place and (slashes or ":" in place):
+        user, _, password = place.rpartition("@")[0].partition(":")
+        yield password or user
+    for pair in re.split("[&;#]", query):
+        name, _, value = pair.partition("=")
+        if value and is_secret(name, arguments=True):
+            yield value
+
+
+def _secret_words(words: Iterable[str]) -> Iterator[str]:
+    before = ""
+    for word in words:
+        follows = not word.startswith("-") and before.startswith("--") and "=" not in before
+        if follows and is_secret(before.lstrip("-"), arguments=True):
+            yield word
+        name, equals, value = word.lstrip("-").partition("=")
+        if equals and value and is_secret(name, arguments=True):
+            yield value.strip("\"'")
+        yield from secrets_of(value if equals and "//" in value else word)
+        before = word
+
+
+def _masked_word(word: str, secrets: set[str]) -> str:
+    for secret in sorted(secrets, key=len, reverse=True):
+        if word == secret:
+            return MASK
+        for before in ("=", ":", "//"):
+            word = word.replace(f"{before}{secret}", f"{before}{MASK}")
+    return word
+
+
+def _known() -> tuple[str, ...]:
+    found = dict(_remembered)
+    for name, value in os.environ.items():
+        if len(value) >= LEAST_CHARACTERS and _names_a_secret(name):
+            found |= dict.fromkeys(_of_variable(value))
+    return tuple(found)
+
+
+@lru_cache(maxsize=1024)
+def _names_a_secret(variable: str) -> bool:
+    return _VARIABLE.search(variable) is not None
+
+
+@lru_cache(maxsize=256)
+def _of_variable(value: str) -> tuple[str, ...]:
+    value = value.strip()
+    if os.path.exists(value):
+        return ()  # Where a key lies, which is no key.
+    lines = value.splitlines()
+    return tuple(line for line in (lines if len(lines) > 1 else [value]) if len(line) >= LEAST_CHARACTERS)
+
+
+@lru_cache(maxsize=16)
+def _spellings(known: tuple[str, ...]) -> tuple[str, ...]:
+    """All forms that a secret may have, the longest first."""
+    forms: dict[str, None] = {}
+    for secret in known:
+        raw = secret.encode("utf-8", "surrogatepass")
+        forms |= dict.fromkeys(
+            (
+                secret,
+                quote(raw, safe=""),
+                quote(raw),
+                quote_plus(raw),
+                quote(quote(raw, safe=""), safe=""),
+                repr(secret)[1:-1],
+                json.dumps(secret)[1:-1],
+                html.escape(secret),
+                html.escape(secret, quote=False),
+                *(form for form in (raw.hex(), *_in_base64(raw)) if len(form) >= LEAST_CHARACTERS),
+            )
+        )
+    return tuple(sorted(forms, key=len, reverse=True))
+
+
+def _in_base64(raw: bytes) -> Iterator[str]:
+    """The characters that a secret gives in base64, whatever stands before and after it (`user:key`)."""
+    for shift in range(3):
+        # Of six bits a character, those that the bytes before and after share in are left out.
+        first, last = -(-8 * shift // 6), 8 * (shift + len(raw)) // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            inner = encode(b"\0" * shift + raw + b"\0\0\0").decode()[first:last]
+            yield inner
+
+
+@lru_cache(maxsize=16)
+def _pieces(known: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(
+        secret[start : start + _PIECE] for secret in known for start in range(len(secret) - _PIECE + 1)
+    )
+
+
+def _without_pieces(text: str, known: tuple[str, ...]) -> str:
+    pieces = _pieces(known)
+    if not pieces or len(text) < _PIECE:
+        return text
+    kept: list[str] = []
+    done, start = 0, 0
+    last = len(text) - _PIECE
+    while start <= last:
+        if text[start : start + _PIECE] not in pieces:
+            start += 1
+            continue
+        end = start + _PIECE
+        while end < len(text) and text[end - _PIECE + 1 : end + 1] in pieces:
+            end += 1
+        kept += [text[done:start], MASK]
+        done = start = end
+    return "".join([*kept, text[done:]]) if kept else text
+
+
+def _without_shapes(text: str) -> str:
+    text = _SHAPES.sub(MASK, text)
+    if "@" in text:
+        text = _CREDENTIALS.sub(f"{MASK}@", text)
+    text = _BEARER.sub(rf"\1{MASK}", text)
+    text = _BASIC.sub(_masked_basic, text)
+    if "=" in text:
+        text = _QUERY.sub(_masked_parameter, text)
+    if "=" in text or ":" in text:
+        text = _QUOTED.sub(lambda one: f"{one[1]}{one[2]}{one[3]}{one[4]}{MASK}{one[4]}", text)
+        text = _ASSIGNED.sub(_masked_assignment, text)
+    return text
+
+
+def _masked_basic(found: re.Match[str]) -> str:
+    """`Basic` and what decodes to `user:password`; the word has other uses."""
+    try:
+        inner = base64.urlsafe_b64decode(found[2].rstrip("=").translate(_URL_SAFE) + "==")
+    except ValueError:
+        return found[0]
+    return f"{found[1]}{MASK}" if b":" in inner and inner.isascii() else found[0]
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    before, name, _ = found.groups()
+    return f"{before}{name}={MASK}" if is_secret(name, arguments=True) else found[0]
+
+
+def _masked_assignment(found: re.Match[str]) -> str:
+    name, between, mark, value = found.groups()
+    # `Authorization: Bearer …`: what follows the scheme is masked already.
+    return found[0] if value.lower() in _SCHEMES else f"{name}{between}{mark}{MASK}"
