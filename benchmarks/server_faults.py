@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import io
 import json
 import sys
@@ -26,10 +25,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.engines.faulty_server import FaultyServer, Script  # noqa: E402
+from tests.engines.faulty_server import Script  # noqa: E402
+from tests.engines.ranking_server import Ranking, task_of, write_tasks  # noqa: E402
 from tests.engines.server_faults import FAULTS, ServerFault  # noqa: E402
 
-TASKS, K = 40, 4
+TASKS = 40
 POISON = frozenset(f"t{number}" for number in range(3, TASKS, 10))
 MODES = ("once", "always", "10 %")
 TASKS_ALWAYS = "a tenth of the tasks"
@@ -40,45 +40,6 @@ EXIT = {
     "pause": {"once": 3, "always": 3, "10 %": 3, TASKS_ALWAYS: 3},
     "fine": {"once": 0, "always": 0, "10 %": 0, TASKS_ALWAYS: 0},
 }
-
-
-def write_tasks(path: Path) -> Path:
-    """40 tasks whose prompts hold their own id."""
-    with path.open("w", encoding="utf-8") as out:
-        for number in range(TASKS):
-            candidates = [{"item_id": f"{number}-{i}", "title": f"thing t{number}; {i}"} for i in range(K)]
-            relevance = [(number + i) % 3 for i in range(K)]
-            row = {"task_id": f"t{number}", "history": [], "candidates": candidates, "relevance": relevance}
-            out.write(json.dumps(row) + "\n")
-    return path
-
-
-class Ranking(FaultyServer):
-    """Answers a prompt with a ranking that its hash decides; one in four breaks the contract."""
-
-    def answer(self, body: dict[str, Any]) -> dict[str, Any]:
-        text = prompt_of(body)
-        seed = hashlib.sha256(text.encode()).digest()
-        ranking = json.dumps({"ranking": sorted(range(1, K + 1), key=lambda i: seed[i])})
-        said = ranking if seed[0] % 4 else f"Here you are: {ranking}"
-        usage = {"prompt_tokens": len(text), "completion_tokens": len(said)}
-        if "messages" in body:
-            message = {"role": "assistant", "content": said}
-            return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
-        return {"choices": [{"text": said, "finish_reason": "stop"}], "usage": usage}
-
-
-def prompt_of(body: dict[str, Any]) -> str:
-    """The text that was asked, sent as a message or as the token ids that our server gave."""
-    if "messages" in body:
-        return str(body["messages"][0]["content"])
-    return bytes(one for one in body["prompt"] if one > 3).decode(errors="replace")
-
-
-def task_of(body: dict[str, Any]) -> str | None:
-    """The task that a prompt is about; None for a small request."""
-    _, found, rest = prompt_of(body).partition("thing ")
-    return rest.partition(";")[0] if found and ";" in rest else None
 
 
 def script_of(server: Ranking, fault: ServerFault, mode: str) -> Script:
@@ -144,7 +105,7 @@ def check(fault: ServerFault, modes: tuple[str, ...], version: str | None) -> li
     """What is wrong, a line a mode; empty lines where nothing is."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        data = write_tasks(place / "tasks.jsonl")
+        data = write_tasks(place / "tasks.jsonl", TASKS)
         server = Ranking(lambda *_: None, version=version)
         try:
             whole = _undisturbed(server, data, place / "whole")

@@ -92,6 +92,7 @@ class OpenAIEngine:
             server_root(url)
         self._config = config
         self._dialect = Dialect()
+        self._own_defaults = False
         self._unknown_reasons: set[str] = set()
 
     @cached_property
@@ -271,6 +272,7 @@ class OpenAIEngine:
         self, sampling: SamplingParams, fleet: Fleet, request: GenerationRequest
     ) -> Generation | Unanswered:
         limit = answer_limit(len(request.prompt_ids), sampling.max_tokens, self._context_length())
+        self._own_defaults |= sampling.temperature > 0 and self._fleet.version is None
         body: dict[str, Any] = {
             "model": self._fleet.model,
             "max_tokens": limit,
@@ -329,7 +331,8 @@ class OpenAIEngine:
     def _remarks(self) -> list[str]:
         """What of the answers, or of how they were asked for, isn't as it would be elsewhere."""
         unknown = [f"nobody knows the finish reason {one!r}: taken as stop" for one in self._unknown_reasons]
-        return [*self._dialect.remarks(), *sorted(unknown)]
+        own = "top_k, min_p and penalties are the server's own defaults: only vLLM can be asked for none"
+        return [*([own] if self._own_defaults else []), *self._dialect.remarks(), *sorted(unknown)]
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
