@@ -26,7 +26,7 @@ from harness.engines.base import (
     Unanswered,
     UnansweredError,
 )
-from harness.engines.chat_template import FIXED_DATE
+from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
@@ -162,6 +162,7 @@ class OpenAIEngine:
         )
         for index, ids in tokenized:
             rows[index] = ids
+        require_told_apart(prompts, rows, self._fleet.model)
         return rows
 
     def start(self) -> None:
@@ -337,7 +338,7 @@ class OpenAIEngine:
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.described
+            return self._tokenizer.described | {"messages_defused": self._tokenizer.defused}
         return {"chat_template_arguments": self._template_arguments()}
 
     def _template_arguments(self) -> dict[str, Any]:
