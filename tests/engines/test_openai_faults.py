@@ -540,6 +540,22 @@ def test_every_word_for_truncation_counts_as_one(reason: str | None, expected: s
     assert answer_to(said("a", finish_reason=reason)).finish_reason == expected
 
 
+def test_a_refusal_in_a_field_of_its_own_is_withheld() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+    assert answer_to(completion(message=refused, finish_reason="stop")).finish_reason == "withheld"
+    answered = {"role": "assistant", "content": "a", "refusal": None}
+    assert answer_to(completion(message=answered, finish_reason="stop")).finish_reason == "stop"
+
+
+def test_a_finish_reason_that_nobody_knows_is_named_once() -> None:
+    body = json.dumps(said("a", finish_reason="went_home")).encode()
+    with faulty(lambda *_: Fault(200, body=body)) as server:
+        engine = open_engine(config(server.url))
+        assert {one.finish_reason for one in engine.generate(requests(3), SamplingParams())} == {"stop"}
+        [remark] = engine.info().options["remarks"]
+    assert "went_home" in remark
+
+
 @pytest.mark.parametrize("reason", ["content_filter", "refusal", "length"])
 @pytest.mark.parametrize("message", [{"role": "assistant"}, {"role": "assistant", "content": None}])
 def test_an_answer_that_is_withheld_is_an_answer(message: dict[str, Any], reason: str) -> None:
