@@ -626,7 +626,7 @@ def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
         faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=models)}) as server,
         pytest.raises(EngineUnavailableError, match="lists no models"),
     ):
-        open_engine(config(server.url)).info()
+        open_engine(config(server.url, retry_seconds=0)).info()
 
 
 def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
@@ -634,7 +634,7 @@ def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
         faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=b"{}", headers=GZIPPED)}) as server,
         pytest.raises(EngineUnavailableError, match=r"no server answers at .*DecodingError"),
     ):
-        open_engine(config(server.url)).info()
+        open_engine(config(server.url, retry_seconds=0)).info()
 
 
 @pytest.mark.parametrize(
@@ -648,7 +648,7 @@ def test_a_server_that_finds_no_tokens_gets_chat_messages(tokens: bytes) -> None
         "/v1/models": Fault(200, body=b'{"data": [{"id": "m", "root": 7, "max_model_len": "8"}]}'),
     }
     with faulty(lambda *_: None, pages=pages) as server:
-        info = open_engine(config(server.url)).info()
+        info = open_engine(config(server.url, retry_seconds=0)).info()
     assert info.options["prompts"] == "chat messages"
     assert (info.version, info.checkpoint, info.context_length) == ("unknown server", "m", None)
 
