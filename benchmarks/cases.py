@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +140,7 @@ def ran(*arguments: str, folder: Path, patience: float = PATIENCE) -> tuple[str,
 
 def outcome(name: str, out: str, err: str, code: int, *, may_fail: bool = False) -> Outcome:
     """The telling lines of a process, and what is wrong with how it ended."""
-    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines())]
+    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines()) if line.strip()]
     telling = [line for line in lines if TELLING.match(line)] or lines[-1:] or ["(nothing)"]
     wrong = "traceback" if "Traceback" in err else "a hang" if code == HUNG else ""
     if not wrong and code not in ({0, 1, 2, 3, 4} if may_fail else {0, 2, 3, 4}):
@@ -294,8 +294,13 @@ def main() -> int:
         return 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        on = partial(checkpoints, engines=("hf", "vllm") if given.vllm else ("hf",))
-        groups = {"gates": gates, "servers": servers, "checkpoints": on, "rubrics": rubrics}
+        engines = ("hf", "vllm") if given.vllm else ("hf",)
+        groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
+            "gates": gates,
+            "servers": servers,
+            "checkpoints": partial(checkpoints, engines=engines),
+            "rubrics": rubrics,
+        }
         for name, group in groups.items():
             if only not in name:
                 continue

@@ -72,7 +72,8 @@ class Folder:
     @property
     def weights(self) -> Weights:
         """What its single file holds."""
-        return load_file(str(self.path / SINGLE))
+        weights: Weights = load_file(str(self.path / SINGLE))
+        return weights
 
     def save(self, weights: Mapping[str, torch.Tensor], name: str = SINGLE) -> None:
         """Write a file of tensors."""
@@ -440,6 +441,12 @@ def older_shards(folder: Folder) -> None:
 @mutation("an older save's index beside a single new file")
 def older_index(folder: Folder) -> None:
     folder.index(dict.fromkeys(folder.weights, "model-00001-of-00001.safetensors"))
+
+
+@mutation("an older model in Mistral's own file beside shards", harmless=True, chosen=True)
+def consolidated_beside(folder: Folder) -> None:
+    folder.index(folder.shards(folder.weights))
+    shutil.copy(zoo_root() / "base" / SINGLE, folder.path / "consolidated.safetensors")
 
 
 @mutation("the same model as .bin beside", harmless=True, chosen=True)

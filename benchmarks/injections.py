@@ -890,7 +890,7 @@ def workplace() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="injections-") as temporary:
         work = Path(temporary)
         place = Place(work, work / "run", Teller())
-        words = ("eval", "--replay", place.outputs(), "--data", place.tasks(), "--out", "run")
+        words: Words = ("eval", "--replay", place.outputs(), "--data", place.tasks(), "--out", "run")
         code, shown = printed(words, work, terminal=False)
         if code != 0:
             raise SystemExit(shown.decode())

@@ -91,6 +91,24 @@ def test_a_command_line() -> None:
     assert masked_command(masked_command(words)) == masked_command(words)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["harness", "cliff", "--clip-key", "student_logprobs", "--assume", "run-key=1.5", "--seed", "3"],
+        ["harness", "eval", "--engine-arg", "eos_token=</s>", "--engine-arg", "dtype=auto", "--token"],
+    ],
+)
+def test_a_command_line_without_secrets_stays(words: list[str]) -> None:
+    learn(words)
+    assert masked_command(words) == tuple(words)
+    assert masked(" ".join(words)) == " ".join(words)
+
+
+def test_the_password_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:words-that-are-secret@proxy:8080")
+    assert masked("refused: words-that-are-secret") == f"refused: {MASK}"
+
+
 def test_a_command_line_is_learnt() -> None:
     learn(["eval", "--hf-token=words-that-are-secret", "--base-url", "//me:another-word@h"])
     assert masked("words-that-are-secret or another-word") == f"{MASK} or {MASK}"

@@ -16,6 +16,7 @@ from harness.cli.tables import metric_table, titled
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
+from harness.runs.hidden_tokens import hidden_tokens
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -39,6 +40,7 @@ def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]
         "engine": manifest.engine.name,
         "dataset": manifest.dataset.name,
         "split": manifest.dataset.split,
+        "hidden_tokens": hidden_tokens(run).counts,
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
         "sessions": [session.model_dump() for session in manifest.sessions],
     }
@@ -56,6 +58,8 @@ def print_run(run: Run, console: Console) -> None:
             console.print(table)
     for remark in [*_notes(run), *_left_out(run)]:
         console.print(remark)
+    if hidden := hidden_tokens(run).remark():
+        console.print(line(hidden))
     console.print(_footer(run))
 
 

@@ -50,8 +50,9 @@ from harness.runs.columns import (
     read_columns,
     read_task_rows,
 )
-from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, prompts_of, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
 from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
@@ -200,7 +201,8 @@ class _Session:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
-            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
+            asked, before = map(prompts_of, self._columns)
+            self.notes += require_same_prompts(self.pairing, run.manifest, asked, before, common=common)
 
     def _sound(self, run: Run) -> Source:
         try:
@@ -296,7 +298,11 @@ class _Session:
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
             with _bounds_offered(run):
-                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+                hidden = HiddenTokens(run.manifest)
+                also = {**PROMPT, "hidden": hidden.measured}
+                columns = whole_columns(run, metrics, also, allow_missing=self.allow_incomplete)
+            if run is self.run and (remark := hidden.remark()):
+                self.notes.append(remark)
             self._columns.append(columns)
             whose = "" if run is self.run else " of the baseline"
             self.notes += withheld_note(columns.withheld_samples, columns.n, whose)

@@ -233,6 +233,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
         )
     if not facts.run.metrics and (facts.stopped or manifest.status == "complete"):
         yield f"no {METRICS_FILE} lies in it: `harness rescore {facts.run.path}` computes its metrics"
+    if facts.hidden is not None:
+        yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:
         yield (
             f"{withheld:,} of {facts.samples.n:,} answers were withheld by the provider (a filter or a "
