@@ -417,6 +417,7 @@ FOLDERS: dict[str, Folder] = {
     "accelerate FSDP, output folder": Folder(
         _within("checkpoint-100/pytorch_model_fsdp_0", *_DISTCP), "accelerate merge-weights"
     ),
+    "accelerate FSDP, full state": Folder((*_HF, "pytorch_model_fsdp.bin"), "rename pytorch_model_fsdp.bin"),
     "torch distributed": Folder(_DISTCP, "dcp_to_torch"),
     "torch distributed, inside": Folder(_within("model", *_DISTCP), "dcp_to_torch"),
     "torchtitan": Folder(_within("checkpoint/step-1000", *_DISTCP), "convert_to_hf.py"),
