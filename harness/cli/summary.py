@@ -13,6 +13,7 @@ from rich.text import Text
 
 from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
+from harness.engines.base import REMARKS
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
@@ -42,6 +43,7 @@ def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]
         "split": manifest.dataset.split,
         "hidden_tokens": hidden_tokens(run).counts,
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
+        "missing": [one.model_dump() for one in manifest.missing],
         "sessions": [session.model_dump() for session in manifest.sessions],
     }
     if cliff is not None:
@@ -116,8 +118,15 @@ def _notes(run: Run) -> list[Text]:
 
 
 def _left_out(run: Run) -> list[Text]:
-    """What is in no rate, or in no NDCG, and must be seen."""
-    remarks = []
+    """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
+    remarks = [line(remark) for remark in run.manifest.engine.options.get(REMARKS, ())]
+    if missing := run.manifest.missing:
+        remarks.append(
+            line(
+                f"{len(missing)} of {run.manifest.planned} samples couldn't be had and count nowhere above "
+                f"(first: of task {missing[0].task_id}, {missing[0].cause})"
+            )
+        )
     withheld = run.metrics.get(WITHHELD)
     if withheld is not None and withheld.estimate:
         count = round(withheld.estimate * withheld.n)

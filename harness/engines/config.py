@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from harness.masking import is_secret, remember
-from harness.settings import Count, Group, NonNegative, Settings, Share
+from harness.settings import Count, Group, Natural, NonNegative, Settings, Share
 
 EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
 
@@ -77,14 +77,17 @@ class EngineConfig(Settings, title="Engine"):
     """How long servers may go without answering anything before the run gives up."""
     request_seconds: Annotated[float, Field(gt=0), _SERVERS] = 600.0
     """How long a single request may take."""
+    request_tries: Annotated[Count, _SERVERS] = 6
+    """How often one request may fail while others are answered; then it is set aside and named at the end."""
     served_model: Annotated[str | None, _SERVERS] = None
     """Name the server knows the model by; may be left out where it serves one."""
     target: TargetConfig | None = None
     """What the target engine draws from."""
     replay: Path | None = None
     """Score recorded outputs: JSONL of task_id, text."""
-    allow_missing: bool = False
-    """Replay only the tasks the file has, instead of refusing to start."""
+    allow_missing: Natural = 0
+    """Finish without up to N samples that can't be had, counted as missing: of requests that servers never
+    answer, of rows that a replay file lacks."""
     tensor_parallel_size: Annotated[Count, _VLLM] = 1
     """GPUs that share a layer."""
     pipeline_parallel_size: Annotated[Count, _VLLM] = 1

@@ -50,6 +50,13 @@ class EarlyStop(Protocol):
         """
         ...
 
+    def enough_without(self, task_id: str) -> bool:
+        """Take notice that a sample of this task can't be had; True ends the evaluation.
+
+        Told of everything like that at once, after the last sample.
+        """
+        ...
+
     def stopped(self) -> Stopped | None:
         """What to put on record where the samples ended the drawing; None where the budget did."""
         ...

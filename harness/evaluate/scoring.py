@@ -14,7 +14,7 @@ from harness.judge.judged import read_judged
 from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
-from harness.runs.columns import Held, lacking, metrics_of_samples, read_columns, unknown_task
+from harness.runs.columns import Held, lacking, lost_of, metrics_of_samples, read_columns, unknown_task
 from harness.runs.directory import CLIFF, read_manifest
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.integrity import StaleCliffError, cliff_metrics, has_source
@@ -156,5 +156,5 @@ def _scored_anew(run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgre
         on_progress(Progress("rescoring", done, run.manifest.planned))
         yield replace(sample, parse=parsed, scores=scores)
     missing = held.missing(tuple(scorers))
-    if missing.any() and run.manifest.was_complete:
+    if run.manifest.was_complete and lost_of(run, tuple(scorers), missing).any():
         raise lacking(run, tuple(scorers), missing)

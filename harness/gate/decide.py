@@ -157,6 +157,17 @@ def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
     return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
 
 
+def done_without(run: Run) -> list[str]:
+    """A remark on what a complete run lacks; empty where it lacks nothing."""
+    missing = run.manifest.missing if run.manifest.status == "complete" else ()
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} of {run.manifest.planned} samples of {run.path} couldn't be had and count at their "
+        f"worst and at their best (first: of task {missing[0].task_id}, {missing[0].cause})"
+    ]
+
+
 def describe(run: Run, samples: int, baseline: Run | None) -> Subject:
     """Which run this is, for people."""
     manifest = run.manifest
@@ -193,6 +204,7 @@ class _Session:
             with _bounds_offered(one):
                 _require_complete(one, allow_incomplete)
                 self.sources.append((one, self._sound(one)))
+            self.notes += done_without(one)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
@@ -241,6 +253,8 @@ class _Session:
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
         if kind == "fixed":
             missing = self.run.manifest.planned - self.subject().samples
+            # What a complete run does without, no further session draws.
+            missing -= len(self.run.manifest.missing) if self.run.manifest.status == "complete" else 0
             found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
             settled = settle(found, levels, left=left)
         else:

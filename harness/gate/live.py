@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot, withheld_note
-from harness.gate.decide import conclude, describe, made_from
+from harness.gate.decide import conclude, describe, done_without, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
@@ -118,6 +119,7 @@ class LiveGate:
         self._samples_per_task = 1
         # A task's samples: whether each was withheld, and what it says for each rule.
         self._waiting: dict[str, list[tuple[bool, tuple[float | None, ...]]]] = {}
+        self._without: Counter[str] = Counter()
         self._pairing: Pairing | None = None
 
     def plan(
@@ -158,16 +160,27 @@ class LiveGate:
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        following = self._following
         values = tuple(metric.value(sample) for metric in self._metrics)
         self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
+        return self._follow()
+
+    def enough_without(self, task_id: str) -> bool:
+        """See `EarlyStop.enough_without`."""
+        self._without[task_id] += 1
+        return self._follow()
+
+    def _follow(self) -> bool:
+        """Hand on what comes next in the order of drawing, as far as it is there."""
+        following = self._following
         while following.tasks_used < len(self._order) and not following.is_settled:
             task_id = self._order[following.tasks_used]
-            if len(self._waiting.get(task_id, ())) < self._samples_per_task:
+            there, missing = self._waiting.get(task_id, []), self._without[task_id]
+            if len(there) + missing < self._samples_per_task:
                 return False
-            withheld, by_sample = zip(*self._waiting.pop(task_id), strict=True)
-            by_rule = zip(*by_sample, strict=True)
-            following.observe(task_id, [Said.of(values, withheld) for values in by_rule])
+            self._waiting.pop(task_id, None)
+            withheld = [was for was, _ in there]
+            by_rule = [[values[rule] for _, values in there] for rule in range(len(self._metrics))]
+            following.observe(task_id, [Said.of(values, withheld, missing) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -252,6 +265,8 @@ class LiveGate:
     def _notes(self, run: Run, live: LiveFacts, withheld: int) -> list[str]:
         notes = blind_spot(self._policy.parsed_rules)
         notes += withheld_note(withheld, live.samples_drawn)
+        for one in [run] if self._pairing is None else [run, self._pairing.run]:
+            notes += done_without(one)
         notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")

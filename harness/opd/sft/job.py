@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset, load_tasks
+from harness.data.prompt import changed_titles
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import require_whole
@@ -80,6 +81,7 @@ def _write_record(
         "data": str(dataset.path),
         "data_sha256": dataset.sha256,
         "tasks": len(dataset.tasks),
+        "titles": changed_titles(dataset.tasks),
         "contract": config.contract.model_dump(),
         "optimisation": config.optimisation.model_dump(),
         "placement": config.placement.model_dump(),
