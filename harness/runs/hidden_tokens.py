@@ -31,8 +31,8 @@ class HiddenTokens:
         stops = _ids(options.get("stop_token_ids"))
         listed = options.get("special_tokens")
         special = listed if isinstance(listed, dict) else {}
-        known = options.get("vocabulary")
-        self._vocabulary: int | None = known if _is_id(known) else None
+        size = options.get("vocabulary")
+        self._vocabulary: int | None = size if _is_id(size) else None
         self._pieces = {
             index: str(piece) for piece, index in special.items() if _is_id(index) and index not in stops
         }
