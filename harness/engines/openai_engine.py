@@ -30,15 +30,8 @@ from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
-from harness.engines.http_fleet import (
-    CONNECT_SECONDS,
-    REPLY_BYTES,
-    Call,
-    Fleet,
-    SetAsideError,
-    let_streams_close,
-    shown,
-)
+from harness.engines.http_exchange import CONNECT_SECONDS, REPLY_BYTES, let_streams_close, shown
+from harness.engines.http_fleet import Call, Fleet, SetAsideError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
 from harness.engines.openai_replies import (

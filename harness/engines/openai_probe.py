@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.engines.background import in_background
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import (
+from harness.engines.http_exchange import (
     REPLY_BYTES,
     Reply,
     ReplyError,
