@@ -3,7 +3,7 @@
 The cases lie outside this repository, in `cases/` of the folder that HARNESS_SHARED names (`../shared` where
 it isn't set): small inputs and a server that misbehaves in one way at a time. Without them nothing is run.
 
-Run: python benchmarks/cases.py [--only WORD] [--vllm]
+Run: python benchmarks/cases.py [--only WORD] [--case WORD] [--vllm]
   --vllm  checkpoints on vLLM too, half a minute each that loads
 
 Each line: the input, the exit code, the line that says what came out. Ends with exit code 1 where a case ends
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +140,7 @@ def ran(*arguments: str, folder: Path, patience: float = PATIENCE) -> tuple[str,
 
 def outcome(name: str, out: str, err: str, code: int, *, may_fail: bool = False) -> Outcome:
     """The telling lines of a process, and what is wrong with how it ended."""
-    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines())]
+    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines()) if line.strip()]
     telling = [line for line in lines if TELLING.match(line)] or lines[-1:] or ["(nothing)"]
     wrong = "traceback" if "Traceback" in err else "a hang" if code == HUNG else ""
     if not wrong and code not in ({0, 1, 2, 3, 4} if may_fail else {0, 2, 3, 4}):
@@ -240,9 +240,9 @@ def _codes(samples: Path) -> str:
     return f"; samples: {', '.join(said)}" if said else ""
 
 
-def checkpoints(folder: Path, engines: Sequence[str] = ("hf",)) -> Iterator[Outcome]:
+def checkpoints(folder: Path, engines: Sequence[str] = ("hf",), word: str = "") -> Iterator[Outcome]:
     """Checkpoint folders as people have them, in every place that loads one."""
-    for case in CHECKPOINTS:
+    for case in (name for name in CHECKPOINTS if word in name):
         made = folder / case
         maker = (str(CASES / "make_checkpoint.py"), case, str(made), str(zoo_root()))
         out, err, code = ran(*maker, folder=folder)
@@ -286,6 +286,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="groups that hold this word: gates, servers, …")
+    parser.add_argument("--case", default="", help="checkpoints whose name holds this word")
     parser.add_argument("--vllm", action="store_true", help="checkpoints on vLLM too")
     given = parser.parse_args()
     only = given.only
@@ -294,8 +295,13 @@ def main() -> int:
         return 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        on = partial(checkpoints, engines=("hf", "vllm") if given.vllm else ("hf",))
-        groups = {"gates": gates, "servers": servers, "checkpoints": on, "rubrics": rubrics}
+        engines = ("hf", "vllm") if given.vllm else ("hf",)
+        groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
+            "gates": gates,
+            "servers": servers,
+            "checkpoints": partial(checkpoints, engines=engines, word=given.case),
+            "rubrics": rubrics,
+        }
         for name, group in groups.items():
             if only not in name:
                 continue

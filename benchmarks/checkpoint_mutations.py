@@ -72,7 +72,8 @@ class Folder:
     @property
     def weights(self) -> Weights:
         """What its single file holds."""
-        return load_file(str(self.path / SINGLE))
+        weights: Weights = load_file(str(self.path / SINGLE))
+        return weights
 
     def save(self, weights: Mapping[str, torch.Tensor], name: str = SINGLE) -> None:
         """Write a file of tensors."""
@@ -442,6 +443,12 @@ def older_index(folder: Folder) -> None:
     folder.index(dict.fromkeys(folder.weights, "model-00001-of-00001.safetensors"))
 
 
+@mutation("an older model in Mistral's own file beside shards", harmless=True, chosen=True)
+def consolidated_beside(folder: Folder) -> None:
+    folder.index(folder.shards(folder.weights))
+    shutil.copy(zoo_root() / "base" / SINGLE, folder.path / "consolidated.safetensors")
+
+
 @mutation("the same model as .bin beside", harmless=True, chosen=True)
 def bin_beside(folder: Folder) -> None:
     folder.bins(folder.weights)
@@ -456,6 +463,40 @@ def older_bin_beside(folder: Folder) -> None:
 def bin_alone(folder: Folder) -> None:
     folder.bins(folder.weights)
     (folder.path / SINGLE).unlink()
+
+
+@mutation("two .bin shards and their index", harmless=True)
+def bin_sharded(folder: Folder) -> None:
+    weights = folder.weights
+    (folder.path / SINGLE).unlink()
+    placed: dict[str, str] = {}
+    for number in range(2):
+        file = f"pytorch_model-{number + 1:05d}-of-00002.bin"
+        own = dict(list(weights.items())[number::2])
+        folder.bins(own, file)
+        placed |= dict.fromkeys(own, file)
+    folder.index(placed, "pytorch_model.bin.index.json")
+
+
+@mutation("two .bin shards and their index, one missing")
+def bin_shard_missing(folder: Folder) -> None:
+    bin_sharded(folder)
+    (folder.path / "pytorch_model-00002-of-00002.bin").unlink()
+
+
+@mutation("a link to a file that is gone")
+def dangling(folder: Folder) -> None:
+    (folder.path / SINGLE).unlink()
+    (folder.path / SINGLE).symlink_to(folder.path / "gone")
+
+
+@mutation("saved with a LoRA adapter inside")
+def unmerged(folder: Folder) -> None:
+    weights = folder.weights
+    inside = weights.pop(Q1)
+    stem = Q1.removesuffix("weight")
+    low = {f"{stem}lora_A.default.weight": inside[:4], f"{stem}lora_B.default.weight": inside[:, :4]}
+    folder.save(weights | {f"{stem}base_layer.weight": inside} | low)
 
 
 @mutation("a .bin alone, a tensor left out", chosen=True)

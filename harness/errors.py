@@ -29,6 +29,13 @@ class EngineUnavailableError(HarnessError):
     """An engine that isn't installed or can't serve this checkpoint on this machine. Exit code 2."""
 
 
+class RefusedError(HarnessError):
+    """A service refuses everything that it is asked: a key that isn't valid, a model that it doesn't have.
+
+    Exit code 2 where nothing was done before; a job that has something to lose makes it an `IncompleteError`.
+    """
+
+
 class RunMismatchError(HarnessError):
     """A run directory that belongs to another configuration, or is in use. Exit code 2."""
 

@@ -26,6 +26,7 @@ _NOT_SHARED = (
     "base_urls",
     "k",
     "target_plausible",
+    "allow_missing",
 )
 
 

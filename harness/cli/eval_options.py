@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 # Settings of the library without a flag.
 _NO_FLAG = (
     "api_key_env",
-    "request_seconds",
-    "allow_missing",
     "gpu_memory_utilization",
     "enforce_eager",
     "prefix_caching",

@@ -13,11 +13,15 @@ from harness.cli.options import Command, GroupedOption, json_option, options_of,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.forecast import Forecast, Student
+    from harness.cliff import CliffResult
+    from harness.forecast import Forecast, ForecastConfig, Student
+    from harness.forecast.result import Gain, Star
+    from harness.progress import OnProgress
     from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
 _BAR_WIDTH = 10
+_OWN = ("teacher", "base", "students", "bar", "plausible", "clip", "points")
 # Set by the job, or of engines that hold one model alone.
 _NOT_SHARED = (
     "engine",
@@ -30,6 +34,9 @@ _NOT_SHARED = (
     "base_urls",
     "concurrency",
     "retry_seconds",
+    "request_seconds",
+    "request_tries",
+    "allow_missing",
     "served_model",
     "tensor_parallel_size",
     "pipeline_parallel_size",
@@ -74,9 +81,12 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     """Draw from the extrapolated target over a grid of λ, and say where its format falls.
 
     The target π_λ ∝ π_T^λ · π_B^(1−λ) is where distillation with reward extrapolation leads; drawing from it
-    takes no training. Without --lambdas the grid is refined around the fall.
+    takes no training. Without --lambdas the grid is refined around the fall. The folder gets forecast.json,
+    forecast.svg and a run for each λ.
     """
+    from harness import files
     from harness.cli import consoles, output
+    from harness.cli.forecast_figure import FIGURE, draw_forecast
     from harness.cli.listening import listening
     from harness.errors import HarnessError
     from harness.forecast import ForecastConfig, forecast
@@ -86,10 +96,14 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     except ValueError:
         raise HarnessError(f"--lambdas {lambdas}: write numbers such as 1,1.2,1.5") from None
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
-    own = {name: options[name] for name in ("teacher", "base", "students", "bar", "plausible", "points")}
+    own = {name: options[name] for name in _OWN}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     with listening(consoles.errors()) as on_progress:
-        found = forecast(config, on_progress)
+        found = forecast(config, on_progress, _star)
+    picture = draw_forecast(found)
+    if picture is not None:
+        with files.resumable(out):
+            files.write_text(out / FIGURE, picture)
     if as_machine:
         output.document(found.to_dict())
     else:
@@ -123,6 +137,12 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     console.print(f"target of {found.teacher} and {found.base}{masked}")
     console.print(table)
     console.print(sentence(found))
+    if found.gain is not None:
+        console.print(gain_sentence(found.gain))
+    if found.lambda_star is not None:
+        console.print(star_sentence(found.lambda_star))
+    for note in found.notes:
+        console.print(f"note: {note}")
     for student in found.students:
         console.print(_placed(student))
     console.print(f"forecast: {folder / 'forecast.json'}")
@@ -140,6 +160,38 @@ def sentence(found: Forecast) -> str:
         f"largest λ with strict validity of at least {found.bar:.0%}: {about}; shown to be at least that "
         f"{shown}, and below {below}"
     )
+
+
+def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> CliffResult:
+    """λ* of the pair; no run's λ is asked about, so that of plain distillation stands for it."""
+    from harness.measure import CliffConfig, measure_cliff
+
+    cliff = CliffConfig(
+        evaluation=config.of_base, teacher=config.teacher, base=config.base, lam=1.0, clip=clip
+    )
+    return measure_cliff(cliff, on_progress).result
+
+
+def star_sentence(star: Star) -> str:
+    """λ*, and how far it can be believed."""
+    value = star.status.replace("_", " ") if star.value is None else f"{star.value:.3g}"
+    high = "∞" if star.high is None else f"{star.high:.3g}"
+    interval = "" if star.low is None else f" [{star.low:.3g}, {high}]"
+    unmet = f"; not met: {'; '.join(star.unmet)}" if star.unmet else ""
+    return (
+        f"λ* at c = {star.clip:g}: {value}{interval}, binding {star.role or 'no role'}; it takes the role "
+        f"for a coin and a ratio to the teacher, and no locked test has confirmed it{unmet}"
+    )
+
+
+def gain_sentence(gain: Gain) -> str:
+    """Whether there is anything to gain from λ above 1."""
+    low, high = gain.difference.low, gain.difference.high
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    told = f"λ = {gain.lam:g} {gain.difference.estimate or 0.0:+.3f}{interval} NDCG@1 of all answers"
+    if low is not None and low > 0.0:
+        return f"ranks better than the teacher: {told}"
+    return f"no λ above 1 is shown to rank better than the teacher; at best {told}"
 
 
 def _placed(student: Student) -> str:

@@ -13,9 +13,11 @@ from rich.text import Text
 
 from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
+from harness.engines.base import REMARKS
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
+from harness.runs.hidden_tokens import hidden_tokens
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -39,7 +41,9 @@ def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]
         "engine": manifest.engine.name,
         "dataset": manifest.dataset.name,
         "split": manifest.dataset.split,
+        "hidden_tokens": hidden_tokens(run).counts,
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
+        "missing": [one.model_dump() for one in manifest.missing],
         "sessions": [session.model_dump() for session in manifest.sessions],
     }
     if cliff is not None:
@@ -54,8 +58,10 @@ def print_run(run: Run, console: Console) -> None:
         table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
         if table is not None:
             console.print(table)
-    for remark in _left_out(run):
+    for remark in [*_notes(run), *_left_out(run)]:
         console.print(remark)
+    if hidden := hidden_tokens(run).remark():
+        console.print(line(hidden))
     console.print(_footer(run))
 
 
@@ -105,9 +111,22 @@ def _quoted(text: str) -> str:
     return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
 
 
+def _notes(run: Run) -> list[Text]:
+    """What the engine says of its checkpoint that a reader of the numbers should know."""
+    notes = run.manifest.engine.options.get("notes")
+    return [line(f"note: {note}") for note in notes] if isinstance(notes, list) else []
+
+
 def _left_out(run: Run) -> list[Text]:
-    """What is in no rate, or in no NDCG, and must be seen."""
-    remarks = []
+    """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
+    remarks = [line(remark) for remark in run.manifest.engine.options.get(REMARKS, ())]
+    if missing := run.manifest.missing:
+        remarks.append(
+            line(
+                f"{len(missing)} of {run.manifest.planned} samples couldn't be had and count nowhere above "
+                f"(first: of task {missing[0].task_id}, {missing[0].cause})"
+            )
+        )
     withheld = run.metrics.get(WITHHELD)
     if withheld is not None and withheld.estimate:
         count = round(withheld.estimate * withheld.n)

@@ -1,6 +1,7 @@
 """Engines turn prompts into text; each lives in one module that alone imports its library."""
 
 from harness.engines.base import (
+    REMARKS,
     Capabilities,
     Engine,
     EngineInfo,
@@ -9,6 +10,7 @@ from harness.engines.base import (
     SamplingParams,
     ScoreRequest,
     TokenScores,
+    UnansweredError,
 )
 from harness.engines.choose import IN_MEMORY, OF_TWO, choose_common_engine, choose_engine, open_engine
 from harness.engines.config import EngineConfig
@@ -16,6 +18,7 @@ from harness.engines.config import EngineConfig
 __all__ = [
     "IN_MEMORY",
     "OF_TWO",
+    "REMARKS",
     "Capabilities",
     "Engine",
     "EngineConfig",
@@ -25,6 +28,7 @@ __all__ = [
     "SamplingParams",
     "ScoreRequest",
     "TokenScores",
+    "UnansweredError",
     "choose_common_engine",
     "choose_engine",
     "open_engine",

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from harness.errors import IncompleteError
+
 if TYPE_CHECKING:
     from harness.cliff import ClassMass
 
 FinishReason = Literal["stop", "length", "withheld"]
 """`withheld`: a provider's filter or refusal stands in place of the model's answer. See `finish_reasons`."""
+
+
+REMARKS = "remarks"
+"""Among an engine's options: sentences on what isn't as it was asked for; it may learn them as it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,35 @@ class Generation:
     finish_reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A request that got no answer though others did.
+
+    Attributes:
+        key: the request's key.
+        cause: what came of the last attempt, in words.
+    """
+
+    key: str
+    cause: str
+
+
+class UnansweredError(IncompleteError):
+    """Some requests got no answer though others did; everything that did was yielded. Exit code 3.
+
+    Args:
+        requests: all of them.
+    """
+
+    def __init__(self, requests: Sequence[Unanswered]) -> None:
+        self.requests = tuple(requests)
+        first = self.requests[0]
+        super().__init__(
+            f"{len(self.requests)} requests got no answer though others did (first: {first.key}: "
+            f"{first.cause}); run the same command again to go on"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +239,7 @@ class Engine(Protocol):
 
         Raises:
             IncompleteError: the engine died; what was yielded before stays good.
+            UnansweredError: at the end, of requests that can't be answered.
         """
         ...
 

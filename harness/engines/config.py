@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from harness.masking import is_secret, remember
-from harness.settings import Count, Group, NonNegative, Settings, Share
+from harness.settings import Count, Group, Natural, NonNegative, Settings, Share
 
 EngineName = Literal["vllm", "hf", "openai", "target", "replay"]
 
@@ -24,6 +24,19 @@ Plausible = Annotated[
         "one's probability; 0 does everywhere."
     ),
 ]
+
+
+Revision = Annotated[
+    str | None,
+    Field(description="Hub revision of checkpoints that are named without one; of one alone: NAME@REVISION."),
+]
+AdapterBase = Annotated[
+    str | None,
+    Field(
+        description="Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."
+    ),
+]
+TrustRemoteCode = Annotated[bool, Field(description="Run Python code that comes with a checkpoint.")]
 
 
 class TargetConfig(Settings, title="Target"):
@@ -45,14 +58,11 @@ class EngineConfig(Settings, title="Engine"):
     """`auto` takes vLLM if it imports and supports the device, else hf."""
     ckpt: str | None = None
     """Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, where the tokenizer is."""
-    revision: str | None = None
-    """Hub revision of checkpoints that are named without one; one alone: NAME@REVISION."""
-    adapter_base: str | None = None
-    """Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."""
+    revision: Revision = None
+    adapter_base: AdapterBase = None
     tokenizer: str | None = None
     """Folder or hub id whose tokenizer replaces the checkpoint's."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a checkpoint."""
+    trust_remote_code: TrustRemoteCode = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the dtype the checkpoint was saved in."""
     device: str = "auto"
@@ -67,14 +77,17 @@ class EngineConfig(Settings, title="Engine"):
     """How long servers may go without answering anything before the run gives up."""
     request_seconds: Annotated[float, Field(gt=0), _SERVERS] = 600.0
     """How long a single request may take."""
+    request_tries: Annotated[Count, _SERVERS] = 6
+    """How often one request may fail while others are answered; then it is set aside and named at the end."""
     served_model: Annotated[str | None, _SERVERS] = None
     """Name the server knows the model by; may be left out where it serves one."""
     target: TargetConfig | None = None
     """What the target engine draws from."""
     replay: Path | None = None
     """Score recorded outputs: JSONL of task_id, text."""
-    allow_missing: bool = False
-    """Replay only the tasks the file has, instead of refusing to start."""
+    allow_missing: Natural = 0
+    """Finish without up to N samples that can't be had, counted as missing: of requests that servers never
+    answer, of rows that a replay file lacks."""
     tensor_parallel_size: Annotated[Count, _VLLM] = 1
     """GPUs that share a layer."""
     pipeline_parallel_size: Annotated[Count, _VLLM] = 1

@@ -6,31 +6,50 @@ Prompts go out as token ids wherever a tokenizer can be had: the checkpoint's, o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import Any, Literal, TypeVar, cast
 
 from harness.engines.background import in_background
 from harness.engines.base import (
+    REMARKS,
     Capabilities,
     EngineInfo,
-    FinishReason,
     Generation,
     GenerationRequest,
     SamplingParams,
     ScoreRequest,
     TokenScores,
+    Unanswered,
+    UnansweredError,
 )
-from harness.engines.chat_template import FIXED_DATE
+from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import CONNECT_SECONDS, REPLY_BYTES, Fleet, ReplyError, let_streams_close
+from harness.engines.dialect import Dialect
+from harness.engines.http_fleet import (
+    CONNECT_SECONDS,
+    REPLY_BYTES,
+    Call,
+    Fleet,
+    SetAsideError,
+    let_streams_close,
+    shown,
+)
 from harness.engines.limits import answer_limit, check_prompts, shortest
-from harness.engines.openai_probe import FleetInfo, headers, probe, server_root
+from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
+from harness.engines.openai_replies import (
+    count,
+    ending_of,
+    only_choice,
+    scores_of,
+    text_of,
+    token_ids,
+    tokens_of,
+)
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError, HarnessError
@@ -41,12 +60,12 @@ PromptMode = Literal["token ids", "token ids from the server", "chat messages"]
 TOKENIZER_PROBE = 'Rank: {"ranking": [3, 1, 2]} crème 漢字 <|im_start|>'
 # vLLM takes these; without them a server may follow the checkpoint's generation_config.json.
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-# `length` is OpenAI's word, the others are what gateways pass on from other services.
-TRUNCATED = ("length", "max_tokens")
-GIVEN_UP = ("abort", "error")
 LOGPROB_BYTES = 256
 """Most that a token's logprob takes in a reply, its spelling included."""
-MOST_TOKENS = 2**31
+SMALL_MESSAGE = "Hello"
+SMALL_TOKENS = 8
+"""Of a prompt, for a small request of the same kind."""
+Result = TypeVar("Result")
 
 
 class OpenAIEngine:
@@ -73,6 +92,9 @@ class OpenAIEngine:
         for url in config.base_urls:
             server_root(url)
         self._config = config
+        self._dialect = Dialect()
+        self._own_defaults = False
+        self._unknown_reasons: set[str] = set()
 
     @cached_property
     def _fleet(self) -> FleetInfo:
@@ -104,7 +126,7 @@ class OpenAIEngine:
     def _mode(self) -> PromptMode:
         if self._tokenizer is not None:
             return "token ids"
-        return "token ids from the server" if self._fleet.tokenizes else "chat messages"
+        return "token ids from the server" if self._fleet.renders else "chat messages"
 
     def info(self) -> EngineInfo:
         """Describe the servers; asks them the first time.
@@ -131,6 +153,7 @@ class OpenAIEngine:
                 "concurrency": self._config.concurrency,
                 **self._described(),
                 "stop_token_ids": self._stop_token_ids(),
+                REMARKS: self._remarks(),
             },
         )
 
@@ -138,7 +161,7 @@ class OpenAIEngine:
         """Token ids of each user message; empty where neither side can tokenize."""
         if self._tokenizer is not None:
             return self._tokenizer.encode(prompts)
-        if not self._fleet.tokenizes:
+        if not self._fleet.renders:
             return [() for _ in prompts]
         rows: list[tuple[int, ...]] = [()] * len(prompts)
         tokenized = in_background(
@@ -146,6 +169,7 @@ class OpenAIEngine:
         )
         for index, ids in tokenized:
             rows[index] = ids
+        require_told_apart(prompts, rows, self._fleet.model)
         return rows
 
     def start(self) -> None:
@@ -175,16 +199,19 @@ class OpenAIEngine:
 
         Raises:
             DataError: a prompt doesn't fit the context.
-            HarnessError: a server refuses a request.
+            RefusedError: servers refuse whatever they are asked.
             IncompleteError: no server has answered for too long.
+            UnansweredError: at the end, of requests that fail though others are answered.
         """
         if self._mode != "chat messages":
             check_prompts(requests, self._context_length())
         finished = set(done)
-        return in_background(
-            (request for request in requests if request.key not in finished),
-            partial(self._opened, partial(self._complete, sampling)),
-            self._config.concurrency,
+        return _but_for_unanswered(
+            in_background(
+                (request for request in requests if request.key not in finished),
+                partial(self._opened, partial(self._complete, sampling)),
+                self._config.concurrency,
+            )
         )
 
     def score(
@@ -200,10 +227,12 @@ class OpenAIEngine:
                 "only vLLM servers can score given completions; use `engine=vllm` or hf"
             )
         finished = set(done)
-        return in_background(
-            (request for request in requests if request.key not in finished),
-            partial(self._opened, partial(self._score, top_k)),
-            self._config.concurrency,
+        return _but_for_unanswered(
+            in_background(
+                (request for request in requests if request.key not in finished),
+                partial(self._opened, partial(self._score, top_k)),
+                self._config.concurrency,
+            )
         )
 
     def close(self) -> None:
@@ -224,28 +253,29 @@ class OpenAIEngine:
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
             policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
             try:
-                yield partial(call, Fleet(self._fleet.urls, client, policy, config.request_seconds))
+                urls, seconds = self._fleet.urls, config.request_seconds
+                yield partial(call, Fleet(urls, client, policy, seconds, config.request_tries))
             finally:
                 await let_streams_close()
 
     async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
         index, prompt = item
-        body = {
-            "model": self._fleet.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "add_generation_prompt": True,
-            "chat_template_kwargs": self._template_arguments(),
-        }
-        return index, await fleet.post("/tokenize", body, _tokens)
+
+        def of(content: str) -> dict[str, Any]:
+            return chat_body(self._fleet.model, content, self._template_arguments())
+
+        small = Call("/tokenize", of(SMALL_MESSAGE), tokens_of)
+        return index, await fleet.post(Call("/tokenize", of(prompt), tokens_of, small))
 
     async def _tokenize_plain(self, fleet: Fleet, text: str) -> list[int]:
         body = {"model": self._fleet.model, "prompt": text, "add_special_tokens": False}
-        return list(await fleet.post("/tokenize", body, _tokens))
+        return list(await fleet.post(Call("/tokenize", body, tokens_of)))
 
     async def _complete(
         self, sampling: SamplingParams, fleet: Fleet, request: GenerationRequest
-    ) -> Generation:
+    ) -> Generation | Unanswered:
         limit = answer_limit(len(request.prompt_ids), sampling.max_tokens, self._context_length())
+        self._own_defaults |= sampling.temperature > 0 and self._fleet.version is None
         body: dict[str, Any] = {
             "model": self._fleet.model,
             "max_tokens": limit,
@@ -258,37 +288,45 @@ class OpenAIEngine:
             body["response_format"] = {"type": "json_schema", "json_schema": schema}
         if self._fleet.version is not None:
             body |= NEUTRAL | {"return_token_ids": True, "stop_token_ids": self._stop_token_ids()}
+        body = self._dialect.spoken(body)
         if self._mode == "chat messages":
             body["messages"] = [{"role": "user", "content": request.prompt_text}]
+            small = body | {"messages": [{"role": "user", "content": SMALL_MESSAGE}]}
         else:
             body["prompt"] = list(request.prompt_ids)
+            small = body | {"prompt": body["prompt"][:SMALL_TOKENS]}
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
-        return await fleet.post(path, body, partial(self._generation, request))
+        read = partial(self._generation, request)
+        learnt = self._dialect.learnt
+        call = Call(path, body, read, Call(path, small, read, amended=learnt), learnt)
+        return await _answered(fleet, request.key, call)
 
     def _generation(self, request: GenerationRequest, answer: dict[str, Any]) -> Generation:
-        choice = _first_choice(answer)
-        reason = choice.get("finish_reason")
-        if reason is not None and not isinstance(reason, str):
-            raise ReplyError("a finish_reason that isn't a word")
-        if reason in GIVEN_UP:
-            raise ReplyError(f"a request that the server gave up ({reason})")
-        text = _text(choice)
-        token_ids = _ids(choice.get("token_ids") or [])
-        if token_ids and self._tokenizer is not None:
-            text = self._tokenizer.decode(token_ids)
+        choice = only_choice(answer)
+        reason, unknown = ending_of(choice)
+        text = text_of(choice)
+        ids = token_ids(choice.get("token_ids") or [])
+        if ids and self._tokenizer is not None:
+            text = self._tokenizer.decode(ids)
         usage = answer.get("usage")
         counts = usage if isinstance(usage, dict) else {}
-        finish: FinishReason = "length" if reason and reason.lower() in TRUNCATED else "stop"
+        if unknown is not None:
+            self._unknown_reasons.add(shown(unknown))
         return Generation(
             key=request.key,
             text=text,
-            token_ids=token_ids,
-            finish_reason=finish,
-            prompt_tokens=_count(counts.get("prompt_tokens")),
-            completion_tokens=_count(counts.get("completion_tokens")),
+            token_ids=ids,
+            finish_reason=reason,
+            prompt_tokens=count(counts.get("prompt_tokens")),
+            completion_tokens=count(counts.get("completion_tokens")),
         )
 
-    async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores:
+    async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores | Unanswered:
+        first = request.prompt_ids[:SMALL_TOKENS], request.completion_ids[:1]
+        small = self._scoring(top_k, ScoreRequest(request.key, *first))
+        return await _answered(fleet, request.key, replace(self._scoring(top_k, request), small=small))
+
+    def _scoring(self, top_k: int, request: ScoreRequest) -> Call[TokenScores]:
         body: dict[str, Any] = {
             "model": self._fleet.model,
             "prompt": [*request.prompt_ids, *request.completion_ids],
@@ -297,11 +335,17 @@ class OpenAIEngine:
             "prompt_logprobs": top_k,
         }
         most = REPLY_BYTES + len(body["prompt"]) * (top_k + 1) * LOGPROB_BYTES
-        return await fleet.post("/v1/completions", body, partial(_scores, request, top_k), most)
+        return Call("/v1/completions", body, partial(scores_of, request, top_k), most=most)
+
+    def _remarks(self) -> list[str]:
+        """What of the answers, or of how they were asked for, isn't as it would be elsewhere."""
+        unknown = [f"nobody knows the finish reason {one!r}: taken as stop" for one in self._unknown_reasons]
+        own = "top_k, min_p and penalties are the server's own defaults: only vLLM can be asked for none"
+        return [*([own] if self._own_defaults else []), *self._dialect.remarks(), *sorted(unknown)]
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.described
+            return self._tokenizer.described | {"messages_defused": self._tokenizer.defused}
         return {"chat_template_arguments": self._template_arguments()}
 
     def _template_arguments(self) -> dict[str, Any]:
@@ -317,65 +361,25 @@ class OpenAIEngine:
         return shortest(self._config.max_model_len, self._fleet.context_length)
 
 
-def _first_choice(answer: dict[str, Any]) -> dict[str, Any]:
-    choices = answer.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict):
-        raise ReplyError("no completion in the reply")
-    return choice
-
-
-def _text(choice: dict[str, Any]) -> str:
-    """The completion; a chat message without content has none, as where an answer is withheld."""
-    message = choice.get("message")
-    if "text" in choice:
-        content = choice["text"]
-    elif isinstance(message, dict) and ("content" in message or choice.get("finish_reason")):
-        content = message.get("content")
-    else:
-        raise ReplyError("no completion in the reply")
-    # Parts of other types, such as thoughts, are no part of the answer.
-    parts = content if isinstance(content, list) else ["" if content is None else content]
-    asked = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") == "text"]
-    texts = [part.get("text") if isinstance(part, dict) else part for part in asked]
-    if isinstance(content, dict) or any(not isinstance(text, str) for text in texts):
-        raise ReplyError("a completion that isn't text")
-    return "".join(map(str, texts))
-
-
-def _tokens(answer: dict[str, Any]) -> tuple[int, ...]:
-    return _ids(answer.get("tokens"))
-
-
-def _ids(value: object) -> tuple[int, ...]:
-    if not isinstance(value, list) or any(_count(one) is None or type(one) is not int for one in value):
-        raise ReplyError("token ids that are none")
-    return tuple(value)
-
-
-def _count(value: object) -> int | None:
-    """A number of tokens; None for what can't be one, which is as good as not said."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_TOKENS:
-        return None
-    return int(value) if int(value) == value else None
-
-
-def _scores(request: ScoreRequest, top_k: int, answer: dict[str, Any]) -> TokenScores:
+async def _answered(fleet: Fleet, key: str, call: Call[Result]) -> Result | Unanswered:
     try:
-        rows = _first_choice(answer)["prompt_logprobs"][len(request.prompt_ids) :]
-        tops = [sorted(row.items(), key=lambda entry: entry[1]["rank"])[:top_k] for row in rows]
-        own = [row[str(token)]["logprob"] for row, token in zip(rows, request.completion_ids, strict=True)]
-        shape = (len(rows), -1)
-        scores = TokenScores(
-            key=request.key,
-            logprobs=np.array(own, dtype=np.float64),
-            top_ids=np.array([[int(i) for i, _ in top] for top in tops], dtype=np.int64).reshape(shape),
-            top_logprobs=np.array([[e["logprob"] for _, e in top] for top in tops], dtype=np.float64).reshape(
-                shape
-            ),
-        )
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ReplyError("no logprobs of the prompt in the reply") from error
-    if np.isnan(scores.logprobs).any() or np.isnan(scores.top_logprobs).any():
-        raise ReplyError("logprobs that aren't numbers")
-    return scores
+        return await fleet.post(call)
+    except SetAsideError as error:
+        return Unanswered(key, error.cause)
+
+
+def _but_for_unanswered(outcomes: Iterator[Result | Unanswered]) -> Iterator[Result]:
+    """What was answered, as it comes.
+
+    Raises:
+        UnansweredError: at the end, of what wasn't.
+    """
+    unanswered = []
+    with closing(cast(Generator[Any], outcomes)):
+        for one in outcomes:
+            if isinstance(one, Unanswered):
+                unanswered.append(one)
+            else:
+                yield one
+    if unanswered:
+        raise UnansweredError(unanswered)

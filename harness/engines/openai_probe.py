@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,13 +23,22 @@ from harness.engines.http_fleet import (
     let_streams_close,
     shown,
 )
+from harness.engines.openai_replies import tokens_of
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.masking import remember, secrets_of
+from harness.retrying import RetryPolicy
 
 if TYPE_CHECKING:
     import httpx
 
 PROBE_SECONDS = 15.0
+PROBE_TRIES = 3
+PAUSE_SECONDS = 0.5
+PASSING = (408, 425, 429)
+SERVER_ERROR = 500
+NOT_IMPLEMENTED = 501
+TEXTS = ("a", "ab 12, and what is longer still")
+"""Texts that no tokenizer takes for one another."""
 UNAUTHORIZED = (401, 403)
 
 
@@ -42,7 +53,8 @@ class FleetInfo:
         root: the checkpoint behind it, where the server says so.
         context_length: longest prompt + completion, None where the server doesn't say.
         version: of vLLM, None for other servers.
-        tokenizes: whether `/tokenize` works.
+        tokenizes: whether `/tokenize` gives the tokens of a text.
+        renders: whether it gives those of messages, by the model's chat template.
     """
 
     urls: tuple[str, ...]
@@ -52,6 +64,7 @@ class FleetInfo:
     context_length: int | None
     version: str | None
     tokenizes: bool
+    renders: bool
 
 
 def server_root(url: str) -> str:
@@ -115,7 +128,7 @@ def probe(config: EngineConfig) -> FleetInfo:
             f"no server answers at {', '.join(unreachable)}; check the address, or start one: "
             f"vllm serve {config.ckpt or 'CHECKPOINT'}"
         )
-    if len({(one.root, one.context_length, one.version) for one in found}) > 1:
+    if len({(one.root, one.context_length, one.version, one.renders) for one in found}) > 1:
         roots = ", ".join(f"{one.urls[0]} {shown(one.root, _key(config))}" for one in found)
         raise EngineUnavailableError(f"the servers serve different models: {roots}")
     first = found[0]
@@ -127,6 +140,7 @@ def probe(config: EngineConfig) -> FleetInfo:
         context_length=first.context_length,
         version=first.version,
         tokenizes=first.tokenizes,
+        renders=first.renders,
     )
 
 
@@ -150,15 +164,13 @@ async def _opened(config: EngineConfig) -> AsyncIterator[Callable[[str], Awaitab
 
 
 async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) -> FleetInfo:
-    async def said(method: str, path: str, body: dict[str, Any] | None = None) -> Reply:
-        return await exchange(client, method, f"{url}{path}", body, PROBE_SECONDS, REPLY_BYTES)
-
-    models = _models(await said("GET", "/v1/models"), url, config)
+    policy = RetryPolicy(base=PAUSE_SECONDS, patience=min(config.retry_seconds, PROBE_SECONDS))
+    ask = _Asking(client, url, policy)
+    models = _models(await ask.reply("GET", "/v1/models"), url, config)
     model = _served_model([str(entry.get("id")) for entry in models], url, config)
     entry = next((entry for entry in models if entry.get("id") == model), {})
     limit, root = entry.get("max_model_len"), entry.get("root")
-    version = _optional(await said("GET", "/version"), "version")
-    tokens = _optional(await said("POST", "/tokenize", {"model": model, "prompt": "a"}), "tokens")
+    version = _optional(await ask.reply("GET", "/version"), "version")
     return FleetInfo(
         urls=(url,),
         unreachable=(),
@@ -166,9 +178,81 @@ async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) 
         root=root if isinstance(root, str) else None,
         context_length=limit if type(limit) is int and limit > 0 else None,
         version=version if isinstance(version, str) else None,
-        # llama.cpp reads another field, and finds no tokens in a prompt that it doesn't see.
-        tokenizes=isinstance(tokens, list) and bool(tokens),
+        tokenizes=await _distinguishes(ask, lambda text: {"model": model, "prompt": text}),
+        renders=await _distinguishes(ask, lambda text: chat_body(model, text, {})),
     )
+
+
+def chat_body(model: str, content: str, template_arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What vLLM's `/tokenize` is sent for a user message, which the chat template is put round."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "add_generation_prompt": True,
+    }
+    return body | ({"chat_template_kwargs": dict(template_arguments)} if template_arguments else {})
+
+
+async def _distinguishes(ask: _Asking, body: Callable[[str], dict[str, Any]]) -> bool:
+    """Whether `/tokenize` reads what it is sent: llama.cpp's reads another field, and finds nothing in it."""
+    found = []
+    for text in TEXTS:
+        reply = await ask.reply("POST", "/tokenize", body(text))
+        try:
+            found.append(tokens_of(json_object(reply.content)) if reply.is_success else ())
+        except ReplyError:
+            return False
+        if not found[-1]:
+            return False
+    return len(set(found)) == len(TEXTS) and len(found[0]) < len(found[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """Asks one server, again where what comes may pass: a fault here must not change what is asked later."""
+
+    client: httpx.AsyncClient
+    url: str
+    policy: RetryPolicy
+
+    async def reply(self, method: str, path: str, body: dict[str, Any] | None = None) -> Reply:
+        """The reply to one request.
+
+        Raises:
+            httpx.RequestError: none in time, or one that can't be unpacked.
+            ReplyError: one that is too long.
+        """
+        import httpx
+
+        rng, waited, tries = random.Random(0), 0.0, 0
+        while True:
+            tries += 1
+            pause = self.policy.pause(tries, None, rng)
+            last = waited + pause > self.policy.patience or tries == PROBE_TRIES
+            try:
+                reply = await exchange(
+                    self.client, method, f"{self.url}{path}", body, PROBE_SECONDS, REPLY_BYTES
+                )
+                if last or not _passing(reply):
+                    return reply
+            except httpx.ConnectError:
+                raise  # Nobody is there: whoever mistyped an address is told at once.
+            except (httpx.RequestError, ReplyError):
+                if last:
+                    raise
+            waited += pause
+            await asyncio.sleep(pause)
+
+
+def _passing(reply: Reply) -> bool:
+    """Whether a reply may be another one soon: what a busy server says, or a proxy in its place."""
+    if reply.is_success:
+        try:
+            json_object(reply.content)
+        except ReplyError:
+            return True
+        return False
+    return reply.status in PASSING or (reply.status >= SERVER_ERROR and reply.status != NOT_IMPLEMENTED)
 
 
 def _models(reply: Reply, url: str, config: EngineConfig) -> list[dict[str, Any]]:

@@ -17,6 +17,8 @@ from harness.engines.base import (
     SamplingParams,
     ScoreRequest,
     TokenScores,
+    Unanswered,
+    UnansweredError,
 )
 from harness.engines.config import EngineConfig
 from harness.engines.finish_reasons import finish_reason
@@ -130,7 +132,7 @@ class ReplayEngine:
             version="1",
             checkpoint=str(self._path),
             weights_sha256=self._digest.hexdigest(),
-            options={"rows": len(self._offsets), "allow_missing": self._allow_missing},
+            options={"rows": len(self._offsets)},
         )
 
     def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -149,21 +151,25 @@ class ReplayEngine:
         """Yield the stored text of every request that isn't done, in their order.
 
         Raises:
-            DataError: a requested sample isn't in the file, unless missing ones are allowed.
+            DataError: more of the requested samples aren't in the file than may be missing.
+            UnansweredError: at the end, of those that aren't.
         """
         wanted = [request for request in requests if self._place(request) in self._offsets]
-        if len(wanted) < len(requests) and not self._allow_missing:
-            lacking = [one for one in requests if self._place(one) not in self._offsets]
+        lacking = [one for one in requests if self._place(one) not in self._offsets]
+        if len(lacking) > self._allow_missing:
             tasks = list(dict.fromkeys(one.task_id for one in lacking))
             named = ", ".join(tasks[:SHOWN]) + (" …" if len(tasks) > SHOWN else "")
             raise DataError(
                 f"{self._path} has no row for {len(lacking)} of {len(requests)} samples, of "
-                f'{len(tasks)} tasks: {named}; add them: an answer that never came is a row with text ""'
+                f'{len(tasks)} tasks: {named}; add them (an answer that never came is a row with text ""), '
+                f"or allow for them with `allow_missing={len(lacking)}`"
             )
         finished = set(done)
-        return self._read([request for request in wanted if request.key not in finished])
+        return self._read([request for request in wanted if request.key not in finished], lacking)
 
-    def _read(self, requests: Sequence[GenerationRequest]) -> Iterator[Generation]:
+    def _read(
+        self, requests: Sequence[GenerationRequest], lacking: Sequence[GenerationRequest]
+    ) -> Iterator[Generation]:
         with self._path.open("rb") as stream:
             for request in requests:
                 stream.seek(self._offsets[self._place(request)])
@@ -171,6 +177,8 @@ class ReplayEngine:
                 yield Generation(
                     key=request.key, text=row.text, token_ids=(), finish_reason=row.finish_reason
                 )
+        if lacking:
+            raise UnansweredError([Unanswered(one.key, f"no row in {self._path}") for one in lacking])
 
     def score(
         self, requests: Sequence[ScoreRequest], top_k: int, done: Collection[str] = frozenset()

@@ -59,7 +59,8 @@ def find_weights(folder: Path) -> WeightSet:
 def _of_kind(folder: Path, suffix: str) -> WeightSet:
     named = folder / SINGLE[suffix]
     pattern = f"*{suffix}" if suffix == ".safetensors" else f"pytorch_model*{suffix}"
-    every = sorted(file for file in folder.glob(pattern) if not file.name.startswith(ADAPTER))
+    found = (file for file in folder.glob(pattern) if file.is_file())
+    every = sorted(file for file in found if not file.name.startswith(ADAPTER))
     own = [file for file in every if file.name.startswith(OWN_FORMAT)]
     usual = [file for file in every if file not in own]
     index = named.with_name(named.name + INDEX)
@@ -152,6 +153,23 @@ def read_weights(weights: WeightSet) -> dict[str, StoredTensor]:
                 f"the file it says, first {listed(wrong)}; {FETCH_AGAIN}"
             )
     return found
+
+
+def as_vllm_reads(weights: WeightSet) -> dict[str, str]:
+    """Arguments that make vLLM read the same files as transformers; none where it does anyway.
+
+    Raises:
+        EngineUnavailableError: nothing does.
+    """
+    own = [file.name for file in weights.beside if file.name.startswith(OWN_FORMAT)]
+    if not own:
+        return {}
+    if weights.index is None:
+        raise EngineUnavailableError(
+            f"{weights.files[0].parent} holds two sets of weights, {weights.files[0].name} and {own[0]}, "
+            f"of which vLLM would read both; {KEEP_ONE}, or use `engine=hf`"
+        )
+    return {"load_format": "hf", "config_format": "hf"}
 
 
 def require_same_in_bin(weights: WeightSet, stored: dict[str, StoredTensor]) -> None:

@@ -32,6 +32,7 @@ WRAPPERS = {
     "pretrained_model.": "saved with a value head around it; save the inner model (`model.pretrained_model`)",
 }
 EXPERT = re.compile(r"(.*experts\.)(\d+)\.(.+)")
+UNMERGED = "saved with an adapter inside; merge it (`merge_and_unload`) and save again"
 SAVE_AGAIN = "save the model again with save_pretrained, its config.json beside it"
 
 
@@ -42,16 +43,19 @@ class WeightCheck:
     Attributes:
         against: transformers' class whose parameters the files hold, None where it wasn't asked.
         unchecked: what wasn't checked and why, None where all was.
+        unread: weight files beside those, which no engine reads.
     """
 
     against: str | None
     unchecked: str | None = None
+    unread: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For a manifest."""
         fits = f"names, shapes and dtypes as {self.against} needs them" if self.against else ""
         unchecked = f"not checked: {self.unchecked}" if self.unchecked else ""
-        return "; ".join(part for part in (fits, unchecked) if part)
+        unread = f"not read: {listed(self.unread)}" if self.unread else ""
+        return "; ".join(part for part in (fits, unchecked, unread) if part)
 
 
 def require_whole(checkpoint: Checkpoint, trust_remote_code: bool = False) -> WeightCheck:
@@ -84,10 +88,11 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
     weights = find_weights(folder)
     stored = read_weights(weights)
     require_same_in_bin(weights, stored)
+    unread = tuple(file.name for file in weights.beside)
     if all(file.name.startswith(OWN_FORMAT) for file in weights.files):
-        return WeightCheck(None, "weights in Mistral's own format")
+        return WeightCheck(None, "weights in Mistral's own format", unread)
     if missing := hf_missing():
-        return WeightCheck(None, f"what the architecture needs ({missing} isn't installed)")
+        return WeightCheck(None, f"what the architecture needs ({missing} isn't installed)", unread)
     _refuse_wrapped(name, stored)
     quantised = quantisation(json.loads((folder / "config.json").read_bytes()))
     try:
@@ -99,11 +104,11 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
         if not quantised:
             _require_floats(name, needs, stored)
     except NotAskedError as error:
-        return WeightCheck(None, f"what the architecture needs ({error})")
+        return WeightCheck(None, f"what the architecture needs ({error})", unread)
     _require_once(name, needs, stored)
     _require_tied_alike(name, needs, stored)
     packed = f"shapes and extra tensors of layers quantised by {quantised}" if quantised else None
-    return WeightCheck(needs.model, packed)
+    return WeightCheck(needs.model, packed, unread)
 
 
 def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:
@@ -117,7 +122,13 @@ def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:
 
 
 def _unpacked(fit: Fit, needs: Needs, stored: Mapping[str, StoredTensor]) -> Fit:
-    """What is wrong with a quantised checkpoint for certain: modules without tensors, and the reverse."""
+    """What is wrong with a quantised checkpoint for certain: modules without tensors, and the reverse.
+
+    Raises:
+        NotAskedError: transformers' loader stopped at them.
+    """
+    if fit.trouble:
+        raise NotAskedError(f"transformers can't join its packed tensors: {fit.trouble[:120]}")
     modules = {_parent(one) for one in needs.names}
     above = {module for one in modules for module in _upwards(one)}
     held = {module for one in fit.unexpected for module in _upwards(_parent(one))}
@@ -179,8 +190,10 @@ def _require_fit(name: str, needs: Needs, fit: Fit, stored: Mapping[str, StoredT
     if fit.trouble:
         said.append(_odd_experts(stored) or f"transformers can't convert it: {fit.trouble[:200]}")
     if said:
+        inside = any(".base_layer." in one or ".lora_" in one for one in fit.unexpected)
         raise EngineUnavailableError(
-            f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; {SAVE_AGAIN}"
+            f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; "
+            f"{UNMERGED if inside else SAVE_AGAIN}"
         )
 
 

@@ -5,17 +5,26 @@ from __future__ import annotations
 import hashlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.data.prompt import PROMPT_VERSION
-from harness.engines import Engine, EngineInfo, Generation, GenerationRequest, SamplingParams, open_engine
+from harness.data.prompt import PROMPT_VERSION, changed_titles
+from harness.engines import (
+    REMARKS,
+    Engine,
+    EngineInfo,
+    Generation,
+    GenerationRequest,
+    SamplingParams,
+    UnansweredError,
+    open_engine,
+)
 from harness.engines.limits import usual_answer_tokens
-from harness.errors import DataError, IncompleteError, Interrupted, RunMismatchError
+from harness.errors import DataError, IncompleteError, Interrupted, RefusedError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
@@ -24,12 +33,14 @@ from harness.masking import masked_command, masked_values
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
+from harness.runs.comparability import compare_prompts, prompt_mark
 from harness.runs.directory import SAMPLES, TASKS
 from harness.runs.integrity import require_sound
 from harness.runs.manifest import (
     FORMAT_VERSION,
     DatasetRecord,
     EngineRecord,
+    Missing,
     Session,
     Status,
     Stopped,
@@ -38,6 +49,9 @@ from harness.runs.manifest import (
     installed_packages,
     now,
 )
+
+_NAMED = 5
+"""Tasks that a message names."""
 
 
 def evaluate(
@@ -82,6 +96,7 @@ class _Evaluation:
     def __post_init__(self) -> None:
         self.sampling = _sampling(self.config, self.dataset)
         self.stopped = False
+        self.missing: tuple[Missing, ...] = ()
 
     def run(self) -> Run:
         earlier = self.directory.read_manifest()
@@ -97,14 +112,17 @@ class _Evaluation:
         done = drawn.keys
         planned = {request.key for request in requests}
         if foreign := len(done - planned):
+            self._require_same_prompts(manifest, earlier, prompts)
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
                 "(a smaller limit, or rows that moved?); choose another `out=`"
             )
-        requests = self._planned(manifest, requests)
+        finished = self._is_finished(earlier, planned - done)
+        missing = earlier.missing if earlier and finished else ()
+        requests = self._planned(manifest, requests, prompts, missing)
         if earlier is None or earlier.tasks < manifest.tasks or not (self.directory.path / TASKS).exists():
             self.directory.write_tasks(self.dataset.tasks)
-        if done == planned and earlier is not None and earlier.status == "complete":
+        if finished:
             run = load(self.directory.path)
             require_sound(run)
             self.on_progress(Progress("complete already", len(done), len(planned), len(done)))
@@ -114,6 +132,21 @@ class _Evaluation:
         before = settled(manifest.sessions, drawn, manifest.started)
         self._generate(manifest.model_copy(update={"sessions": before}), prompts, requests, done, seconds)
         return load(self.directory.path)
+
+    def _require_same_prompts(
+        self, manifest: Manifest, earlier: Manifest | None, prompts: Sequence[Prompt]
+    ) -> None:
+        """Say so where what is there answers other prompts than this command would ask."""
+        asked = {prompt.task.task_id: prompt_mark(prompt.sha256) for prompt in prompts}
+        before = {
+            sample.task_id: prompt_mark(sample.prompt_sha256)
+            for sample in read_samples(self.directory.path / SAMPLES)
+        }
+        found = compare_prompts(manifest, earlier or manifest, asked, before)
+        if found.said is not None:
+            raise RunMismatchError(
+                f"{self.directory.path} can't be gone on with: {found.said}; choose another `out=`"
+            )
 
     def _generate(
         self,
@@ -134,7 +167,7 @@ class _Evaluation:
                     self.on_progress(Progress("loading the model"))
                     session.loaded(self._timed_start())
                 self._draw(prompts, requests, done, session)
-            complete = len(done) + session.generated == manifest.planned
+            complete = len(done) + session.generated + len(self.missing) == manifest.planned
             if complete:
                 self.on_progress(Progress("computing metrics", len(requests), len(requests), len(done)))
                 kept = measured_by_cliff(self.directory.path)
@@ -149,6 +182,12 @@ class _Evaluation:
         except IncompleteError:
             self._finish(manifest, session, "incomplete")
             raise
+        except RefusedError as error:
+            begun = bool(done) or session.generated > 0
+            self._finish(manifest, session, "incomplete" if begun else "failed")
+            if not begun:
+                raise
+            raise IncompleteError(f"{error}; see to it and run the same command again to go on") from error
         except Exception:
             self._finish(manifest, session, "failed")
             raise
@@ -157,13 +196,32 @@ class _Evaluation:
     def _wants_more(self, requests: Sequence[GenerationRequest], done: set[str]) -> bool:
         return not self.stopped and any(request.key not in done for request in requests)
 
-    def _planned(self, manifest: Manifest, requests: list[GenerationRequest]) -> list[GenerationRequest]:
+    def _is_finished(self, earlier: Manifest | None, lacking: set[str]) -> bool:
+        """Whether everything is there but for what the run could do without, and still may."""
+        if earlier is None or earlier.status != "complete":
+            return False
+        return len(lacking) <= min(len(earlier.missing), self.config.engine.allow_missing)
+
+    def _planned(
+        self,
+        manifest: Manifest,
+        requests: list[GenerationRequest],
+        prompts: Sequence[Prompt],
+        missing: Sequence[Missing],
+    ) -> list[GenerationRequest]:
         """What this session is to draw: everything, or what `early_stop` plans and still wants."""
         if self.early_stop is None:
             return requests
-        order = self.early_stop.plan(manifest, self.dataset.tasks, self.directory.path)
+        order = self.early_stop.plan(
+            manifest,
+            self.dataset.tasks,
+            self.directory.path,
+            {prompt.task.task_id: prompt.sha256 for prompt in prompts},
+        )
         earlier = read_samples(self.directory.path / SAMPLES)
-        self.stopped = any(self.early_stop.enough(sample) for sample in earlier)
+        self.stopped = any(self.early_stop.enough(sample) for sample in earlier) or any(
+            self.early_stop.enough_without(one.task_id) for one in missing
+        )
         return in_order(requests, order)
 
     def _draw(
@@ -182,23 +240,54 @@ class _Evaluation:
         self.on_progress(Progress("generating", resumed, len(requests), resumed))
         draw = generate_all if self.early_stop is None else generate_in_waves
         # Closed at once when it is left early: the engine must not go on drawing for nobody.
-        with closing(draw(self.engine, requests, self.sampling, frozenset(done))) as generations:
-            for generation in generations:
-                request = by_key[generation.key]
-                prompt_sha256, scorer = scorers[request.task_id]
-                sample = _to_sample(request, prompt_sha256, generation, scorer)
-                self.directory.append(sample)
-                session.count(generation)
-                self.on_progress(Progress("generating", resumed + session.generated, len(requests), resumed))
-                if self.early_stop is not None and self.early_stop.enough(sample):
-                    self.stopped = True
-                    return
-        missing = len(requests) - resumed - session.generated
-        if missing:
+        try:
+            with closing(draw(self.engine, requests, self.sampling, frozenset(done))) as generations:
+                for generation in generations:
+                    request = by_key[generation.key]
+                    prompt_sha256, scorer = scorers[request.task_id]
+                    sample = _to_sample(request, prompt_sha256, generation, scorer)
+                    self.directory.append(sample)
+                    session.count(generation)
+                    self.on_progress(
+                        Progress("generating", resumed + session.generated, len(requests), resumed)
+                    )
+                    if self.early_stop is not None and self.early_stop.enough(sample):
+                        self.stopped = True
+                        return
+        except UnansweredError as error:
+            self._do_without(error, by_key, len(done) + session.generated)
+        missing = len(requests) - resumed - session.generated - len(self.missing)
+        if missing and not self.stopped:
             raise IncompleteError(
                 f"the engine ended without {missing} of {len(requests)} samples; "
                 "run the same command to go on"
             )
+
+    def _do_without(
+        self, error: UnansweredError, by_key: Mapping[str, GenerationRequest], there: int
+    ) -> None:
+        """Finish without what can't be had, where so much may be missing.
+
+        Raises:
+            IncompleteError: it may not; the message names the tasks.
+        """
+        asked = [(by_key[one.key], one.cause) for one in error.requests]
+        self.missing = tuple(
+            Missing(task_id=request.task_id, sample_index=request.sample_index, cause=cause)
+            for request, cause in asked
+        )
+        count = len(self.missing)
+        if count > self.config.engine.allow_missing or not there:
+            tasks = list(dict.fromkeys(one.task_id for one in self.missing))
+            named = ", ".join(tasks[:_NAMED]) + (", …" if len(tasks) > _NAMED else "")
+            without = f", or with `allow_missing={count}` to finish without them" if there else ""
+            raise IncompleteError(
+                f"{count} of {there + count} samples got no answer that can be used, of "
+                f"task{'s' if len(tasks) > 1 else ''} {named} (last: {self.missing[-1].cause}); run the same "
+                f"command again to try once more{without}"
+            ) from error
+        if self.early_stop is not None:
+            self.stopped = any(self.early_stop.enough_without(one.task_id) for one in self.missing)
 
     def _encode(self) -> list[Prompt]:
         return make_prompts(self.dataset.tasks, self.config.contract, self.engine.encode)
@@ -241,6 +330,7 @@ class _Evaluation:
             ),
             contract=self.config.contract,
             prompt_version=PROMPT_VERSION,
+            titles=changed_titles(dataset.tasks),
             engine=EngineRecord(**asdict(info)),
             sampling=asdict(self.sampling),
             samples_per_task=self.config.samples,
@@ -267,10 +357,17 @@ class _Evaluation:
                     "status": status,
                     "finished": session.finished if status == "complete" else None,
                     "stopped": self._stopped(manifest, status),
+                    "missing": self.missing,
+                    "engine": self._with_remarks(manifest.engine),
                     "sessions": (*manifest.sessions, session),
                 }
             )
         )
+
+    def _with_remarks(self, engine: EngineRecord) -> EngineRecord:
+        """The engine as it was begun with, and what it came to know of its servers."""
+        found = {name: value for name, value in self.engine.info().options.items() if name == REMARKS}
+        return engine.model_copy(update={"options": engine.options | found})
 
     def _stopped(self, manifest: Manifest, status: Status) -> Stopped | None:
         """A run that was stopped by its samples stays one until everything is drawn."""
@@ -332,7 +429,10 @@ def _default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
     source = config.engine.ckpt or config.engine.replay
     if source is None:
         source = config.engine.served_model or "server"
-    decides = config.model_dump_json(exclude={"out", "limit"})
+    # Whoever allows what an earlier session couldn't have goes on with that one's run.
+    decides = config.model_dump_json(
+        exclude={"out": True, "limit": True, "engine": {"allow_missing", "request_tries"}}
+    )
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
     name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]

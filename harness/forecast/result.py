@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness.cliff import CliffResult
 from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 
@@ -61,6 +63,57 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Star:
+    """λ* beside the forecast: the closed form of the paper, for one clip strength.
+
+    Attributes:
+        clip: c.
+        role: that binds: it holds most of the teacher's tail; None where none does.
+        value: λ* at the measured b; None where `status` says why.
+        low: lower end of its interval, which is sampling error alone.
+        high: upper end.
+        status: see `harness.cliff.LambdaStarEstimate`.
+        unmet: what λ* asks of the checkpoints and isn't met, in words.
+    """
+
+    clip: float
+    role: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    status: str
+    unmet: tuple[str, ...]
+
+    @classmethod
+    def of(cls, result: CliffResult) -> Star:
+        """What a measurement says of it."""
+        star = result.lambda_star
+        return cls(
+            result.clip.effective,
+            None if result.binding is None else result.binding.role,
+            star.value,
+            star.low,
+            star.high,
+            star.status,
+            tuple(one.detail for one in result.preconditions if not one.met),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What extrapolation can gain in ranking.
+
+    Attributes:
+        lam: of all λ above 1 the one that ranks best.
+        difference: its NDCG@1, failures as 0, minus that of λ = 1, paired by task; the intervals of all such
+            λ hold together.
+    """
+
+    lam: float
+    difference: Estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """Where the format falls, before any training.
 
@@ -72,6 +125,10 @@ class Forecast:
         points: by ascending λ.
         largest_lambda: up to which λ ≥ 1 parse validity is at least the bar.
         students: checkpoints placed on the line.
+        gain: None where it can't be told.
+        notes: what must be known beside the numbers, one sentence each.
+        checkpoints: digests of teacher and base.
+        lambda_star: where a clip strength was given.
     """
 
     teacher: str
@@ -81,6 +138,10 @@ class Forecast:
     points: tuple[Point, ...]
     largest_lambda: LargestLevel
     students: tuple[Student, ...] = ()
+    gain: Gain | None = None
+    notes: tuple[str, ...] = ()
+    checkpoints: Mapping[str, str | None] = field(default_factory=dict)
+    lambda_star: Star | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

@@ -12,7 +12,7 @@ from harness.gate.looks import Levels
 from harness.gate.sequential_rule import Said, SequentialRule, said_by_task
 from harness.metrics.columns import TaskTable
 from harness.runs import Run
-from harness.runs.columns import read_columns
+from harness.runs.columns import lost, read_columns
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import LookKind
 
@@ -65,6 +65,8 @@ def follow(
 def order_of(run: Run, kind: LookKind, looks: Sequence[int] = ()) -> list[str]:
     """The tasks that are there in full, up to the first that isn't, in an order that growing only adds to.
 
+    What a complete run was allowed to do without doesn't end it: it is fed as missing.
+
     A dataset may be sorted, easy tasks first, and a test that stops at the first sign would then be about
     those: what each look added stands in random order.
 
@@ -74,7 +76,7 @@ def order_of(run: Run, kind: LookKind, looks: Sequence[int] = ()) -> list[str]:
         looks: tasks that there were at each earlier look of this kind.
     """
     columns = read_columns(run, ())
-    ids, whole = columns.task_ids, dict(zip(columns.task_ids, columns.missing == 0, strict=True))
+    ids, whole = columns.task_ids, dict(zip(columns.task_ids, lost(run, columns) == 0, strict=True))
     seed = run.manifest.sampling["seed"]
     if kind == "live":
         order = drawing_order(seed, ids, run.manifest.grown)

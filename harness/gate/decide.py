@@ -50,8 +50,9 @@ from harness.runs.columns import (
     read_columns,
     read_task_rows,
 )
-from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, prompts_of, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
 from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
@@ -156,6 +157,17 @@ def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
     return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
 
 
+def done_without(run: Run) -> list[str]:
+    """A remark on what a complete run lacks; empty where it lacks nothing."""
+    missing = run.manifest.missing if run.manifest.status == "complete" else ()
+    if not missing:
+        return []
+    return [
+        f"{len(missing)} of {run.manifest.planned} samples of {run.path} couldn't be had and count at their "
+        f"worst and at their best (first: of task {missing[0].task_id}, {missing[0].cause})"
+    ]
+
+
 def describe(run: Run, samples: int, baseline: Run | None) -> Subject:
     """Which run this is, for people."""
     manifest = run.manifest
@@ -192,6 +204,7 @@ class _Session:
             with _bounds_offered(one):
                 _require_complete(one, allow_incomplete)
                 self.sources.append((one, self._sound(one)))
+            self.notes += done_without(one)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])
@@ -200,7 +213,8 @@ class _Session:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
-            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
+            asked, before = map(prompts_of, self._columns)
+            self.notes += require_same_prompts(self.pairing, run.manifest, asked, before, common=common)
 
     def _sound(self, run: Run) -> Source:
         try:
@@ -239,6 +253,8 @@ class _Session:
         bars = [rule for rule in rules if not isinstance(rule, WordRule)]
         if kind == "fixed":
             missing = self.run.manifest.planned - self.subject().samples
+            # What a complete run does without, no further session draws.
+            missing -= len(self.run.manifest.missing) if self.run.manifest.status == "complete" else 0
             found = [(rule, replace(self._evidence(rule, levels), missing=missing)) for rule in bars]
             settled = settle(found, levels, left=left)
         else:
@@ -296,7 +312,11 @@ class _Session:
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
             with _bounds_offered(run):
-                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+                hidden = HiddenTokens(run.manifest)
+                also = {**PROMPT, "hidden": hidden.measured}
+                columns = whole_columns(run, metrics, also, allow_missing=self.allow_incomplete)
+            if run is self.run and (remark := hidden.remark()):
+                self.notes.append(remark)
             self._columns.append(columns)
             whose = "" if run is self.run else " of the baseline"
             self.notes += withheld_note(columns.withheld_samples, columns.n, whose)

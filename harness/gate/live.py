@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +13,33 @@ from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot, withheld_note
-from harness.gate.decide import conclude, describe, made_from
+from harness.gate.decide import conclude, describe, done_without, made_from
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
-from harness.gate.tables import task_tables
+from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample, source_of
 from harness.runs.columns import incomplete, read_columns
-from harness.runs.comparability import Common, Pairing, pair_runs
+from harness.runs.comparability import (
+    PROMPT,
+    Common,
+    Pairing,
+    pair_runs,
+    prompt_mark,
+    prompts_of,
+    require_same_prompts,
+)
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
@@ -109,11 +119,18 @@ class LiveGate:
         self._samples_per_task = 1
         # A task's samples: whether each was withheld, and what it says for each rule.
         self._waiting: dict[str, list[tuple[bool, tuple[float | None, ...]]]] = {}
+        self._without: Counter[str] = Counter()
         self._pairing: Pairing | None = None
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
+    def plan(
+        self,
+        manifest: Manifest,
+        tasks: Sequence[RankingTask],
+        folder: Path,
+        prompts: Mapping[str, str],
+    ) -> Sequence[str]:
         """See `EarlyStop.plan`."""
-        theirs = self._pair(manifest, tasks)
+        theirs = self._pair(manifest, tasks, prompts)
         self._folder, self._earlier = folder, earlier_looks(folder)
         elsewhere = () if self._stream is None else self._stream.looks_elsewhere(manifest, folder)
         taken = (*self._earlier, *elsewhere)
@@ -143,16 +160,27 @@ class LiveGate:
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        following = self._following
         values = tuple(metric.value(sample) for metric in self._metrics)
         self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
+        return self._follow()
+
+    def enough_without(self, task_id: str) -> bool:
+        """See `EarlyStop.enough_without`."""
+        self._without[task_id] += 1
+        return self._follow()
+
+    def _follow(self) -> bool:
+        """Hand on what comes next in the order of drawing, as far as it is there."""
+        following = self._following
         while following.tasks_used < len(self._order) and not following.is_settled:
             task_id = self._order[following.tasks_used]
-            if len(self._waiting.get(task_id, ())) < self._samples_per_task:
+            there, missing = self._waiting.get(task_id, []), self._without[task_id]
+            if len(there) + missing < self._samples_per_task:
                 return False
-            withheld, by_sample = zip(*self._waiting.pop(task_id), strict=True)
-            by_rule = zip(*by_sample, strict=True)
-            following.observe(task_id, [Said.of(values, withheld) for values in by_rule])
+            self._waiting.pop(task_id, None)
+            withheld = [was for was, _ in there]
+            by_rule = [[values[rule] for _, values in there] for rule in range(len(self._metrics))]
+            following.observe(task_id, [Said.of(values, withheld, missing) for values in by_rule])
         return following.is_settled
 
     def stopped(self) -> Stopped | None:
@@ -168,7 +196,10 @@ class LiveGate:
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
-        withheld = [sample.parse is None for sample in run.iter_samples()]
+        hidden, withheld = HiddenTokens(run.manifest), []
+        for sample in run.iter_samples():
+            hidden.add(sample)
+            withheld.append(sample.parse is None)
         samples = len(withheld)
         baseline = None if self._pairing is None else self._pairing.run
         levels = self._following.levels
@@ -180,9 +211,8 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        result = replace(
-            result, live=live, stream=self._place, notes=tuple(self._notes(run, live, sum(withheld)))
-        )
+        notes = [*self._notes(run, live, sum(withheld)), *filter(None, [hidden.remark()])]
+        result = replace(result, live=live, stream=self._place, notes=tuple(notes))
         runs = [run] if baseline is None else [run, baseline]
         result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
@@ -201,7 +231,9 @@ class LiveGate:
             if isinstance(rule, BaselineRule) and self._baseline is None:
                 raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
-    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, TaskTable]:
+    def _pair(
+        self, manifest: Manifest, tasks: Sequence[RankingTask], prompts: Mapping[str, str]
+    ) -> dict[str, TaskTable]:
         """The baseline's metrics by task, once it is known to be comparable."""
         metrics = sorted({rule.metric for rule in self._bars if isinstance(rule, BaselineRule)})
         if self._baseline is None or not metrics:
@@ -210,7 +242,13 @@ class LiveGate:
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, read_columns(self._baseline, ()))
         require_sound(self._baseline)
-        return task_tables(self._baseline, metrics)
+        columns = whole_columns(self._baseline, metrics, PROMPT)
+        asked = {task_id: prompt_mark(sha256) for task_id, sha256 in prompts.items()}
+        notes = require_same_prompts(
+            self._pairing, manifest, asked, prompts_of(columns), common=self._options.common
+        )
+        self._pairing = replace(self._pairing, notes=(*self._pairing.notes, *notes))
+        return tables_of(columns, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:
         """Those of the tasks that a rule is about."""
@@ -227,6 +265,8 @@ class LiveGate:
     def _notes(self, run: Run, live: LiveFacts, withheld: int) -> list[str]:
         notes = blind_spot(self._policy.parsed_rules)
         notes += withheld_note(withheld, live.samples_drawn)
+        for one in [run] if self._pairing is None else [run, self._pairing.run]:
+            notes += done_without(one)
         notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")

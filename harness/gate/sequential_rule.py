@@ -44,13 +44,16 @@ class Said:
     withheld: int = 0
 
     @classmethod
-    def of(cls, values: SampleValues, withheld: Sequence[bool] = ()) -> Said:
-        """By the samples of one task, and whether each was withheld; without that, none was."""
+    def of(cls, values: SampleValues, withheld: Sequence[bool] = (), missing: int = 0) -> Said:
+        """By the samples of one task, whether each was withheld, and how many more there should be.
+
+        Without `withheld` none was. Values lie in [0, 1].
+        """
         counted = [value for value in values if value is not None]
         hidden = sum(was and value is None for value, was in zip(values, withheld, strict=False))
         total = math.fsum(counted)
-        silent = len(values) - len(counted) - hidden
-        return cls(len(counted), silent, hidden, total, total, total + hidden, hidden)
+        silent, unknown = len(values) - len(counted) - hidden, hidden + missing
+        return cls(len(counted), silent, unknown, total, total, total + unknown, hidden)
 
     @property
     def counting(self) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from harness.metrics.columns import Columns, TaskTable
 from harness.metrics.table import sample_metrics
 from harness.runs import Run
-from harness.runs.columns import Measure, incomplete, read_columns
+from harness.runs.columns import Measure, incomplete, lost, read_columns
 
 
 def whole_columns(
@@ -21,10 +21,10 @@ def whole_columns(
 
     Raises:
         DataError: a file of the run can't be read, or its files don't belong together.
-        IncompleteError: samples are missing, unless that is allowed.
+        IncompleteError: samples are missing, unless that is allowed, or was when the run was made.
     """
     columns = read_columns(run, metrics, also=also)
-    if columns.missing.any() and not allow_missing:
+    if not allow_missing and lost(run, columns).any():
         raise incomplete(run, columns)
     return columns
 

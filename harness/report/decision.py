@@ -233,6 +233,14 @@ def _notes(facts: RunFacts) -> Iterator[str]:
         )
     if not facts.run.metrics and (facts.stopped or manifest.status == "complete"):
         yield f"no {METRICS_FILE} lies in it: `harness rescore {facts.run.path}` computes its metrics"
+    if missing := manifest.missing if manifest.status == "complete" else ():
+        yield (
+            f"{len(missing)} of {manifest.planned} samples couldn't be had and are in no number here "
+            f"(first: of task {missing[0].task_id}, {missing[0].cause})"
+        )
+    yield from manifest.engine.options.get("remarks", ())
+    if facts.hidden is not None:
+        yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:
         yield (
             f"{withheld:,} of {facts.samples.n:,} answers were withheld by the provider (a filter or a "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -137,6 +138,25 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
     return summarise_stopped(columns, drawing_order(seed, columns.task_ids, run.manifest.grown))
 
 
+def lost(run: Run, columns: Columns) -> IntArray:
+    """[T] how many samples of each task aren't there that should be: a complete run may do without some.
+
+    Args:
+        run: a stored run.
+        columns: of it.
+    """
+    return lost_of(run, columns.task_ids, columns.missing)
+
+
+def lost_of(run: Run, task_ids: Sequence[str], missing: IntArray) -> IntArray:
+    """The same, from the [T] ids of its tasks and how many samples of each are missing."""
+    if not run.manifest.was_complete:
+        return missing
+    known = Counter(one.task_id for one in run.manifest.missing)
+    left: IntArray = missing - np.array([known[task_id] for task_id in task_ids], dtype=np.int64)
+    return np.maximum(left, 0)
+
+
 def incomplete(run: Run, columns: Columns) -> IncompleteError:
     """The error that says how far a run is, and what it lacks where it was complete once; `columns` of it."""
     return lacking(run, columns.task_ids, columns.missing)
@@ -145,7 +165,7 @@ def incomplete(run: Run, columns: Columns) -> IncompleteError:
 def lacking(run: Run, task_ids: Sequence[str], missing: IntArray) -> IncompleteError:
     """The same, from the [T] ids of its tasks and how many samples of each are missing."""
     gone = ""
-    if run.manifest.was_complete and (places := np.flatnonzero(missing)).size:
+    if run.manifest.was_complete and (places := np.flatnonzero(lost_of(run, task_ids, missing))).size:
         named = ", ".join(repr(task_ids[place]) for place in places[:3])
         gone = f" (lost since: of {named}{', …' if places.size > 3 else ''})"
     planned = run.manifest.planned

@@ -11,7 +11,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.files import read_whole
 from harness.metrics.table import LATER
-from harness.runs.columns import incomplete, read_columns
+from harness.runs.columns import incomplete, lost, read_columns
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, REJUDGE, read_manifest
 from harness.runs.loading import Run
 from harness.runs.seals import opened_document, sealed_lines
@@ -57,7 +57,7 @@ def require_sound(run: Run, metrics: Iterable[str] | None = None) -> Source:
         for _ in sealed_lines(run.path / JUDGE_LOG, required=False, remedy=REJUDGE):
             pass
     columns = read_columns(run, ())
-    if columns.missing.any() and run.manifest.status == "complete":
+    if lost(run, columns).any() and run.manifest.status == "complete":
         raise incomplete(run, columns)
     raise DataError(
         f"{METRICS} of {run.path} isn't what its files give: {'; '.join(found)}; "

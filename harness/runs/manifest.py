@@ -106,6 +106,22 @@ class Stopped(BaseModel):
     tasks_used: int
 
 
+class Missing(BaseModel):
+    """A sample that nothing could be had for.
+
+    Attributes:
+        task_id: of its task.
+        sample_index: 0-based among the samples of this task.
+        cause: what came of the last attempt.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task_id: str
+    sample_index: int
+    cause: str
+
+
 class Manifest(BaseModel):
     """The record of a run.
 
@@ -124,6 +140,8 @@ class Manifest(BaseModel):
     dataset: DatasetRecord
     contract: Contract
     prompt_version: str
+    titles: dict[str, int] = Field(default_factory=dict)
+    """Titles that reached the model changed, by what was done to them."""
     engine: EngineRecord
     sampling: dict[str, Any]
     samples_per_task: int
@@ -136,6 +154,8 @@ class Manifest(BaseModel):
     stopped: Stopped | None = None
     grown: tuple[int, ...] = ()
     """Numbers of tasks that the run had before, each time that a larger limit added some."""
+    missing: tuple[Missing, ...] = ()
+    """Samples that couldn't be had; a complete run was allowed to finish without them."""
 
     @property
     def sealed(self) -> bool:

@@ -16,7 +16,8 @@ Script = Callable[[int, dict[str, Any]], "Fault | None"]
 class Fault:
     """A misbehaviour: a status with headers, or, with status 0, a connection closed without an answer.
 
-    `body` is sent as it is instead of a message; with `trickles`, blanks without an end.
+    `body` is sent as it is instead of a message; with `trickles`, blanks without an end. `raw` is all that
+    is sent, head included, before the connection is closed.
     """
 
     def __init__(
@@ -26,7 +27,9 @@ class Fault:
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
         trickles: bool = False,
+        raw: bytes | None = None,
     ) -> None:
+        self.raw = raw
         self.status = status
         self.message = message
         self.headers = headers or {}
@@ -35,12 +38,20 @@ class Fault:
 
 
 class FaultyServer:
-    """Serves on a free port of the loopback interface; `pages` go before anything else, by path."""
+    """Serves on a free port of the loopback interface; `pages` go before anything else, by path.
+
+    With a `version` it passes for vLLM: it tokenizes, byte by byte, text and messages alike.
+    """
 
     def __init__(
-        self, script: Script, models: tuple[str, ...] = ("echo",), pages: dict[str, Fault] | None = None
+        self,
+        script: Script,
+        models: tuple[str, ...] = ("echo",),
+        pages: dict[str, Fault] | None = None,
+        version: str | None = None,
     ) -> None:
         self.script = script
+        self.version = version
         self.pages = {} if pages is None else pages
         self.models = models
         self.bodies: list[dict[str, Any]] = []
@@ -64,6 +75,10 @@ class FaultyServer:
             message = {"role": "assistant", "content": f"echo {body['messages'][0]['content']}"}
             return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
         return {"choices": [{"text": f"echo {body['prompt']}", "finish_reason": "length"}], "usage": usage}
+
+    def tokenized(self, body: dict[str, Any]) -> tuple[int, object] | None:
+        """Status and reply of `/tokenize`, None where there is none."""
+        return None if self.version is None else (200, {"tokens": tokens(body)})
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
@@ -96,6 +111,8 @@ class FaultyServer:
                     self._send_bytes(page.status, page.body, page.headers)
                 elif self.path == "/v1/models":
                     self._send(200, {"data": [{"id": name} for name in outer.models]})
+                elif self.path == "/version" and outer.version is not None:
+                    self._send(200, {"version": outer.version})
                 else:
                     self._send(404, {"detail": "Not Found"})
 
@@ -103,6 +120,9 @@ class FaultyServer:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 if page := outer.pages.get(self.path):
                     self._send_bytes(page.status, page.body, page.headers)
+                    return
+                if self.path == "/tokenize" and (found := outer.tokenized(body)) is not None:
+                    self._send(*found)
                     return
                 if self.path not in ("/v1/completions", "/v1/chat/completions"):
                     self._send(404, {"detail": "Not Found"})
@@ -118,6 +138,10 @@ class FaultyServer:
                     outer.busy -= 1
                 if fault is None:
                     self._send(200, outer.answer(body))
+                elif fault.raw is not None:
+                    self.close_connection = True
+                    with suppress(OSError):
+                        self.wfile.write(fault.raw)
                 elif fault.trickles:
                     self._trickle()
                 elif fault.status == 0:
@@ -127,6 +151,13 @@ class FaultyServer:
                     self._send_bytes(fault.status, fault.body, fault.headers)
 
         return Handler
+
+
+def tokens(body: dict[str, Any]) -> list[int]:
+    """A byte's number is its token; 1 begins a text, 2 and 3 stand round a message."""
+    if "messages" in body:
+        return [1, 2, *body["messages"][0]["content"].encode(), 3]
+    return [*([1] if body.get("add_special_tokens", True) else []), *body["prompt"].encode()]
 
 
 @contextmanager

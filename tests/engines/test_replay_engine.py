@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engines import EngineConfig, GenerationRequest, SamplingParams, open_engine
+from harness.engines import EngineConfig, GenerationRequest, SamplingParams, UnansweredError, open_engine
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 SAMPLING = SamplingParams()
@@ -129,8 +129,18 @@ def test_missing_tasks_are_counted_and_named_before_anything_is_yielded(tmp_path
     wanted = [request("a"), request("a", 1), request("b")]
     with pytest.raises(DataError, match=r'2 of 3 samples, of 2 tasks: a, b; .* a row with text ""'):
         replay(path).generate(wanted, SAMPLING)
-    allowed = list(replay(path, allow_missing=True).generate(wanted, SAMPLING))
-    assert [one.key for one in allowed] == ["a/0"]
+    with pytest.raises(DataError, match="`allow_missing=2`"):
+        replay(path, allow_missing=1).generate(wanted, SAMPLING)
+    allowed = replay(path, allow_missing=2).generate(wanted, SAMPLING)
+    assert next(allowed).key == "a/0"
+    with pytest.raises(UnansweredError) as caught:
+        next(allowed)
+    assert [one.key for one in caught.value.requests] == ["a/1", "b/0"]
+
+
+def test_how_many_may_be_missing_is_a_number(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"allow_missing.*must be a number, not true"):
+        EngineConfig(engine="replay", allow_missing=True)
 
 
 def test_info_hashes_the_file(tmp_path: Path) -> None:

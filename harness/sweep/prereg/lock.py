@@ -124,7 +124,7 @@ def lock(
 
 def _rollouts(plan: SweepPlan, path: Path, settings: LockSettings) -> EvalConfig:
     return EvalConfig(
-        engine=EngineConfig(engine="hf"),
+        engine=EngineConfig(engine="hf", trust_remote_code=plan.training.trust_remote_code),
         data=plan.training.data,
         split=plan.training.split,
         limit=settings.prompts,

@@ -1,0 +1,127 @@
+"""What OpenAI-compatible servers answer, read field by field: any may be absent, or of another type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from harness.engines.base import FinishReason, ScoreRequest, TokenScores
+from harness.engines.finish_reasons import GIVEN_UP, finish_reason, plain_word
+from harness.engines.http_fleet import ReplyError
+
+MOST_TOKENS = 2**31
+MOST_TOKEN_ID = 2**24
+"""No vocabulary is as large."""
+
+
+def only_choice(answer: dict[str, Any]) -> dict[str, Any]:
+    """The one completion that was asked for.
+
+    Raises:
+        ReplyError: none, several, or something else.
+    """
+    choices = answer.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ReplyError("no completion in the reply")
+    if len(choices) > 1:
+        raise ReplyError(f"{len(choices)} completions where one was asked for")
+    return choices[0]
+
+
+def text_of(choice: dict[str, Any]) -> str:
+    """The completion; a chat message without content has none, as where an answer is withheld.
+
+    Raises:
+        ReplyError: no completion, or one that isn't text.
+    """
+    message = choice.get("message")
+    if "text" in choice:
+        content = choice["text"]
+    elif isinstance(message, dict) and ("content" in message or choice.get("finish_reason")):
+        content = message.get("content")
+    else:
+        raise ReplyError("no completion in the reply")
+    # Parts of other types, such as thoughts, are no part of the answer.
+    parts = content if isinstance(content, list) else ["" if content is None else content]
+    asked = [part for part in parts if not isinstance(part, dict) or part.get("type", "text") == "text"]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in asked]
+    if isinstance(content, dict) or any(not isinstance(text, str) for text in texts):
+        raise ReplyError("a completion that isn't text")
+    return "".join(map(str, texts))
+
+
+def ending_of(choice: dict[str, Any]) -> tuple[FinishReason, str | None]:
+    """Why the answer ended, and the service's word for it where nobody knows that one; it counts as a stop.
+
+    Raises:
+        ReplyError: no word, or one for a request that was given up.
+    """
+    word = choice.get("finish_reason")
+    if word is not None and not isinstance(word, str):
+        raise ReplyError("a finish_reason that isn't a word")
+    if word and plain_word(word) in GIVEN_UP:
+        raise ReplyError(f"a request that the server gave up ({word})")
+    message = choice.get("message")
+    # OpenAI's structured output: the model's own refusal stands in a field of its own, in place of content.
+    if isinstance(message, dict) and message.get("refusal") and not message.get("content"):
+        return "withheld", None
+    try:
+        return finish_reason(word), None
+    except ValueError:
+        return "stop", word
+
+
+def token_ids(value: object) -> tuple[int, ...]:
+    """Token ids.
+
+    Raises:
+        ReplyError: something else.
+    """
+    if not isinstance(value, list) or any(type(one) is not int for one in value):
+        raise ReplyError("token ids that are none")
+    if any(not 0 <= one < MOST_TOKEN_ID for one in value):
+        raise ReplyError("token ids that are none")
+    return tuple(value)
+
+
+def tokens_of(answer: dict[str, Any]) -> tuple[int, ...]:
+    """The token ids in a reply of `/tokenize`.
+
+    Raises:
+        ReplyError: there are none.
+    """
+    return token_ids(answer.get("tokens"))
+
+
+def count(value: object) -> int | None:
+    """A number of tokens; None for what can't be one, which is as good as not said."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < MOST_TOKENS:
+        return None
+    return int(value) if int(value) == value else None
+
+
+def scores_of(request: ScoreRequest, top_k: int, answer: dict[str, Any]) -> TokenScores:
+    """The logprobs that vLLM gives of a prompt's own tokens.
+
+    Raises:
+        ReplyError: they aren't there, or aren't numbers.
+    """
+    try:
+        rows = only_choice(answer)["prompt_logprobs"][len(request.prompt_ids) :]
+        tops = [sorted(row.items(), key=lambda entry: entry[1]["rank"])[:top_k] for row in rows]
+        own = [row[str(token)]["logprob"] for row, token in zip(rows, request.completion_ids, strict=True)]
+        shape = (len(rows), -1)
+        scores = TokenScores(
+            key=request.key,
+            logprobs=np.array(own, dtype=np.float64),
+            top_ids=np.array([[int(i) for i, _ in top] for top in tops], dtype=np.int64).reshape(shape),
+            top_logprobs=np.array([[e["logprob"] for _, e in top] for top in tops], dtype=np.float64).reshape(
+                shape
+            ),
+        )
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise ReplyError("no logprobs of the prompt in the reply") from error
+    if np.isnan(scores.logprobs).any() or np.isnan(scores.top_logprobs).any():
+        raise ReplyError("logprobs that aren't numbers")
+    return scores
