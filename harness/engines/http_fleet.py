@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -160,12 +160,14 @@ class Fleet:
             IncompleteError: no server gave a usable answer for as long as the policy allows.
         """
         tries = own = 0
+        tried: set[str] = set()
         cause = ""
         enough = min(OWN_TRIES, self._tries)
         seen, confirmed = self._answers, False
         first_failure: float | None = None
         while True:
-            server = await self._least_busy(first_failure, cause)
+            server = await self._least_busy(first_failure, cause, tried)
+            tried.add(server.url)
             outcome = await self._attempt(server, call)
             if not isinstance(outcome, Failure):
                 return outcome
@@ -173,9 +175,13 @@ class Fleet:
                 call = amended
                 continue
             others, seen = self._answers > seen, self._answers
+            if outcome.refuses and any(one.url not in tried for one in self._awake()):
+                continue
             if outcome.refuses:
                 raise await self._refused(call, outcome, others)
             tries, cause = tries + 1, outcome.cause
+            if len(tried) == len(self._servers):
+                tried = {server.url}
             throttled = outcome.status in THROTTLED
             # Asked for a pause, whoever comes late fails while others are answered: that isn't its own fault.
             own += others and (confirmed or not throttled)
@@ -217,17 +223,22 @@ class Fleet:
     async def _ask(self, call: Call[Result], at_once: bool) -> bool:
         """Whether a request is answered; `at_once`, at the end of all patience, it is sent once."""
         latest = self._now() + self._policy.patience
-        for tries in range(1, SMALL_TRIES + 1):
+        tried: set[str] = set()
+        most = max(SMALL_TRIES, len(self._servers))
+        for tries in range(1, most + 1):
             soonest = min(self._servers, key=lambda server: server.rests_until)
             if soonest.rests_until > latest:
                 return False
-            outcome = await self._attempt(soonest if at_once else await self._least_busy(), call)
+            server = soonest if at_once else await self._least_busy(tried=tried)
+            tried.add(server.url)
+            outcome = await self._attempt(server, call)
             if not isinstance(outcome, Failure):
                 return True
             if (amended := self._amended(call, outcome)) is not None:
                 return await self._ask(amended, at_once)
             pause = self._policy.pause(tries, None, self._random)
-            if at_once or outcome.refuses or tries == SMALL_TRIES or self._now() + pause > latest:
+            refused = outcome.refuses and len(tried) == len(self._servers)
+            if at_once or refused or tries == most or self._now() + pause > latest:
                 return False
             await self._sleep(pause)
         return False
@@ -277,18 +288,27 @@ class Fleet:
         finally:
             server.in_flight -= 1
 
-    async def _least_busy(self, first_failure: float | None = None, cause: str = "") -> Server:
-        """The server to use; waits while all rest, unless that is longer than `cause` is put up with."""
+    async def _least_busy(
+        self, first_failure: float | None = None, cause: str = "", tried: Collection[str] = ()
+    ) -> Server:
+        """The server to use, rather one that isn't among those tried.
+
+        Waits while all rest, unless that is longer than `cause` is put up with.
+        """
         while True:
             now = self._now()
-            awake = [server for server in self._servers if server.rests_until <= now]
-            if awake:
-                return min(awake, key=lambda server: (server.in_flight, server.last_used))
+            if awake := self._awake():
+                # One that fails at everything is never busy.
+                return min(awake, key=lambda one: (one.url in tried, one.in_flight, one.last_used))
             if first_failure is not None:
                 given_up = self._given_up(first_failure, cause)
                 if given_up is not None:
                     raise given_up
             await self._sleep(min(server.rests_until for server in self._servers) - now)
+
+    def _awake(self) -> list[Server]:
+        now = self._now()
+        return [server for server in self._servers if server.rests_until <= now]
 
     def _given_up(self, first_failure: float, cause: str) -> IncompleteError | None:
         """The error once neither this request nor any other has got an answer for too long."""

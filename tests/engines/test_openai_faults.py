@@ -304,6 +304,22 @@ def test_what_failed_while_the_server_was_down_is_not_set_aside_once_it_is_back(
     assert [one for one in answers if isinstance(one, str)] == []
 
 
+@pytest.mark.parametrize("status", [500, 400, 401, 404, 302])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_one_bad_server_in_a_fleet_costs_no_request(status: int, concurrency: int) -> None:
+    """It is the least busy one, as it fails at once."""
+    with faulty(lambda *_: Fault(status)) as bad, faulty(lambda *_: None) as good:
+        answers = list(post_each([bad.url, good.url], bodies(40), Clock(), concurrency))
+    assert [one for one in answers if isinstance(one, str)] == []
+    assert len(answers) == 40
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_fleet_that_refuses_or_is_gone_is_not_asked_for_ever(status: int) -> None:
+    with faulty(lambda *_: Fault(status)) as one, pytest.raises((RefusedError, IncompleteError)):
+        post_all([dead_url(), one.url], bodies(5), Clock(), concurrency=2)
+
+
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_request_that_is_refused_alone_is_set_aside_at_once(status: int) -> None:
     clock = Clock()
