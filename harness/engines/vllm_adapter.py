@@ -133,7 +133,9 @@ def load_adapter(llm: Any, folder: str) -> Any:
     if not llm.llm_engine.add_lora(request):
         raise RuntimeError("vLLM didn't take the adapter")
     # With pipeline parallelism each worker has a part of the model.
-    first, *others = [set(names) for names in llm.collective_rpc(AdapterReport.modules_without_place.__name__)]
+    first, *others = [
+        set(names) for names in llm.collective_rpc(AdapterReport.modules_without_place.__name__)
+    ]
     if left := sorted(first.intersection(*others)):
         raise RuntimeError(f"vLLM has no place for {len(left)} modules of the adapter, such as {left[0]}")
     return request
