@@ -293,10 +293,10 @@ class OpenAIEngine:
             body["prompt"] = list(request.prompt_ids)
             small = body | {"prompt": body["prompt"][:SMALL_TOKENS]}
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
-        read = partial(self._generation, request)
+        read = partial(self._generation, request, limit)
         return await _answered(fleet, request.key, Call(path, body, read, small, self._dialect.learnt))
 
-    def _generation(self, request: GenerationRequest, answer: dict[str, Any]) -> Generation:
+    def _generation(self, request: GenerationRequest, limit: int, answer: dict[str, Any]) -> Generation:
         choice = only_choice(answer)
         reason, unknown = ending_of(choice)
         text = text_of(choice)
@@ -305,6 +305,9 @@ class OpenAIEngine:
             text = self._tokenizer.decode(ids)
         usage = answer.get("usage")
         counts = usage if isinstance(usage, dict) else {}
+        made = count(counts.get("completion_tokens"))
+        if not choice.get("finish_reason") and reason == "stop" and made == limit:
+            reason = "length"  # Servers that give no reason can still be seen to have cut an answer off.
         if unknown is not None:
             self._unknown_reasons.add(shown(unknown))
         return Generation(
@@ -313,7 +316,7 @@ class OpenAIEngine:
             token_ids=ids,
             finish_reason=reason,
             prompt_tokens=count(counts.get("prompt_tokens")),
-            completion_tokens=count(counts.get("completion_tokens")),
+            completion_tokens=made,
         )
 
     async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores | Unanswered:

@@ -21,12 +21,18 @@ def only_choice(answer: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ReplyError: none, several, or something else.
     """
+    if answer.get("error"):
+        raise ReplyError("an error in the reply")
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError("no completion in the reply")
     if len(choices) > 1:
         raise ReplyError(f"{len(choices)} completions where one was asked for")
-    return choices[0]
+    [choice] = choices
+    # OpenRouter puts what its provider says of a failure beside whatever there is of an answer.
+    if choice.get("error"):
+        raise ReplyError("an error in place of a completion")
+    return choice
 
 
 def text_of(choice: dict[str, Any]) -> str:
@@ -38,6 +44,8 @@ def text_of(choice: dict[str, Any]) -> str:
     message = choice.get("message")
     if "text" in choice:
         content = choice["text"]
+        if content is None and ending_of(choice)[0] != "withheld":
+            raise ReplyError("no completion in the reply")
     elif isinstance(message, dict) and ("content" in message or choice.get("finish_reason")):
         content = message.get("content")
     else:
@@ -48,7 +56,11 @@ def text_of(choice: dict[str, Any]) -> str:
     texts = [part.get("text") if isinstance(part, dict) else part for part in asked]
     if isinstance(content, dict) or any(not isinstance(text, str) for text in texts):
         raise ReplyError("a completion that isn't text")
-    return "".join(map(str, texts))
+    text = "".join(map(str, texts))
+    # JSON can spell half a character; no file can hold it, and no model has said it.
+    if any("\ud800" <= one <= "\udfff" for one in text):
+        raise ReplyError("a completion with half a character")
+    return text
 
 
 def ending_of(choice: dict[str, Any]) -> tuple[FinishReason, str | None]:

@@ -294,6 +294,24 @@ def test_poisonous_requests_that_hold_every_slot_are_told_from_a_server_that_is_
     assert len(answers) == 8
 
 
+def test_a_request_that_is_put_off_for_ever_is_set_aside_when_it_is_the_last() -> None:
+    clock = Clock()
+    # Pauses that add up to the patience but for nothing: it is the wait for the next try that is too long.
+    fault = Fault(429, headers={"Retry-After": "14.9"})
+    with faulty(lambda _, body: fault if body["prompt"] == [0] else None) as server:
+        answers = list(post_each([server.url], bodies(3), clock, concurrency=1))
+    assert sorted(isinstance(one, str) for one in answers) == [False, False, True]
+
+
+@pytest.mark.parametrize(("asked", "said"), [("1e300", "more than a day away"), ("3600", r"360\d s away")])
+def test_how_long_a_server_wants_to_rest_is_said_as_people_read_it(asked: str, said: str) -> None:
+    with (
+        faulty(lambda *_: Fault(429, headers={"Retry-After": asked})) as server,
+        pytest.raises(IncompleteError, match=said),
+    ):
+        post_all([server.url], bodies(1), Clock())
+
+
 def test_what_failed_while_the_server_was_down_is_not_set_aside_once_it_is_back() -> None:
     clock = Clock()
     # Longer than all tries of a request, and within the patience.
@@ -458,6 +476,10 @@ NO_COMPLETIONS = [
     said("a", token_ids=[-1]),
     said("a", token_ids=[True]),
     completion(text=7, finish_reason="stop"),
+    completion(text=None, finish_reason="stop"),
+    said("a") | {"error": {"message": "overloaded"}},
+    said("", finish_reason=None, error={"code": 502, "message": "the provider is gone"}),
+    said("half of \ud83d"),
 ]
 
 
@@ -480,11 +502,14 @@ def test_replies_without_a_completion_are_asked_for_again() -> None:
     assert {one.key: one.text for one in answers} == {f"k{i}": f"echo prompt {i}" for i in range(count)}
 
 
-@pytest.mark.parametrize("reply", [NO_COMPLETIONS[0], {"choices": []}])
-def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("reply", "odd"),
+    [(NO_COMPLETIONS[0], "an error in the reply"), ({"choices": []}, "no completion in the")],
+)
+def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any], odd: str) -> None:
     with (
         faulty(lambda *_: Fault(200, body=json.dumps(reply).encode())) as server,
-        pytest.raises(IncompleteError, match=r"HTTP 200 from .*no completion in the reply"),
+        pytest.raises(IncompleteError, match=rf"HTTP 200 from .*{odd}"),
     ):
         list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
 
@@ -536,6 +561,12 @@ def test_content_may_come_in_parts(content: Any, text: str) -> None:
 )
 def test_every_word_for_truncation_counts_as_one(reason: str | None, expected: str) -> None:
     assert answer_to(said("a", finish_reason=reason)).finish_reason == expected
+
+
+@pytest.mark.parametrize(("made", "expected"), [(SAMPLING.max_tokens, "length"), (2, "stop")])
+def test_an_answer_as_long_as_allowed_is_cut_off_where_no_reason_is_given(made: int, expected: str) -> None:
+    reply = said("a", finish_reason=None) | {"usage": {"prompt_tokens": 1, "completion_tokens": made}}
+    assert answer_to(reply).finish_reason == expected
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "refusal", "length"])
@@ -601,6 +632,7 @@ def test_a_key_that_no_header_holds_is_refused_unseen(monkeypatch: pytest.Monkey
         b'{"data": [7]}',
         b'{"data": ["m"]}',
         b'{"data": []}',
+        b'{"data": [{"id": null}, {"id": 5}, {}]}',
     ],
 )
 def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
@@ -645,6 +677,16 @@ def test_token_ids_that_are_none_end_as_incomplete(tokens: bytes) -> None:
         pages["/tokenize"] = Fault(200, body=tokens)
         with pytest.raises(IncompleteError, match="token ids that are none"):
             engine.encode(["a"])
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(200, body=b"{}", headers=GZIPPED), Fault(200, headers={"Transfer-Encoding": "chunked"})]
+)
+def test_an_endpoint_that_few_have_may_say_anything(fault: Fault) -> None:
+    pages = {"/version": fault, "/tokenize": fault}
+    with faulty(lambda *_: None, pages=pages) as server:
+        info = open_engine(config(server.url, retry_seconds=0)).info()
+    assert (info.version, info.options["prompts"]) == ("unknown server", "chat messages")
 
 
 def scored(rows: str, retry_seconds: float = 0) -> TokenScores:
