@@ -23,7 +23,7 @@ from harness.engines import (
     open_engine,
 )
 from harness.engines.background import in_background
-from harness.engines.http_fleet import TRIES, Call, Fleet, SetAsideError, shown
+from harness.engines.http_fleet import MASKED_CHARACTERS, TRIES, Call, Fleet, SetAsideError, shown
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, RefusedError
 from harness.retrying import RetryPolicy
@@ -196,6 +196,8 @@ def test_the_deadline_is_named() -> None:
         ("one\ntwo\x1b[31m", "one two\\x1b[31m"),
         ("x" * 300 + "sk-1/2", "x" * 300),
         ("x" * 297 + "sk-1/2", "x" * 297 + "***"),
+        # Cut within a key that would come to the front once the words before it are masked.
+        ("bearer " + "P" * (MASKED_CHARACTERS - 10) + " sk-1/2", ""),
     ],
 )
 def test_what_servers_say_is_shown_on_a_line_without_secrets(words: str, expected: str) -> None:
