@@ -303,12 +303,12 @@ class Fleet:
             try:
                 result = call.read(json_object(reply.content))
             except ReplyError as error:
-                return Failure(f"{said}, {error}: {self._shown(_message(reply.content))}", of_request=True)
+                return Failure(f"{said}, {error}: {self._shown(message_of(reply.content))}", of_request=True)
             server.failures = 0
             self._answers += 1
             self._last_success = self._now()
             return result
-        cause = f"{said}: {self._shown(_message(reply.content))}"
+        cause = f"{said}: {self._shown(message_of(reply.content))}"
         if reply.status in THROTTLED:
             self._rest(server, retry_after_seconds(reply.headers))
             return Failure(cause, of_request=False, status=reply.status)
@@ -457,7 +457,7 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < A_DAY else "more than a day"
 
 
-def _message(content: bytes) -> str:
+def message_of(content: bytes) -> str:
     """What the server says is wrong; secrets are still in it."""
     try:
         value = json.loads(content)

@@ -21,6 +21,7 @@ from harness.engines.http_fleet import (
     exchange,
     json_object,
     let_streams_close,
+    message_of,
     shown,
 )
 from harness.engines.openai_replies import tokens_of
@@ -86,7 +87,7 @@ def server_root(url: str) -> str:
     if any(mark in url for mark in "@?#"):
         raise HarnessError(
             f"the address of {host or 'a server'} holds credentials or a query; put the key in the "
-            "environment variable OPENAI_API_KEY, or in another and name that one as `api_key_env=`"
+            "environment variable OPENAI_API_KEY"
         )
     if not usable:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")
@@ -281,6 +282,11 @@ def _models(reply: Reply, url: str, config: EngineConfig) -> list[dict[str, Any]
     entries = listed if isinstance(listed, list) else []
     if named := [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]:
         return named
+    if _passing(reply) and not reply.is_success:
+        words = shown(message_of(reply.content), _key(config))
+        raise EngineUnavailableError(
+            f"{url} isn't ready (HTTP {reply.status}: {words}); wait until it is and run the same command"
+        )
     raise EngineUnavailableError(
         f"{url}/v1/models lists no models (HTTP {reply.status}); is it an OpenAI-compatible server?"
     )

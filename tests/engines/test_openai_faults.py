@@ -481,7 +481,6 @@ NO_COMPLETIONS = [
     completion(text=None, finish_reason="stop"),
     said("a") | {"error": {"message": "overloaded"}},
     said("", finish_reason=None, error={"code": 502, "message": "the provider is gone"}),
-    said("half of \ud83d"),
 ]
 
 
@@ -554,6 +553,7 @@ def test_content_may_come_in_parts(content: Any, text: str) -> None:
         ("length", "length"),
         ("max_tokens", "length"),
         ("MAX_TOKENS", "length"),
+        ("time_limit", "length"),
         ("content_filter", "withheld"),
         ("SAFETY", "withheld"),
         ("eos_token", "stop"),
@@ -643,6 +643,15 @@ def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
         pytest.raises(EngineUnavailableError, match="lists no models"),
     ):
         open_engine(config(server.url)).info()
+
+
+def test_a_server_that_still_loads_its_model_says_so() -> None:
+    loading = b'{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'
+    with (
+        faulty(lambda *_: None, pages={"/v1/models": Fault(503, body=loading)}) as server,
+        pytest.raises(EngineUnavailableError, match=r"isn't ready \(HTTP 503: Loading model\); wait"),
+    ):
+        open_engine(config(server.url, retry_seconds=0)).info()
 
 
 def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
