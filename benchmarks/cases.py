@@ -1,9 +1,10 @@
-"""What the inputs that went wrong give now: gates, servers and rubric files, one a line.
+"""What the inputs that went wrong give now: gates, servers, checkpoints and rubric files, one a line.
 
 The cases lie outside this repository, in `cases/` of the folder that HARNESS_SHARED names (`../shared` where
 it isn't set): small inputs and a server that misbehaves in one way at a time. Without them nothing is run.
 
-Run: python benchmarks/cases.py [--only WORD]
+Run: python benchmarks/cases.py [--only WORD] [--vllm]
+  --vllm  checkpoints on vLLM too, half a minute each that loads
 
 Each line: the input, the exit code, the line that says what came out. Ends with exit code 1 where a case ends
 in a traceback, hangs, shows a key, or ends with a code of another meaning (1 but for a failed gate, 5).
@@ -21,18 +22,60 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import yaml
+
+from harness.engines.zoo import zoo_root
 
 ROOT = Path(__file__).parents[1]
 CASES = Path(os.environ.get("HARNESS_SHARED", ROOT.parent / "shared")) / "cases"
 PATIENCE = 60.0
 """Seconds that a case may take; each says what it has to say within a few."""
 HUNG = 124
+CHECKPOINTS = (
+    "weights_prefixed",
+    "weights_one_missing",
+    "adapter_prefixed",
+    "two_weight_sets",
+    "head_saved_twice",
+    "weights_nan",
+    "wrong_stop_token",
+    "template_raises",
+    "template_no_default",
+    "template_today",
+    "template_content_parts",
+)
+_FEW, _PAIR = ("--limit", "4"), ("--lambda", "1.2", "--clip", "2")
+_TRAINED = ("--steps", "1", "--batch-size", "4", "--lr", "1e-4", "--device", "cpu", *_FEW)
+_STUDENT = ("--teacher", "zoo:teacher", "--base", "zoo:base", "--student", "@")
+_TEACHER = ("--teacher", "@", "--base", "zoo:base")
+JOBS: dict[str, tuple[str, ...]] = {
+    "eval": ("eval", "--ckpt", "@", *_FEW),
+    "live gate": ("gate", "--ckpt", "@", "--max-tasks", "4"),
+    "cliff teacher": ("cliff", *_TEACHER, *_PAIR, *_FEW),
+    "cliff student": ("cliff", *_STUDENT, *_PAIR, *_FEW),
+    "train sft": ("train", "sft", "--ckpt", "@", *_TRAINED),
+    "train opd teacher": ("train", "opd", *_TEACHER, "--lambda", "1.2", *_TRAINED),
+}
+"""What loads a checkpoint; `@` stands for its folder."""
+ENGINE_JOBS = {"eval", "live gate", "cliff teacher", "cliff student"}
+CALLS = """
+import contextlib, io, json, sys
+from harness.cli import main
+for name, arguments in json.loads(sys.argv[1]).items():
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as ended:
+            code = ended.code or 0
+    print(json.dumps({"name": name, "code": code, "out": out.getvalue(), "err": err.getvalue()}), flush=True)
+"""
 MODES = (
     "error200",
     "html200",
@@ -78,7 +121,7 @@ class Outcome:
     wrong: str = ""
 
 
-def ran(*arguments: str, folder: Path) -> tuple[str, str, int]:
+def ran(*arguments: str, folder: Path, patience: float = PATIENCE) -> tuple[str, str, int]:
     """Standard output, standard error and exit code of a Python process."""
     try:
         done = subprocess.run(
@@ -87,17 +130,17 @@ def ran(*arguments: str, folder: Path) -> tuple[str, str, int]:
             env=os.environ | {"PYTHONPATH": str(ROOT), "OPENAI_API_KEY": KEY, "COLUMNS": "200"},
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=patience,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "", f"ended after {PATIENCE:g} seconds", HUNG
+        return "", f"ended after {patience:g} seconds", HUNG
     return done.stdout, done.stderr, done.returncode
 
 
 def outcome(name: str, out: str, err: str, code: int, *, may_fail: bool = False) -> Outcome:
     """The telling lines of a process, and what is wrong with how it ended."""
-    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines())]
+    lines = [line.strip() for line in (*err.splitlines(), *out.splitlines()) if line.strip()]
     telling = [line for line in lines if TELLING.match(line)] or lines[-1:] or ["(nothing)"]
     wrong = "traceback" if "Traceback" in err else "a hang" if code == HUNG else ""
     if not wrong and code not in ({0, 1, 2, 3, 4} if may_fail else {0, 2, 3, 4}):
@@ -197,6 +240,36 @@ def _codes(samples: Path) -> str:
     return f"; samples: {', '.join(said)}" if said else ""
 
 
+def checkpoints(folder: Path, engines: Sequence[str] = ("hf",)) -> Iterator[Outcome]:
+    """Checkpoint folders as people have them, in every place that loads one."""
+    for case in CHECKPOINTS:
+        made = folder / case
+        maker = (str(CASES / "make_checkpoint.py"), case, str(made), str(zoo_root()))
+        out, err, code = ran(*maker, folder=folder)
+        if code:
+            yield outcome(f"{case}: can't be made", out, err, code)
+            continue
+        calls = {
+            f"{engine}, {job}": [
+                *(str(made) if word == "@" else word for word in arguments),
+                *(("--engine", engine) if job in ENGINE_JOBS else ()),
+                *("--out", str(folder / f"{case}-{engine}-{number}")),
+            ]
+            for engine in engines
+            for number, (job, arguments) in enumerate(JOBS.items())
+            if engine == "hf" or job in ENGINE_JOBS
+        }
+        script = ("-c", CALLS, json.dumps(calls))
+        said, errors, code = ran(*script, folder=folder, patience=PATIENCE * len(calls) * 2)
+        found = {row["name"]: row for row in map(json.loads, said.splitlines())}
+        for name in calls:
+            if (row := found.get(name)) is None:
+                yield outcome(f"{case} ({name})", said, errors, code)
+                continue
+            told = (row["out"], row["err"], row["code"])
+            yield outcome(f"{case} ({name})", *told, may_fail="gate" in name)
+
+
 def rubrics(folder: Path) -> Iterator[Outcome]:
     """Checks of rubric files that ask for too much."""
     for path in sorted((CASES / "rubrics").glob("*.yaml")):
@@ -212,15 +285,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", default="", help="groups that hold this word: gates, servers, rubrics")
-    only = parser.parse_args().only
+    parser.add_argument("--only", default="", help="groups that hold this word: gates, servers, …")
+    parser.add_argument("--vllm", action="store_true", help="checkpoints on vLLM too")
+    given = parser.parse_args()
+    only = given.only
     if not CASES.is_dir():
         print(f"skipped: {CASES} isn't there; set HARNESS_SHARED to the folder that holds cases/")
         return 0
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
-        for group in (gates, servers, rubrics):
-            if only not in group.__name__:
+        engines = ("hf", "vllm") if given.vllm else ("hf",)
+        groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
+            "gates": gates,
+            "servers": servers,
+            "checkpoints": partial(checkpoints, engines=engines),
+            "rubrics": rubrics,
+        }
+        for name, group in groups.items():
+            if only not in name:
                 continue
             for one in group(Path(folder)):
                 print(

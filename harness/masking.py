@@ -48,25 +48,37 @@ _INNOCENT = re.compile(
 _NAMED = rf"(?:[\w.-]*[_.-])?(?:{_PARTS})"
 _SHAPES = re.compile(
     r"""
-    \b(?:sk[-_]|gsk_|pplx-|r8_|nvapi-|xai-)(?=[A-Za-z_-]*[0-9])(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{12,}
+    \b(?:sk[-_]|gsk_|pplx-|r8_|nvapi-|xai-)[A-Za-z0-9_-]{12,}
+  | \bhf_[A-Za-z0-9]{10,} | \beyJ[\w-]{8,}(?:\.[\w-]+)*
   | \bAIza[0-9A-Za-z_-]{10,} | \bya29\.[\w-]{10,}
-  | \bhf_(?=[A-Za-z]*[0-9]|[a-z]*[A-Z])[A-Za-z0-9]{10,}
   | \bgh[pousr]_[A-Za-z0-9]{10,} | \bgithub_pat_\w{10,} | \bglpat-[\w-]{10,} | \bxox[abeprs]-[\w-]{10,}
   | \b(?:AKIA|ASIA|AROA|AIDA)[0-9A-Z]{12,}\b
-  | \beyJ[\w-]{8,}\.eyJ[\w-]{4,}\.[\w-]*
   | -----BEGIN\ [A-Z\ ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z\ ]*PRIVATE\ KEY-----|$)
     """,
     re.VERBOSE | re.DOTALL,
 )
+_PERHAPS = re.compile(
+    r"sk[-_]|pplx-|r8_|nvapi-|xai-|hf_|eyJ|AIza|ya29|gh[pousri]|glpat|xox|A[KSRI][IOD]A|-----B"
+)
+_WORDS_OF_SECRETS = re.compile(
+    r"(?i)key|token|secret|passw|passphrase|pwd|credential|authorization|cookie|signature"
+)
 _BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
 _BASIC = re.compile(r"(?i)\b(basic\s+)([A-Za-z0-9+/_-]{6,}={0,2})")
 # Either after the two slashes of an address, or what stands before an @ with a colon in it.
-_CREDENTIALS = re.compile(r"(?<=//)[^/\s\"'<>]*@|(?<![^\s/@\"'=])(?!zoo:)[^\s/:@\"'=]+:[^\s/@\"']+@")
-_QUERY = re.compile(r"([?&;])([\w.%-]+)=([^&\s#\"'<>;`)\]}]+)")
+_CREDENTIALS = re.compile(
+    r"(?<=//)[^/\s\"'<>]{0,300}@|(?<![^\s/@\"'=])(?!zoo:)[^\s/:@\"'=]{1,200}:[^\s/@\"']{1,300}@"
+)
+_QUERY = re.compile(r"([?&;])([\w.%-]{1,100})=([^&\s#\"'<>;`)\]}]+)")
 _QUOTED = re.compile(rf"""(?ix)(\\?["'])({_NAMED})(\\?["']\s*:\s*b?)(\\?["'])((?:(?!\4)[^\n])+)\4""")
 _ASSIGNED = re.compile(rf"""(?ix)(?<![\w.-])({_NAMED})(\s?[=:]\s?)(["']?)(?!["'\s*])([^\s"',;&<>()`\\]+)""")
+_ENGINE_ARGUMENT = "engine-arg"
+_SECRET_FLAGS = frozenset({"key", "token"})
+"""Others end so and aren't, such as --clip-key."""
 _URL_SAFE = str.maketrans("+/", "-_")
+_SCHEME = re.compile(r"(?i)bearer|basic")
 _SCHEMES = frozenset({"bearer", "basic"})
+_WORDY = ("sk-", "sk_", "gsk_", "pplx-", "r8_", "nvapi-", "xai-")
 
 _SEVERAL = re.compile(rf"(?:{re.escape(MASK)}){{2,}}")
 
@@ -190,14 +202,21 @@ def secrets_of(url: str) -> Iterator[str]:
 def _secret_words(words: Iterable[str]) -> Iterator[str]:
     before = ""
     for word in words:
-        follows = not word.startswith("-") and before.startswith("--") and "=" not in before
-        if follows and is_secret(before.lstrip("-"), arguments=True):
-            yield word
-        name, equals, value = word.lstrip("-").partition("=")
-        if equals and value and is_secret(name, arguments=True):
-            yield value.strip("\"'")
+        flag, equals, value = word.partition("=")
+        if word.startswith("--"):
+            name, given = flag.lstrip("-"), value
+        else:
+            name, given = before.lstrip("-"), word
+        if name == _ENGINE_ARGUMENT:
+            argument, _, given = given.partition("=")
+            found = is_secret(argument, arguments=True)
+        else:
+            found = is_secret(name) or name in _SECRET_FLAGS or (bool(equals) and is_secret(flag))
+            given = value if equals else given
+        if found and given:
+            yield given.strip("\"'")
         yield from secrets_of(value if equals and "//" in value else word)
-        before = word
+        before = word if word.startswith("--") and not equals else ""
 
 
 def _masked_word(word: str, secrets: set[str]) -> str:
@@ -214,6 +233,8 @@ def _known() -> tuple[str, ...]:
     for name, value in os.environ.items():
         if len(value) >= LEAST_CHARACTERS and _names_a_secret(name):
             found |= dict.fromkeys(_of_variable(value))
+        elif "://" in value and "@" in value:  # Such as of a proxy or a database.
+            found |= dict.fromkeys(one for one in secrets_of(value) if len(one) >= LEAST_CHARACTERS)
     return tuple(found)
 
 
@@ -245,6 +266,7 @@ def _spellings(known: tuple[str, ...]) -> tuple[str, ...]:
                 quote_plus(raw),
                 quote(quote(raw, safe=""), safe=""),
                 repr(secret)[1:-1],
+                repr(f"'\"{secret}")[4:-1],
                 json.dumps(secret)[1:-1],
                 html.escape(secret),
                 html.escape(secret, quote=False),
@@ -291,17 +313,32 @@ def _without_pieces(text: str, known: tuple[str, ...]) -> str:
 
 
 def _without_shapes(text: str) -> str:
-    text = _SHAPES.sub(MASK, text)
+    # Most lines have nothing of the kind, and are told so in one look.
+    if _PERHAPS.search(text):
+        text = _SHAPES.sub(_masked_shape, text)
     if "@" in text:
         text = _CREDENTIALS.sub(f"{MASK}@", text)
-    text = _BEARER.sub(rf"\1{MASK}", text)
-    text = _BASIC.sub(_masked_basic, text)
     if "=" in text:
         text = _QUERY.sub(_masked_parameter, text)
-    if "=" in text or ":" in text:
+    if _SCHEME.search(text):
+        text = _BASIC.sub(_masked_basic, _BEARER.sub(rf"\1{MASK}", text))
+    if ("=" in text or ":" in text) and _WORDS_OF_SECRETS.search(text):
         text = _QUOTED.sub(lambda one: f"{one[1]}{one[2]}{one[3]}{one[4]}{MASK}{one[4]}", text)
         text = _ASSIGNED.sub(_masked_assignment, text)
     return text
+
+
+def _masked_shape(found: re.Match[str]) -> str:
+    """A key of a service; words behind `sk-` and `hf_` have no figures or capitals in them."""
+    word = found[0]
+    if word.startswith("eyJ"):
+        return MASK if word.count(".") > 1 else word
+    if word.startswith("hf_"):
+        return word if word.islower() and word[3:].isalpha() else MASK
+    if word.startswith(_WORDY):
+        rest = word[3:]
+        return MASK if re.search("[0-9]", rest) and re.search("[A-Za-z]", rest) else word
+    return MASK
 
 
 def _masked_basic(found: re.Match[str]) -> str:

@@ -60,7 +60,10 @@ class Setting:
 class Settings(BaseModel):
     """Base of everything a job is told: frozen, nothing unknown, and a bad value is one line."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # What was given isn't in pydantic's own words, which a traceback shows: the message has it, masked.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True
+    )
 
     refusal: ClassVar[type[HarnessError]] = HarnessError
     """What a bad value raises."""

@@ -36,6 +36,7 @@ _COMMANDS = {
     "report": _Entry("harness.cli.report", "report", "Compare runs in one self-contained HTML file."),
     "data": _Entry("harness.cli.data", "data", "List, check, prepare and generate datasets."),
     "train": _Entry("harness.cli.train", "train", "Train: warm start (sft), on-policy distillation (opd)."),
+    "merge": _Entry("harness.cli.merge", "merge_command", "Merge an adapter into its base, or shards."),
     "sweep": _Entry("harness.cli.sweep", "sweep", "Train and evaluate a λ grid × seeds; where is the onset?"),
     "prereg": _Entry("harness.cli.prereg", "prereg", "Lock a prediction before a sweep; hit or miss after."),
     "demo": _Entry("harness.cli.demo", "demo", "Evaluate, gate and report the bundled checkpoints."),

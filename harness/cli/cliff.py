@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 
 _DEFAULT_LIMIT = 64
 # Set by the job, or named by model here.
-_NOT_SHARED = ("ckpt", "replay", "temperature", "top_p", "constrained", "base_urls", "k", "allow_missing")
+_NOT_SHARED = (
+    "ckpt",
+    "replay",
+    "temperature",
+    "top_p",
+    "constrained",
+    "base_urls",
+    "k",
+    "target_plausible",
+    "allow_missing",
+)
 
 
 def cliff_options(leave_out: Collection[str] = ()) -> list[click.Option]:
@@ -80,6 +90,9 @@ def cliff(as_machine: bool, **options: Any) -> None:
 
     Rollouts are drawn from the student (or the base) at T = 1 and scored under all models. The run
     directory of the rollouts gets `cliff.json`; the same command goes on with the rollouts there are.
+
+    A student is also placed on the line from its base past its teacher: λ reached, and how far off the line
+    it is (docs/forecast.md).
     """
     from harness.cli import consoles, output
     from harness.cli.cliff_summary import print_cliff

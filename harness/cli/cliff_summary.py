@@ -187,6 +187,8 @@ def _verdict(result: CliffResult) -> Text:
     if result.agree is not None:
         text.append("   they agree" if result.agree else "   they disagree", style="bold")
     text.append(f"\n{plain(result.explanation)}")
+    if result.reached:
+        text.append(f"\nThe student: {plain(result.reached)}.", style="bold")
     if result.clip_demand is not None:
         demand = result.clip_demand
         text.append(

@@ -62,13 +62,21 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
     with contextlib.suppress(OSError):
         if debug:
             paragraph(traceback.format_exc())
-        say(worded(str(ours)))
+        say(_worded(worded, str(ours)))
     return ours.exit_code
 
 
 def say(message: str) -> None:
     """An error's message as one line on standard error."""
     remark(f"harness: error: {' '.join(message.split())}")
+
+
+def _worded(worded: Callable[[str], str], message: str) -> str:
+    """What broke the command may break what looks its options up; the message must be said all the same."""
+    try:
+        return worded(message)
+    except Exception:
+        return message
 
 
 def broken_pipe(error: BaseException) -> bool:

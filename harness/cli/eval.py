@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.measure import CliffConfig
 
 # The evaluated checkpoint is the student, and teacher and base are loaded as it is.
-_NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls")
+_NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls", "plausible")
 # Mean nothing without an estimate of λ*.
 _CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
 _JUDGE = ("rubric", "max_cost", "endpoint")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.forecast import Forecast, Student
+    from harness.forecast.result import Gain
     from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
@@ -77,9 +78,12 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     """Draw from the extrapolated target over a grid of λ, and say where its format falls.
 
     The target π_λ ∝ π_T^λ · π_B^(1−λ) is where distillation with reward extrapolation leads; drawing from it
-    takes no training. Without --lambdas the grid is refined around the fall.
+    takes no training. Without --lambdas the grid is refined around the fall. The folder gets forecast.json,
+    forecast.svg and a run for each λ.
     """
+    from harness import files
     from harness.cli import consoles, output
+    from harness.cli.forecast_figure import FIGURE, draw_forecast
     from harness.cli.listening import listening
     from harness.errors import HarnessError
     from harness.forecast import ForecastConfig, forecast
@@ -93,6 +97,10 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     with listening(consoles.errors()) as on_progress:
         found = forecast(config, on_progress)
+    picture = draw_forecast(found)
+    if picture is not None:
+        with files.resumable(out):
+            files.write_text(out / FIGURE, picture)
     if as_machine:
         output.document(found.to_dict())
     else:
@@ -102,6 +110,8 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
 def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     """A row for each λ, then where the format falls."""
     from rich.table import Table
+
+    from harness.cli import consoles
 
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("λ", justify="right")
@@ -118,12 +128,16 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
             _interval(point.parse_validity),
             _value(point.ndcg_at_1_parsed),
             _value(point.ndcg_at_1_all),
-            "" if worst is None else f"{worst[0]} {worst[1]:.0%}",
+            "" if worst is None else consoles.line(f"{worst[0]} {worst[1]:.0%}"),
         )
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     console.print(f"target of {found.teacher} and {found.base}{masked}")
     console.print(table)
     console.print(sentence(found))
+    if found.gain is not None:
+        console.print(gain_sentence(found.gain))
+    for note in found.notes:
+        console.print(f"note: {note}")
     for student in found.students:
         console.print(_placed(student))
     console.print(f"forecast: {folder / 'forecast.json'}")
@@ -141,6 +155,16 @@ def sentence(found: Forecast) -> str:
         f"largest λ with strict validity of at least {found.bar:.0%}: {about}; shown to be at least that "
         f"{shown}, and below {below}"
     )
+
+
+def gain_sentence(gain: Gain) -> str:
+    """Whether there is anything to gain from λ above 1."""
+    low, high = gain.difference.low, gain.difference.high
+    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
+    told = f"λ = {gain.lam:g} {gain.difference.estimate or 0.0:+.3f}{interval} NDCG@1 of all answers"
+    if low is not None and low > 0.0:
+        return f"ranks better than the teacher: {told}"
+    return f"no λ above 1 is shown to rank better than the teacher; at best {told}"
 
 
 def _placed(student: Student) -> str:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from harness.cli.consoles import lines_beside
 from harness.errors import RunMismatchError
+from harness.plain_text import plain
 from harness.progress import OnProgress
 from harness.progress import Progress as Report
 
@@ -64,10 +65,10 @@ def _bar(console: Console) -> Iterator[OnProgress]:
             if report.stage != stage:
                 # A new stage is a new clock: its rate counts neither loading nor an earlier session.
                 stage = report.stage
-                progress.reset(bar, total=report.total, completed=report.done, description=stage)
+                progress.reset(bar, total=report.total, completed=report.done, description=plain(stage))
             else:
                 described = f"{stage}, {report.note}" if report.note else stage
-                progress.update(bar, total=report.total, completed=report.done, description=described)
+                progress.update(bar, total=report.total, completed=report.done, description=plain(described))
 
         yield on_progress
 

@@ -17,6 +17,7 @@ from harness.engines.base import REMARKS
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
+from harness.runs.hidden_tokens import hidden_tokens
 
 _EXAMPLE_CHARACTERS = 60
 _CANT_RANK = {
@@ -40,6 +41,7 @@ def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]
         "engine": manifest.engine.name,
         "dataset": manifest.dataset.name,
         "split": manifest.dataset.split,
+        "hidden_tokens": hidden_tokens(run).counts,
         "metrics": {name: asdict(estimate) for name, estimate in run.metrics.items()},
         "missing": [one.model_dump() for one in manifest.missing],
         "sessions": [session.model_dump() for session in manifest.sessions],
@@ -56,8 +58,10 @@ def print_run(run: Run, console: Console) -> None:
         table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
         if table is not None:
             console.print(table)
-    for remark in _left_out(run):
+    for remark in [*_notes(run), *_left_out(run)]:
         console.print(remark)
+    if hidden := hidden_tokens(run).remark():
+        console.print(line(hidden))
     console.print(_footer(run))
 
 
@@ -105,6 +109,12 @@ def _failure_table(run: Run) -> Table | None:
 def _quoted(text: str) -> str:
     """How an answer begins, each of its characters told apart."""
     return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
+
+
+def _notes(run: Run) -> list[Text]:
+    """What the engine says of its checkpoint that a reader of the numbers should know."""
+    notes = run.manifest.engine.options.get("notes")
+    return [line(f"note: {note}") for note in notes] if isinstance(notes, list) else []
 
 
 def _left_out(run: Run) -> list[Text]:

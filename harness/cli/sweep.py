@@ -47,6 +47,10 @@ A plan is YAML; every field but the first four has a default:
 @click.option("--seeds", type=click.IntRange(min=1), help="Without PLAN: seeds 0 … N−1.")
 @click.option("--steps", type=click.IntRange(min=1), help="Without PLAN: optimizer steps.")
 @click.option("--staleness", type=click.Choice(["fixed", "fresh"]), help="Without PLAN: of the rollouts.")
+@click.option("--revision", help="Without PLAN: hub revision of teacher and base, where they name none.")
+@click.option(
+    "--trust-remote-code", is_flag=True, help="Without PLAN: run Python code that comes with a checkpoint."
+)
 @json_option
 def sweep(
     plan_file: Path | None,
@@ -77,7 +81,7 @@ def sweep(
 
     if plan_file is None:
         plan = _plan_of(options)
-    elif given := [name for name, value in options.items() if value not in (None, ())]:
+    elif given := [name for name, value in options.items() if value not in (None, (), False)]:
         raise HarnessError(f"`{given[0]}=` goes without a plan file; write it into {plan_file}")
     else:
         plan = read_plan(plan_file)
@@ -109,6 +113,7 @@ def sweep(
 
 def _plan_of(options: dict[str, Any]) -> Any:
     """A plan from options: one arm for each pair of c and learning rate."""
+    from harness.cli.train import at_revision
     from harness.errors import HarnessError
     from harness.sweep.plan import parse_plan
 
@@ -128,5 +133,8 @@ def _plan_of(options: dict[str, Any]) -> Any:
         for rate in options["rates"] or (None,)
     ]
     seeds = list(range(options["seeds"] or 4))
-    plan = {"teacher": options["teacher"], "base": options["base"], "seeds": seeds, "arms": arms}
+    named = at_revision(options, ("teacher", "base"))
+    plan = {**named, "seeds": seeds, "arms": arms}
+    if options["trust_remote_code"]:
+        plan["training"] = {"trust_remote_code": True}
     return parse_plan(plan, "options")

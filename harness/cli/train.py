@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -19,14 +20,47 @@ _NO_FLAG = ("beta2", "max_gradient_norm", "lora_targets", "guard_confidence")
 def _sft_options() -> list[click.Option]:
     from harness.opd.config import SFTConfig
 
-    return options_of(SFTConfig, leave_out=_NO_FLAG)
+    return [*options_of(SFTConfig, leave_out=_NO_FLAG), *_revision()]
 
 
 def _opd_options() -> list[click.Option]:
     from harness.opd.config import OPDConfig
 
     asked = {"required": True}
-    return options_of(OPDConfig, leave_out=_NO_FLAG, steps=asked, learning_rate=asked)
+    return [
+        *options_of(OPDConfig, leave_out=_NO_FLAG, steps=asked, learning_rate=asked),
+        *_revision(),
+    ]
+
+
+def _revision() -> list[click.Option]:
+    from harness.engines.config import EngineConfig
+
+    return options_of(EngineConfig, only=("revision",))
+
+
+def at_revision(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Checkpoints among a command's options, those on the hub with the revision that was given for all.
+
+    Args:
+        options: what click passes to the command.
+        names: of those that hold a checkpoint, or None.
+
+    Raises:
+        HarnessError: a revision that no checkpoint takes.
+    """
+    revision = options["revision"]
+    given = {name: options[name] for name in names if options[name] is not None}
+    if revision is None:
+        return given
+    from harness.engines.checkpoint import hub_name
+
+    taking = {name for name, ckpt in given.items() if (found := hub_name(ckpt)) and found[1] is None}
+    if not taking:
+        raise HarnessError(
+            f"--revision is for hub ids without one, and {', '.join(given.values())} isn't that"
+        )
+    return {name: f"{ckpt}@{revision}" if name in taking else ckpt for name, ckpt in given.items()}
 
 
 @click.group(epilog="Example: harness train opd --help")
@@ -50,7 +84,8 @@ def sft(as_machine: bool, **options: Any) -> None:
     _require_libraries()
     from harness.opd.sft.job import train_sft
 
-    config = settings_from(SFTConfig, options, _split(options))
+    named = at_revision(options, ("checkpoint",))
+    config = settings_from(SFTConfig, options, _split(options) | named)
     with listening(consoles.errors()) as on_progress:
         trained = train_sft(config, on_progress)
     output.either({"checkpoint": str(trained)}, f"trained checkpoint: {trained}", as_machine=as_machine)
@@ -72,6 +107,7 @@ def opd(as_machine: bool, **options: Any) -> None:
     """
     from harness.cli import consoles, output
     from harness.cli.listening import listening
+    from harness.measure.config import ModelRole
     from harness.opd.config import OPDConfig
 
     _require_libraries()
@@ -80,7 +116,8 @@ def opd(as_machine: bool, **options: Any) -> None:
     if options["lora_rank"] is None and options["lora_alpha"] is not None:
         raise HarnessError("--lora-alpha goes with --lora-rank, without which all weights are trained")
     console = consoles.errors()
-    config = settings_from(OPDConfig, options, _split(options))
+    named = at_revision(options, get_args(ModelRole))
+    config = settings_from(OPDConfig, options, _split(options) | named)
     if int(os.environ.get("RANK", "0")) > 0:
         # Of several processes the first one speaks for all.
         train_opd(config)

@@ -7,12 +7,16 @@ For a student π_S and its own visited states, λ reached is the μ that minimis
 
 convex in μ, with E_S[s] = E_μ[s] at the minimum. What is left there is *off the line*: no extrapolation.
 Where extrapolation is masked, s is 0 outside the mask and log π_B becomes log π_T − s.
+
+The targets are an exponential family, so that KL(π_S ‖ π_0) = KL(π_S ‖ π_μ) + KL(π_μ ‖ π_0), the last over
+the student's states: a student's way from its base is one part along the line and one off it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
@@ -25,6 +29,14 @@ NODES: tuple[float, ...] = (
     *(2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0),
 )
 """Values of μ at which log Z and its slope are measured; between them the curve is their cubic."""
+
+Standing = Literal["at_base", "short", "at", "past", "off"]
+LEAST_WAY: Final = 0.005
+"""KL from the base, in nats a token, below which a student has hardly moved and no direction is told."""
+MOSTLY: Final = 0.5
+"""Share of the way that must lie along the line for λ reached to be what became of the student."""
+COLLAPSED: Final = 0.5
+"""Strict validity below which a student is called collapsed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +65,60 @@ class Reached:
     Attributes:
         lambda_reached: the nearest μ; None, with the end it lies beyond in `method`, outside of `NODES`.
         off_the_line: the KL that is left there, in nats a token.
-        tokens: visited states behind both.
+        along_the_line: share of KL(π_S ‖ π_0), the way from its base, that isn't left; None where that way is
+            below `LEAST_WAY`.
+        tokens: visited states behind all.
+        beyond: the end of `NODES` that λ reached lies beyond, None where it has a value.
     """
 
     lambda_reached: Estimate
     off_the_line: Estimate
+    along_the_line: Estimate
     tokens: int
+    beyond: float | None = None
+
+    def standing(self, lam: float) -> Standing:
+        """`at_base`, `off` the line, or on it and `short` of λ, `past` it or `at` it, by the interval.
+
+        Args:
+            lam: what λ reached is held against.
+        """
+        along, reached = self.along_the_line.estimate, self.lambda_reached
+        if along is None:
+            return "at_base"
+        if along < MOSTLY:
+            return "off"
+        if self.beyond is not None:
+            return "past" if self.beyond > 0.0 else "short"
+        if reached.high is not None and reached.high < lam:
+            return "short"
+        return "past" if reached.low is not None and reached.low > lam else "at"
+
+    def words(self, lam: float, strict: float) -> str:
+        """One sentence on where the student stands.
+
+        Args:
+            lam: λ of its run.
+            strict: share of its rollouts that keep the contract.
+        """
+        off = self.off_the_line.estimate
+        where = (
+            f"λ reached {_shown(self.lambda_reached)}, off the line {0.0 if off is None else off:.2g} nats a "
+            "token"
+        )
+        match self.standing(lam):
+            case "at_base":
+                return f"it has hardly left its base: {where}"
+            case "off":
+                if strict < COLLAPSED:
+                    return f"collapsed, but not by extrapolation: {where}: look at the optimiser"
+                return f"mostly not by extrapolation: {where}"
+            case "short":
+                return f"on the line and short of λ = {lam:g}: {where}"
+            case "past":
+                return f"on the line and past λ = {lam:g}: {where}"
+            case _:
+                return f"on the line at about λ = {lam:g}: {where}"
 
 
 def lambda_reached(
@@ -97,12 +157,29 @@ def lambda_reached(
         weights = np.concatenate([weights, rng.multinomial(tasks, np.full(tasks, 1.0 / tasks), size=draws)])
     total = weights @ tokens
     place, least = _minimum(weights @ partition, weights @ slope, weights @ gain)
-    off = ((weights @ excess) + least) / total
+    off = np.maximum(((weights @ excess) + least) / total, 0.0)
+    way = ((weights @ excess) + (weights @ partition)[:, NODES.index(0.0)]) / total
+    along = Estimate(tasks, None, None, None, f"within {LEAST_WAY:g} nats a token of the base")
+    if way[0] >= LEAST_WAY:
+        share = np.clip(1.0 - off / np.maximum(way, LEAST_WAY), 0.0, 1.0)
+        along = _estimate(share, tasks, confidence, edge=False)
     return Reached(
         _estimate(place, tasks, confidence, edge=True),
-        _estimate(np.maximum(off, 0.0), tasks, confidence, edge=False),
+        _estimate(off, tasks, confidence, edge=False),
+        along,
         int(tokens.sum()),
+        None if NODES[0] < place[0] < NODES[-1] else float(place[0]),
     )
+
+
+def _shown(estimate: Estimate) -> str:
+    if estimate.estimate is None:
+        return estimate.method
+    digits = 2 if abs(estimate.estimate) >= 0.01 else 3
+    shown = f"{estimate.estimate:.{digits}f}"
+    if estimate.low is None or estimate.high is None:
+        return shown
+    return f"{shown} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def _minimum(partition: FloatArray, slope: FloatArray, gain: FloatArray) -> tuple[FloatArray, FloatArray]:

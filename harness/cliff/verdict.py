@@ -48,6 +48,11 @@ class CliffResult:
         estimate: every role under all three calibrations.
         explanation: one paragraph in plain words.
         right_above: every λ above it is called right; None where nothing bounds λ* above, or out of scope.
+        lambda_reached: where the student lies on the line of the targets, see `harness.cliff.reached`; None
+            without a student, or where it wasn't measured.
+        off_the_line: what of it is no extrapolation, in nats a token; likewise.
+        along_the_line: share of its way from the base that is; likewise.
+        reached: that in words, or why it wasn't measured; empty without a student.
     """
 
     lam: float
@@ -67,6 +72,10 @@ class CliffResult:
     estimate: CliffEstimate
     explanation: str
     right_above: float | None = None
+    lambda_reached: Estimate | None = None
+    off_the_line: Estimate | None = None
+    along_the_line: Estimate | None = None
+    reached: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, without NaN or infinity."""
@@ -99,6 +108,9 @@ class CliffResult:
             numbers["cliff.b"] = self.binding.b
             if self.binding.clip_margin is not None:
                 numbers["cliff.clip_margin"] = self.binding.clip_margin
+        if self.lambda_reached is not None and self.off_the_line is not None:
+            numbers["reached.lambda"] = self.lambda_reached
+            numbers["reached.off_line"] = self.off_the_line
         return numbers
 
 

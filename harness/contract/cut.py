@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from harness.contract.accept import ranking_of
-from harness.contract.json_text import Malformed, RepeatedKeyError, decode, skim
+from harness.contract.json_text import Malformed, Reading, RepeatedKeyError, decode
 from harness.contract.model import Contract
 
 WORK_BUDGET: Final = 4 * 2**20
 """How much of a text is looked at, in characters read, before the search gives up.
 
-Every attempt to read an object costs what it read plus `ATTEMPT_COST`. A completion of 30,000 tokens is
-about 120,000 characters, so an ordinary one never comes near; `{"a":` written a million times does.
+Every attempt to read an object costs what it would read on its own plus `ATTEMPT_COST`. A completion of
+30,000 tokens is about 120,000 characters, so an ordinary one never comes near; `{"a":` written a million
+times does. What was read before isn't read again, so the time is linear in the text's length well below it.
 """
 
 ATTEMPT_COST: Final = 128
@@ -51,12 +52,13 @@ def cut(text: str, k: int, contract: Contract) -> Cut:
     """
     any_object = False
     rankings: list[tuple[int, ...]] = []
+    readings: list[Reading] = []
     work = 0
     start = _START.search(text)
     while start is not None:
         if work > WORK_BUDGET:
             return Cut(any_object, tuple(rankings), gave_up=True)
-        found = skim(text, start.start())
+        found = _ends(text, start.start(), readings)
         if isinstance(found, Malformed):
             work += ATTEMPT_COST + found.position - start.start()
             start = _START.search(text, start.start() + 1)
@@ -70,6 +72,23 @@ def cut(text: str, k: int, contract: Contract) -> Cut:
                 break
         start = _START.search(text, found)
     return Cut(any_object, tuple(rankings), gave_up=False)
+
+
+def _ends(text: str, start: int, readings: list[Reading]) -> int | Malformed:
+    """As `skim(text, start)`, by what was read already where that says it.
+
+    An object that no reading under way comes by stands in what it takes for a string, and one that does takes
+    the string for structure: so there are two at most, whatever the text, and each goes through it once.
+    """
+    readings[:] = [reading for reading in readings if reading.reaches(start)]
+    for reading in readings:
+        found = reading.ends(start)
+        if found is not None:
+            return found
+    readings.append(Reading(text, start))
+    found = readings[-1].ends(start)
+    assert found is not None, "a reading knows of its own beginning"
+    return found
 
 
 def _ranking_at(text: str, start: int, k: int, contract: Contract) -> tuple[int, ...] | None:

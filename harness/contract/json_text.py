@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,7 @@ _STRING_PART = re.compile(r'(?:[^"\\\x00-\x1f]+|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}
 _SPACES = re.compile(_SPACE)
 _SPACE_CHARS: Final = tuple(WHITE_SPACE)
 _CLOSER: Final = {"{": "}", "[": "]"}
+_TOO_DEEP: Final = f"nested deeper than {MAX_DEPTH} levels"
 _BARE = re.compile(rf"{_NUMBER}|true|false|null")
 
 
@@ -64,38 +66,114 @@ def skim(text: str, start: int) -> int | Malformed:
         Index just past the value, or where and why it isn't one. Looks no further than that, give or take a
         constant factor.
     """
-    closers: list[str] = []
-    position = start
-    while True:
-        closer = _CLOSER.get(text[position : position + 1])
-        ended = True
-        if closer is None:
-            found = _past_scalar(text, position)
-        elif len(closers) == MAX_DEPTH:
-            return Malformed(position, f"nested deeper than {MAX_DEPTH} levels", too_deep=True)
-        else:
-            position = _past_space(text, position + 1)
-            ended = text.startswith(closer, position)
-            if ended:
-                found = position + 1
+    found = Reading(text, start).ends(start)
+    assert found is not None, "a reading knows of its own beginning"
+    return found
+
+
+class Reading:
+    """A text read as JSON from one place on, only as far as was asked about.
+
+    What an array or object holds reads the same whatever it stands in, but for how deep it nests. So whoever
+    tries one beginning after the other need not read a text of a thousand nested openings a thousand times.
+    """
+
+    __slots__ = ("_after", "_broken", "_closers", "_open", "_over", "_position", "_start", "_text")
+
+    def __init__(self, text: str, start: int) -> None:
+        """Begin at a value's first character; nothing is read yet."""
+        self._text = text
+        self._start = self._position = start
+        self._after: int | None = None  # Where a value has just ended; None where one begins at `_position`.
+        self._closers: list[str] = []
+        self._open: list[int] = []  # Beginnings of what is open, outermost first.
+        self._broken: dict[int, Malformed] = {}  # By beginning: what is no JSON.
+        self._over = False
+
+    def reaches(self, place: int) -> bool:
+        """Whether there may be something to ask of this reading about a beginning at `place` or later."""
+        return not self._over or place < self._position
+
+    def ends(self, start: int) -> int | Malformed | None:
+        """As `skim(text, start)`, of the value itself or of an array or object in it.
+
+        Args:
+            start: no smaller than in the call before.
+
+        Returns:
+            None where nothing of this reading opens, or what closed before it was asked about.
+        """
+        if start in self._broken:
+            return self._broken[start]
+        place = bisect_left(self._open, start)
+        is_open = place < len(self._open) and self._open[place] == start
+        if self._over or (start < self._position and not is_open):
+            return None
+        return self._read(start, is_open)
+
+    def _read(self, wanted: int, is_open: bool) -> int | Malformed | None:
+        """Go on until it is known how `wanted` ends, or passed; `is_open` says that it was come by."""
+        text, closers = self._text, self._closers
+        position, after = self._position, self._after
+        while True:
+            going: int | Malformed
+            if after is not None and not closers:
+                return self._done(after, wanted)
+            if after is not None:
+                going = _past_space(text, after)
+                if text.startswith(closers[-1], going):
+                    closers.pop()
+                    after = going + 1
+                    if self._open.pop() == wanted:
+                        self._position, self._after, self._over = after, after, not closers
+                        return after
+                    continue
+                if not text.startswith(",", going):
+                    return self._failed(Malformed(going, f"expected ',' or '{closers[-1]}'"), wanted)
+                going, after = _next_value(text, going + 1, closers[-1]), None
+            elif position > wanted and not is_open:
+                break
+            elif (closer := _CLOSER.get(text[position : position + 1])) is None:
+                going = _past_scalar(text, position)
+                after = None if isinstance(going, Malformed) else going
+            elif self._is_too_deep_for(position) and wanted in self._broken:
+                break
             else:
-                closers.append(closer)
-                found = _next_value(text, position, closer)
-        while ended and not isinstance(found, Malformed):
-            if not closers:
-                return found
-            position = _past_space(text, found)
-            if text.startswith(closers[-1], position):
-                closers.pop()
-                found = position + 1
-            elif text.startswith(",", position):
-                ended = False
-                found = _next_value(text, position + 1, closers[-1])
-            else:
-                found = Malformed(position, f"expected ',' or '{closers[-1]}'")
-        if isinstance(found, Malformed):
-            return found
-        position = found
+                is_open = is_open or position == wanted
+                going, after = self._opened(position, closer)
+            if isinstance(going, Malformed):
+                return self._failed(going, wanted)
+            position = going
+        self._position, self._after = position, after
+        return self._broken.get(wanted)
+
+    def _opened(self, position: int, closer: str) -> tuple[int | Malformed, int | None]:
+        """Go into what opens at `position`: where its first value begins, or, where it is empty, ends."""
+        self._open.append(position)
+        self._closers.append(closer)
+        inside = _past_space(self._text, position + 1)
+        if self._text.startswith(closer, inside):
+            return inside, inside
+        return _next_value(self._text, inside, closer), None
+
+    def _is_too_deep_for(self, position: int) -> bool:
+        """Note what is open so many levels above a further opening that it can hold no more."""
+        if len(self._open) < MAX_DEPTH:
+            return False
+        self._broken[self._open[-MAX_DEPTH]] = Malformed(position, _TOO_DEEP, too_deep=True)
+        return True
+
+    def _done(self, end: int, wanted: int) -> int | None:
+        """The whole value is read."""
+        self._position, self._over = end, True
+        return end if wanted == self._start else None
+
+    def _failed(self, found: Malformed, wanted: int) -> Malformed | None:
+        """The text is no JSON from here on: nothing that is open will close."""
+        for begun in self._open or (self._start,):
+            self._broken.setdefault(begun, found)
+        self._position, self._over = found.position, True
+        return self._broken.get(wanted)
 
 
 def _next_value(text: str, position: int, closer: str) -> int | Malformed:

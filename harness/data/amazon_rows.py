@@ -20,9 +20,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from harness.data.opening import MAX_LINE_BYTES, UTF8_BOM, Source, open_source, read_lines
+from harness.data.opening import (
+    MAX_IDLE_LINES,
+    MAX_LINE_BYTES,
+    UTF8_BOM,
+    Source,
+    idle,
+    open_source,
+    read_lines,
+)
 from harness.errors import DataError
 
 MAX_LITERAL_BYTES = 1024 * 1024
@@ -87,6 +95,8 @@ class Dropped:
     reason: str
 
 
+_Row = TypeVar("_Row", Interaction, Titled)
+
 Progress = Callable[[str, int, int], None]
 """Told (what is being done and its unit, units done, units in all)."""
 
@@ -97,8 +107,9 @@ def read_interactions(path: Path, progress: Progress | None = None) -> Iterator[
     Raises:
         DataError: the file as a whole can't be read.
     """
-    for row, fingerprint in _read_objects(path, "reading reviews, bytes", progress):
-        yield row if isinstance(row, Dropped) else _interaction(row, fingerprint)
+    rows = _read_objects(path, "reading reviews, bytes", progress)
+    read = (row if isinstance(row, Dropped) else _interaction(row, fingerprint) for row, fingerprint in rows)
+    yield from _while_useful(path, read)
 
 
 def read_titles(path: Path, progress: Progress | None = None) -> Iterator[Titled | Dropped]:
@@ -107,8 +118,18 @@ def read_titles(path: Path, progress: Progress | None = None) -> Iterator[Titled
     Raises:
         DataError: the file as a whole can't be read.
     """
-    for row, _ in _read_objects(path, "reading metadata, bytes", progress):
-        yield row if isinstance(row, Dropped) else _titled(row)
+    rows = _read_objects(path, "reading metadata, bytes", progress)
+    yield from _while_useful(path, (row if isinstance(row, Dropped) else _titled(row) for row, _ in rows))
+
+
+def _while_useful(path: Path, rows: Iterator[_Row | Dropped]) -> Iterator[_Row | Dropped]:
+    """The rows, as long as now and then one can be used."""
+    idling = 0
+    for row in rows:
+        idling = idling + 1 if isinstance(row, Dropped) else 0
+        if isinstance(row, Dropped) and idling > MAX_IDLE_LINES:
+            raise idle(path, f"rows that can't be used (the last: {row.reason})")
+        yield row
 
 
 def _interaction(row: dict[str, Any], fingerprint: int) -> Interaction | Dropped:
@@ -213,10 +234,10 @@ def _rows_by_form(source: Source) -> Iterator[tuple[dict[str, Any] | Dropped, in
 
 
 def _rows_of_lines(source: Source) -> Iterator[tuple[dict[str, Any] | Dropped, int]]:
-    for _, line in read_lines(source.stream):
+    for _, line in read_lines(source):
         if line is None:
             yield Dropped("line too long"), 0
-        elif line.strip():
+        else:
             yield _parse_line(line.strip().removeprefix(UTF8_BOM)), _fingerprint(line.strip())
 
 

@@ -52,9 +52,7 @@ def read_rows(path: Path) -> Iterator[RankingTask | tuple[BadRow, ...]]:
     first_lines: dict[str, int] = {}
     with open_source(path) as source:
         _refuse_wrong_form(source)
-        for line, raw in read_lines(source.stream):
-            if raw is not None and not raw.strip():
-                continue
+        for line, raw in read_lines(source):
             row = _read_row(line, raw)
             if isinstance(row, RankingTask):
                 first = first_lines.setdefault(row.task_id, line)
@@ -71,10 +69,10 @@ def count_rows(path: Path, most: int = MOST_COUNTED) -> int | None:
     """
     rows = 0
     with open_source(path) as source:
-        for line, raw in read_lines(source.stream):
+        for line, _ in read_lines(source):
             if line > most:
                 return None
-            rows += raw is None or bool(raw.strip())
+            rows += 1
     return rows
 
 

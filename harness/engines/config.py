@@ -26,6 +26,19 @@ Plausible = Annotated[
 ]
 
 
+Revision = Annotated[
+    str | None,
+    Field(description="Hub revision of checkpoints that are named without one; of one alone: NAME@REVISION."),
+]
+AdapterBase = Annotated[
+    str | None,
+    Field(
+        description="Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."
+    ),
+]
+TrustRemoteCode = Annotated[bool, Field(description="Run Python code that comes with a checkpoint.")]
+
+
 class TargetConfig(Settings, title="Target"):
     """The extrapolated target π_λ ∝ π_T^λ · π_B^(1−λ)."""
 
@@ -45,14 +58,11 @@ class EngineConfig(Settings, title="Engine"):
     """`auto` takes vLLM if it imports and supports the device, else hf."""
     ckpt: str | None = None
     """Checkpoint folder, hub id, or zoo:NAME of the tiny ones shipped; for openai, where the tokenizer is."""
-    revision: str | None = None
-    """Hub revision of checkpoints that are named without one; one alone: NAME@REVISION."""
-    adapter_base: str | None = None
-    """Checkpoint below a peft adapter, in place of the one that its adapter_config.json names."""
+    revision: Revision = None
+    adapter_base: AdapterBase = None
     tokenizer: str | None = None
     """Folder or hub id whose tokenizer replaces the checkpoint's."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a checkpoint."""
+    trust_remote_code: TrustRemoteCode = False
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` is the dtype the checkpoint was saved in."""
     device: str = "auto"

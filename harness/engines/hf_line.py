@@ -15,6 +15,11 @@ from harness.engines.base import ScoreRequest
 from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
 from harness.engines.target_engine import plausible_gain
+from harness.errors import IncompleteError
+
+
+class TooLittleMemoryError(IncompleteError):
+    """Three models and their logits don't fit into memory together."""
 
 
 def line_sums(
@@ -35,11 +40,21 @@ def line_sums(
         requests: prompts and completions.
         plausible: the mask of extrapolation, see `TargetConfig`.
         batch_size: sequences at a time.
+
+    Raises:
+        TooLittleMemoryError: a device ran out of memory.
     """
+    import torch
+
     outputs = [OutputLayer(model) for model in (student, teacher, base)]
     ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
     for start in range(0, len(ordered), batch_size):
-        yield from _batch(outputs, ordered[start : start + batch_size], plausible)
+        try:
+            yield from _batch(outputs, ordered[start : start + batch_size], plausible)
+        except torch.cuda.OutOfMemoryError as error:
+            raise TooLittleMemoryError(
+                f"{student.device} ran out of memory with student, teacher and base side by side"
+            ) from error
 
 
 def _batch(

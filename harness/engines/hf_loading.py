@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from harness.engines.checkpoint import Checkpoint
-from harness.engines.weight_needs import quantisation
+from harness.engines.weight_needs import quantisation, without_place
 from harness.engines.weights import counted, listed
 from harness.errors import EngineUnavailableError
 
@@ -50,15 +50,16 @@ def _heed(checkpoint: Checkpoint, report: dict[str, Any]) -> None:
         EngineUnavailableError: weights that were drawn at random or left out.
     """
     # Loaders of quantised weights count the parts they unpack as unexpected.
-    kinds = ("missing_keys",) if quantisation(checkpoint.config) else ("missing_keys", "unexpected_keys")
-    wrong = {kind: sorted(report.get(kind) or ()) for kind in kinds}
-    wrong["mismatched_keys"] = sorted(str(one[0]) for one in report.get("mismatched_keys") or ())
+    packed = quantisation(checkpoint.config) is not None
+    wrong = {
+        "missing": sorted(report.get("missing_keys") or ()),
+        "unexpected": () if packed else without_place(report.get("unexpected_keys") or ()),
+        "misshapen": sorted(str(one[0]) for one in report.get("mismatched_keys") or ()),
+    }
     if not any(wrong.values()):
         return
     said = "; ".join(
-        f"{counted(len(names), kind.removesuffix('_keys') + ' tensor')} ({listed(names)})"
-        for kind, names in wrong.items()
-        if names
+        f"{counted(len(names), kind + ' tensor')} ({listed(names)})" for kind, names in wrong.items() if names
     )
     raise EngineUnavailableError(
         f"transformers could not load all of {checkpoint.name}: {said}; save the model again with "

@@ -141,7 +141,7 @@ class Call(Generic[Result]):
         path: on the server, from `/`.
         body: sent as JSON.
         read: raises `ReplyError` for an answer that it can't use; it is asked for again then.
-        small: a body of the same kind that a server in order answers; None where there is none.
+        small: a request of the same kind that a server in order answers; None where there is none.
         amended: the body as the server wants it, from what it says when it refuses one; None where that says
             nothing new.
         most: bytes that the answer may have.
@@ -150,7 +150,7 @@ class Call(Generic[Result]):
     path: str
     body: dict[str, Any]
     read: Callable[[dict[str, Any]], Result]
-    small: dict[str, Any] | None = None
+    small: Call[Any] | None = None
     amended: Callable[[dict[str, Any], str], dict[str, Any] | None] = lambda body, said: None
     most: int = REPLY_BYTES
 
@@ -260,7 +260,7 @@ class Fleet:
         asked = self._small_asked
         async with self._asking:
             if asked == self._small_asked:
-                self._small_answered = await self._ask(replace(call, body=call.small), at_once)
+                self._small_answered = await self._ask(call.small, at_once)
                 self._small_asked += 1
         return self._small_answered
 

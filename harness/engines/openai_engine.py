@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -262,7 +263,8 @@ class OpenAIEngine:
         def of(content: str) -> dict[str, Any]:
             return chat_body(self._fleet.model, content, self._template_arguments())
 
-        return index, await fleet.post(Call("/tokenize", of(prompt), tokens_of, small=of(SMALL_MESSAGE)))
+        small = Call("/tokenize", of(SMALL_MESSAGE), tokens_of)
+        return index, await fleet.post(Call("/tokenize", of(prompt), tokens_of, small))
 
     async def _tokenize_plain(self, fleet: Fleet, text: str) -> list[int]:
         body = {"model": self._fleet.model, "prompt": text, "add_special_tokens": False}
@@ -294,7 +296,9 @@ class OpenAIEngine:
             small = body | {"prompt": body["prompt"][:SMALL_TOKENS]}
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         read = partial(self._generation, request, limit)
-        return await _answered(fleet, request.key, Call(path, body, read, small, self._dialect.learnt))
+        learnt = self._dialect.learnt
+        call = Call(path, body, read, Call(path, small, read, amended=learnt), learnt)
+        return await _answered(fleet, request.key, call)
 
     def _generation(self, request: GenerationRequest, limit: int, answer: dict[str, Any]) -> Generation:
         choice = only_choice(answer)
@@ -320,6 +324,11 @@ class OpenAIEngine:
         )
 
     async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores | Unanswered:
+        first = request.prompt_ids[:SMALL_TOKENS], request.completion_ids[:1]
+        small = self._scoring(top_k, ScoreRequest(request.key, *first))
+        return await _answered(fleet, request.key, replace(self._scoring(top_k, request), small=small))
+
+    def _scoring(self, top_k: int, request: ScoreRequest) -> Call[TokenScores]:
         body: dict[str, Any] = {
             "model": self._fleet.model,
             "prompt": [*request.prompt_ids, *request.completion_ids],
@@ -328,8 +337,7 @@ class OpenAIEngine:
             "prompt_logprobs": top_k,
         }
         most = REPLY_BYTES + len(body["prompt"]) * (top_k + 1) * LOGPROB_BYTES
-        call = Call("/v1/completions", body, partial(scores_of, request, top_k), most=most)
-        return await _answered(fleet, request.key, call)
+        return Call("/v1/completions", body, partial(scores_of, request, top_k), most=most)
 
     def _remarks(self) -> list[str]:
         """What of the answers, or of how they were asked for, isn't as it would be elsewhere."""

@@ -36,6 +36,7 @@ from harness.engines.limits import check_prompts
 from harness.engines.local_model import LocalModel
 from harness.engines.vllm_adapter import lora_arguments
 from harness.engines.vllm_replica import Replica
+from harness.engines.weight_sets import as_vllm_reads, find_weights
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError
 from harness.masking import masked, masked_values
 
@@ -83,6 +84,7 @@ class VllmEngine:
         self._local = LocalModel(config)
         checkpoint = self._local.checkpoint
         self._lora = {} if checkpoint.base is None else lora_arguments(checkpoint)
+        self._reads = as_vllm_reads(find_weights((checkpoint.base or checkpoint).path))
         self._tokenizer = self._local.tokenizer
         self._replicas: list[Replica] = []
         self._ready: messages.Ready | None = None
@@ -266,6 +268,9 @@ class VllmEngine:
         return IncompleteError(f"{text}; run the same command again to go on")
 
     def _explain(self, verb: str, message: messages.Failed) -> str:
+        if message.dead:
+            for replica in self._replicas:
+                replica.settle()
         if self._log is None or not self._log.exists():
             return f"vLLM {verb} {self._local.checkpoint.name}: {message.message}"
         cause = message.message
@@ -294,11 +299,10 @@ class VllmEngine:
             device=None if family == "auto" else family,
             replica=index,
             replicas=count,
-            log=None if self._log is None else str(self._log),
             adapter=str(self._local.checkpoint.path) if self._lora else None,
         )
         assert self._folder is not None
-        return Replica(settings, self._visible_devices(index, count, number), self._folder)
+        return Replica(settings, self._visible_devices(index, count, number), self._folder, self._log)
 
     def _visible_devices(self, index: int, count: int, number: str) -> str | None:
         """Which GPUs replica `index` may see, None for all."""
@@ -328,7 +332,7 @@ class VllmEngine:
             "tokenizer": str(self._tokenizer.folder) if config.tokenizer or self._lora else None,
         }
         arguments |= {name: value for name, value in optional.items() if value is not None}
-        return arguments | self._lora | config.engine_args
+        return arguments | self._reads | self._lora | config.engine_args
 
     def _context_length(self) -> int | None:
         return self._local.context_length if self._ready is None else self._ready.context_length

@@ -15,7 +15,6 @@ class WorkerConfig:
         device: wanted device type, None for whatever vLLM finds.
         replica: 0-based number of this replica.
         replicas: how many there are.
-        log: where the standard streams go, None to leave them on the terminal.
         adapter: folder of a LoRA adapter that every request goes through, None for the model as it is.
     """
 
@@ -23,7 +22,6 @@ class WorkerConfig:
     device: str | None
     replica: int
     replicas: int
-    log: str | None
     adapter: str | None = None
 
 

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from harness.engines.vllm_adapter import known_arguments, load_adapter
@@ -33,7 +32,6 @@ from harness.engines.vllm_messages import (
     WorkerConfig,
 )
 from harness.engines.vllm_session import end_session
-from harness.files import child_log
 
 # Requests handed to the scheduler beyond those it runs at once: enough that it never waits for more.
 WAITING_PER_SLOT = 2
@@ -314,11 +312,6 @@ def main(descriptor: int) -> None:
     # A forked engine process must not keep the pipe open after this one is gone.
     os.register_at_fork(after_in_child=lambda: os.close(descriptor))
     config: WorkerConfig = connection.recv()
-    if config.log is not None:
-        # Prompts may be in it: not for everybody to read.
-        with child_log(Path(config.log), 0o600) as log:
-            os.dup2(log.fileno(), 1)
-            os.dup2(log.fileno(), 2)
     inbox, outbox = Inbox(connection), Outbox(connection)
     try:
         llm = load(config)

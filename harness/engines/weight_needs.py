@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,8 @@ from harness.errors import EngineUnavailableError
 
 CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
 QUANTISED = "quantization_config"
+# Buffers that transformers once saved and models now compute: leaving them out changes nothing.
+OLD_BUFFERS = re.compile(r"(^|\.)(inv_freq|position_ids|masked_bias|(attn|attention)\.bias)$")
 
 
 class NotAskedError(Exception):
@@ -113,10 +117,15 @@ class Needs:
             raise NotAskedError(_said(error)) from error
         return Fit(
             {name: self._floats.get(name, True) for name in sorted(told["missing_keys"])},
-            tuple(sorted(told["unexpected_keys"])),
+            without_place(told["unexpected_keys"]),
             {name: (tuple(has), tuple(needs)) for name, has, needs in sorted(told["mismatched_keys"])},
             "; ".join(told.get("error_msgs") or ()),
         )
+
+
+def without_place(unexpected: Iterable[str]) -> tuple[str, ...]:
+    """The names a loader found no place for, less buffers of old that it rightly leaves out."""
+    return tuple(sorted(name for name in unexpected if not OLD_BUFFERS.search(name)))
 
 
 def _config(folder: Path, trust_remote_code: bool) -> Any:
@@ -142,8 +151,6 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
 
 
 def _model_type(folder: Path) -> str:
-    import json
-
     return str(json.loads((folder / "config.json").read_bytes()).get("model_type"))
 
 

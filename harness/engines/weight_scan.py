@@ -10,11 +10,11 @@ from harness.engines.weights import BITS, read_safetensors
 from harness.errors import EngineUnavailableError
 
 # Unsigned type, and the bits of the exponent: all of them set means infinite or NaN.
-EXPONENTS = {
-    "F64": (np.uint64, 0x7FF0_0000_0000_0000),
-    "F32": (np.uint32, 0x7F80_0000),
-    "F16": (np.uint16, 0x7C00),
-    "BF16": (np.uint16, 0x7F80),
+EXPONENTS: dict[str, tuple[str, int]] = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000),
+    "F16": ("<u2", 0x7C00),
+    "BF16": ("<u2", 0x7F80),
 }
 WIDEST = 8
 # Numbers at a time: few enough to stay in a core's cache.
@@ -67,11 +67,11 @@ class FiniteScan:
 
     def _require_finite(self, data: bytes, dtype: str, name: str) -> None:
         kind, exponent = EXPONENTS[dtype]
-        bits = np.frombuffer(data, kind)
+        bits, mask = np.frombuffer(data, kind), np.array(exponent, kind)
         masked = np.empty(min(BLOCK, bits.size), kind)
         for start in range(0, bits.size, BLOCK):
             part = bits[start : start + BLOCK]
-            if int(np.bitwise_and(part, kind(exponent), out=masked[: part.size]).max()) == exponent:
+            if int(np.bitwise_and(part, mask, out=masked[: part.size]).max()) == exponent:
                 raise EngineUnavailableError(
                     f"{self._path}: {name} holds weights that are not numbers (NaN or infinite), so the "
                     "logits are not numbers either; take an earlier checkpoint, or train again"

@@ -154,6 +154,23 @@ def read_weights(weights: WeightSet) -> dict[str, StoredTensor]:
     return found
 
 
+def as_vllm_reads(weights: WeightSet) -> dict[str, str]:
+    """Arguments that make vLLM read the same files as transformers; none where it does anyway.
+
+    Raises:
+        EngineUnavailableError: nothing does.
+    """
+    own = [file.name for file in weights.beside if file.name.startswith(OWN_FORMAT)]
+    if not own:
+        return {}
+    if weights.index is None:
+        raise EngineUnavailableError(
+            f"{weights.files[0].parent} holds two sets of weights, {weights.files[0].name} and {own[0]}, "
+            f"of which vLLM would read both; {KEEP_ONE}, or use `engine=hf`"
+        )
+    return {"load_format": "hf", "config_format": "hf"}
+
+
 def require_same_in_bin(weights: WeightSet, stored: dict[str, StoredTensor]) -> None:
     """Refuse safetensors beside .bin files that hold another model.
 

@@ -8,6 +8,7 @@ ignores counts as it would in the real load, and nothing is read but headers.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -30,6 +31,7 @@ WRAPPERS = {
     "policy.": "saved with what trained it around it; save the inner model",
     "pretrained_model.": "saved with a value head around it; save the inner model (`model.pretrained_model`)",
 }
+EXPERT = re.compile(r"(.*experts\.)(\d+)\.(.+)")
 SAVE_AGAIN = "save the model again with save_pretrained, its config.json beside it"
 
 
@@ -40,16 +42,19 @@ class WeightCheck:
     Attributes:
         against: transformers' class whose parameters the files hold, None where it wasn't asked.
         unchecked: what wasn't checked and why, None where all was.
+        unread: weight files beside those, which no engine reads.
     """
 
     against: str | None
     unchecked: str | None = None
+    unread: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """For a manifest."""
         fits = f"names, shapes and dtypes as {self.against} needs them" if self.against else ""
         unchecked = f"not checked: {self.unchecked}" if self.unchecked else ""
-        return "; ".join(part for part in (fits, unchecked) if part)
+        unread = f"not read: {listed(self.unread)}" if self.unread else ""
+        return "; ".join(part for part in (fits, unchecked, unread) if part)
 
 
 def require_whole(checkpoint: Checkpoint, trust_remote_code: bool = False) -> WeightCheck:
@@ -82,10 +87,11 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
     weights = find_weights(folder)
     stored = read_weights(weights)
     require_same_in_bin(weights, stored)
+    unread = tuple(file.name for file in weights.beside)
     if all(file.name.startswith(OWN_FORMAT) for file in weights.files):
-        return WeightCheck(None, "weights in Mistral's own format")
+        return WeightCheck(None, "weights in Mistral's own format", unread)
     if missing := hf_missing():
-        return WeightCheck(None, f"what the architecture needs ({missing} isn't installed)")
+        return WeightCheck(None, f"what the architecture needs ({missing} isn't installed)", unread)
     _refuse_wrapped(name, stored)
     quantised = quantisation(json.loads((folder / "config.json").read_bytes()))
     try:
@@ -93,15 +99,15 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
         fit = needs.fit(stored)
         if quantised:
             fit = _unpacked(fit, needs, stored)
-        _require_fit(name, needs, fit)
+        _require_fit(name, needs, fit, stored)
         if not quantised:
             _require_floats(name, needs, stored)
     except NotAskedError as error:
-        return WeightCheck(None, f"what the architecture needs ({error})")
+        return WeightCheck(None, f"what the architecture needs ({error})", unread)
     _require_once(name, needs, stored)
     _require_tied_alike(name, needs, stored)
     packed = f"shapes and extra tensors of layers quantised by {quantised}" if quantised else None
-    return WeightCheck(needs.model, packed)
+    return WeightCheck(needs.model, packed, unread)
 
 
 def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:
@@ -144,7 +150,25 @@ def _parent(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _require_fit(name: str, needs: Needs, fit: Fit) -> None:
+def _odd_experts(stored: Mapping[str, StoredTensor]) -> str:
+    """Which experts' tensors can't be joined, of which transformers doesn't say the names."""
+    layers: dict[str, dict[str, dict[str, StoredTensor]]] = {}
+    for name, tensor in stored.items():
+        if found := EXPERT.fullmatch(name):
+            layers.setdefault(found[1], {}).setdefault(found[3], {})[found[2]] = tensor
+    for layer, parts in layers.items():
+        numbers = {number for experts in parts.values() for number in experts}
+        for part, experts in parts.items():
+            if absent := sorted(numbers - experts.keys(), key=int):
+                return f"missing ({listed(f'{layer}{number}.{part}' for number in absent)})"
+            shapes = [tensor.shape for tensor in experts.values()]
+            for number, tensor in experts.items():
+                if shapes.count(tensor.shape) * 2 < len(shapes):
+                    return f"of another shape than its like ({layer}{number}.{part}: {list(tensor.shape)})"
+    return ""
+
+
+def _require_fit(name: str, needs: Needs, fit: Fit, stored: Mapping[str, StoredTensor]) -> None:
     said = []
     if fit.missing:
         said.append(f"{counted(len(fit.missing), 'tensor')} missing ({listed(fit.missing)})")
@@ -157,7 +181,7 @@ def _require_fit(name: str, needs: Needs, fit: Fit) -> None:
             f"{len(fit.misshapen)} of another shape (first {first}: {list(has)}, needed {list(wants)})"
         )
     if fit.trouble:
-        said.append(f"transformers can't convert it: {fit.trouble[:200]}")
+        said.append(_odd_experts(stored) or f"transformers can't convert it: {fit.trouble[:200]}")
     if said:
         raise EngineUnavailableError(
             f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; {SAVE_AGAIN}"

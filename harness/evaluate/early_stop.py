@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -23,7 +23,13 @@ class EarlyStop(Protocol):
     eval` with the same options goes on to the full evaluation.
     """
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
+    def plan(
+        self,
+        manifest: Manifest,
+        tasks: Sequence[RankingTask],
+        folder: Path,
+        prompts: Mapping[str, str],
+    ) -> Sequence[str]:
         """Ids of the tasks to draw, in this order; others wait for another session.
 
         Called once, before anything is drawn or written; what it raises ends the evaluation.
@@ -32,6 +38,7 @@ class EarlyStop(Protocol):
             manifest: of the run that is about to begin or to go on.
             tasks: all of the dataset, in its order.
             folder: the run directory.
+            prompts: by task, the hash of its prompt.
         """
         ...
 

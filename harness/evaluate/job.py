@@ -33,6 +33,7 @@ from harness.masking import masked_command, masked_values
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
+from harness.runs.comparability import compare_prompts, prompt_mark
 from harness.runs.directory import SAMPLES, TASKS
 from harness.runs.integrity import require_sound
 from harness.runs.manifest import (
@@ -111,12 +112,14 @@ class _Evaluation:
         done = drawn.keys
         planned = {request.key for request in requests}
         if foreign := len(done - planned):
+            self._require_same_prompts(manifest, earlier, prompts)
             raise RunMismatchError(
                 f"{self.directory.path} holds {foreign} samples that this command doesn't ask for "
                 "(a smaller limit, or rows that moved?); choose another `out=`"
             )
         finished = self._is_finished(earlier, planned - done)
-        requests = self._planned(manifest, requests, earlier.missing if earlier and finished else ())
+        missing = earlier.missing if earlier and finished else ()
+        requests = self._planned(manifest, requests, prompts, missing)
         if earlier is None or earlier.tasks < manifest.tasks or not (self.directory.path / TASKS).exists():
             self.directory.write_tasks(self.dataset.tasks)
         if finished:
@@ -129,6 +132,21 @@ class _Evaluation:
         before = settled(manifest.sessions, drawn, manifest.started)
         self._generate(manifest.model_copy(update={"sessions": before}), prompts, requests, done, seconds)
         return load(self.directory.path)
+
+    def _require_same_prompts(
+        self, manifest: Manifest, earlier: Manifest | None, prompts: Sequence[Prompt]
+    ) -> None:
+        """Say so where what is there answers other prompts than this command would ask."""
+        asked = {prompt.task.task_id: prompt_mark(prompt.sha256) for prompt in prompts}
+        before = {
+            sample.task_id: prompt_mark(sample.prompt_sha256)
+            for sample in read_samples(self.directory.path / SAMPLES)
+        }
+        found = compare_prompts(manifest, earlier or manifest, asked, before)
+        if found.said is not None:
+            raise RunMismatchError(
+                f"{self.directory.path} can't be gone on with: {found.said}; choose another `out=`"
+            )
 
     def _generate(
         self,
@@ -185,12 +203,21 @@ class _Evaluation:
         return len(lacking) <= min(len(earlier.missing), self.config.engine.allow_missing)
 
     def _planned(
-        self, manifest: Manifest, requests: list[GenerationRequest], missing: Sequence[Missing]
+        self,
+        manifest: Manifest,
+        requests: list[GenerationRequest],
+        prompts: Sequence[Prompt],
+        missing: Sequence[Missing],
     ) -> list[GenerationRequest]:
         """What this session is to draw: everything, or what `early_stop` plans and still wants."""
         if self.early_stop is None:
             return requests
-        order = self.early_stop.plan(manifest, self.dataset.tasks, self.directory.path)
+        order = self.early_stop.plan(
+            manifest,
+            self.dataset.tasks,
+            self.directory.path,
+            {prompt.task.task_id: prompt.sha256 for prompt in prompts},
+        )
         earlier = read_samples(self.directory.path / SAMPLES)
         self.stopped = any(self.early_stop.enough(sample) for sample in earlier) or any(
             self.early_stop.enough_without(one.task_id) for one in missing

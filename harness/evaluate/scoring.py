@@ -11,7 +11,7 @@ from harness.data.tasks import RankingTask
 from harness.errors import DataError
 from harness.judge import rubric_metrics
 from harness.judge.judged import read_judged
-from harness.metrics.table import CLIFF_PREFIX, METRICS, SCORES, can_rank
+from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
 from harness.runs.columns import Held, lacking, lost_of, metrics_of_samples, read_columns, unknown_task
@@ -81,10 +81,11 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
         on_remark: told what of the run was changed by hand since its metrics were computed.
 
     Raises:
-        DataError: not a run, a file of it can't be read, or a sample is there twice.
+        DataError: not a run, one without samples, a file of it can't be read, or a sample is there twice.
         IncompleteError: a run that was complete lacks samples.
         RunMismatchError: the run is being written.
     """
+    read_manifest(path)  # what isn't a run gets no lock either
     with RunDirectory(path) as directory:
         manifest = read_manifest(path)
         run = Run(path, manifest, {})
@@ -94,6 +95,10 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
         tasks = list(run.tasks()) if not manifest.sealed else run.tasks()
         scorers = {task.task_id: TaskScorer(task, manifest.contract) for task in tasks}
         read_judged(run)  # what can't be read must be known before anything is replaced
+        if not manifest.was_complete and next(run.iter_samples(), None) is None:
+            raise DataError(
+                f"{path} has no samples yet, so there is nothing to score; draw them with its `harness eval`"
+            )
         samples = _scored_anew(run, scorers, on_progress)
         with directory.unsettled(cliff) as unsettle:
             directory.replace_samples(samples, unsettle)
@@ -124,7 +129,7 @@ def measured_by_cliff(path: Path, on_remark: OnRemark = ignore_remark) -> dict[s
         # An unreadable metrics.json is what rescoring replaces; the cliff job keeps its own file beside it.
         return {}
     metrics = {} if run.manifest.sealed and not (path / CLIFF).exists() else run.metrics
-    return {name: value for name, value in metrics.items() if name.startswith(CLIFF_PREFIX)}
+    return {name: value for name, value in metrics.items() if name.startswith(CLIFF_PREFIXES)}
 
 
 def _changed_by_hand(path: Path) -> Iterator[str]:

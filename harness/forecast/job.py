@@ -11,10 +11,11 @@ from harness import files
 from harness.engines.target_engine import TargetEngine
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
+from harness.forecast.notes import gain_of, notes_of
 from harness.forecast.result import FORECAST, Forecast, Point
 from harness.forecast.students import place_student
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import CONTRACT, sample_metrics
+from harness.metrics.table import CONTRACT, QUALITY_OF_ALL, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Run, source_of
 from harness.runs.columns import read_columns
@@ -38,7 +39,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
         IncompleteError: it stopped half-way.
     """
     config.require_taken()
-    drawn: dict[float, tuple[Point, TaskTable]] = {}
+    drawn: dict[float, tuple[Point, TaskTable, TaskTable]] = {}
     waiting = list(config.first_lambdas)
     with closing(TargetEngine(config.at(waiting[0]).engine)) as engine:
         while waiting:
@@ -56,14 +57,19 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
             place_student(config, number, engine, points, on_progress)
             for number in range(len(config.students))
         )
+        told = engine.info().options
+    largest = _largest(drawn, config.bar)
     found = Forecast(
         config.teacher,
         config.base,
         config.plausible,
         config.bar,
         points,
-        _largest(drawn, config.bar),
+        largest,
         students,
+        gain=gain_of({lam: quality for lam, (_, _, quality) in drawn.items()}),
+        notes=notes_of(points, largest, config.bar),
+        checkpoints={role: told[f"{role}_sha256"] for role in ("teacher", "base")},
     )
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"
     with files.resumable(config.out):
@@ -71,7 +77,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
     return found
 
 
-def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTable]:
+def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTable, TaskTable]:
     rates = {
         name.removeprefix("failure_rate."): one.estimate
         for name, one in run.metrics.items()
@@ -86,11 +92,12 @@ def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTab
         failure_codes=dict(sorted(rates.items(), key=lambda one: (-one[1], one[0]))),
         source=source_of(run.path, run.manifest).drawn_sha256,
     )
-    table = read_columns(run, [CONTRACT]).by_task(sample_metrics()[CONTRACT])
-    return point, table
+    columns = read_columns(run, [CONTRACT, QUALITY_OF_ALL])
+    validity, quality = (columns.by_task(sample_metrics()[name]) for name in (CONTRACT, QUALITY_OF_ALL))
+    return point, validity, quality
 
 
-def _largest(drawn: dict[float, tuple[Point, TaskTable]], bar: float) -> LargestLevel:
+def _largest(drawn: dict[float, tuple[Point, TaskTable, TaskTable]], bar: float) -> LargestLevel:
     """Below λ = 1 validity may rise from the base's to the teacher's: the fall is looked for from 1 on."""
     levels = [lam for lam in sorted(drawn) if lam >= 1.0]
     if not levels:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from harness.stats import Estimate
@@ -46,6 +47,7 @@ class Student:
         ndcg_at_1_parsed: over strictly valid answers.
         lambda_reached: the nearest λ of the line.
         off_the_line: KL from the target there, in nats a token.
+        along_the_line: share of its way from the base that isn't off the line.
         forecast_there: parse validity of the target at λ reached, between the λ drawn; None outside.
     """
 
@@ -55,7 +57,22 @@ class Student:
     ndcg_at_1_parsed: Estimate
     lambda_reached: Estimate
     off_the_line: Estimate
+    along_the_line: Estimate
     forecast_there: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What extrapolation can gain in ranking.
+
+    Attributes:
+        lam: of all λ above 1 the one that ranks best.
+        difference: its NDCG@1, failures as 0, minus that of λ = 1, paired by task; the intervals of all such
+            λ hold together.
+    """
+
+    lam: float
+    difference: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,9 @@ class Forecast:
         points: by ascending λ.
         largest_lambda: up to which λ ≥ 1 parse validity is at least the bar.
         students: checkpoints placed on the line.
+        gain: None where it can't be told.
+        notes: what must be known beside the numbers, one sentence each.
+        checkpoints: digests of teacher and base.
     """
 
     teacher: str
@@ -79,6 +99,9 @@ class Forecast:
     points: tuple[Point, ...]
     largest_lambda: LargestLevel
     students: tuple[Student, ...] = ()
+    gain: Gain | None = None
+    notes: tuple[str, ...] = ()
+    checkpoints: Mapping[str, str | None] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

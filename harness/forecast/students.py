@@ -7,18 +7,16 @@ from contextlib import closing
 
 import numpy as np
 
-from harness.cliff.reached import lambda_reached
-from harness.engines import ScoreRequest
 from harness.engines.hf_engine import HfEngine
-from harness.engines.hf_line import line_sums
 from harness.engines.target_engine import TargetEngine
 from harness.errors import HarnessError
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
 from harness.forecast.result import Point, Student
 from harness.metrics.table import CONTRACT
-from harness.progress import OnProgress, Progress
+from harness.progress import OnProgress
 from harness.rollouts import rollouts_of_run
+from harness.rollouts.placing import Trio, place
 
 
 def place_student(
@@ -47,21 +45,15 @@ def place_student(
             raise HarnessError(f"{config.students[number]} has another vocabulary than {config.teacher}")
         run = evaluate(evaluation, on_progress, engine=engine)
         rollouts = rollouts_of_run(run, engine.encode)
-        on_progress(Progress("placing it on the line", 0, len(rollouts)))
         engine.start()
-        requests = [ScoreRequest(key, one.prompt_ids, one.token_ids) for key, one in rollouts.items()]
-        sums = {}
-        for done, (key, found) in enumerate(
-            line_sums(engine.model, pair.model, pair.base_model, requests, plausible=config.plausible),
-            start=1,
-        ):
-            sums[key] = found
-            on_progress(Progress("placing it on the line", done, len(rollouts)))
-    reached = lambda_reached(
-        [one.task for one in rollouts.values()],
-        [sums[key] for key in rollouts],
-        seed=config.evaluation.seed,
-    )
+        trio = Trio(engine.model, pair.model, pair.base_model)
+        reached = place(
+            rollouts,
+            lambda: trio,
+            plausible=config.plausible,
+            seed=config.evaluation.seed,
+            on_progress=on_progress,
+        )
     return Student(
         checkpoint=config.students[number],
         run=str(run.path.relative_to(config.out)),
@@ -69,6 +61,7 @@ def place_student(
         ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
         lambda_reached=reached.lambda_reached,
         off_the_line=reached.off_the_line,
+        along_the_line=reached.along_the_line,
         forecast_there=_interpolated(points, reached.lambda_reached.estimate),
     )
 

@@ -36,7 +36,7 @@ from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import Columns, IntArray, TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
-    CLIFF_PREFIX,
+    CLIFF_PREFIXES,
     JUDGE_PREFIXES,
     METRICS,
     PAIR_PREFIX,
@@ -50,8 +50,9 @@ from harness.runs.columns import (
     read_columns,
     read_task_rows,
 )
-from harness.runs.comparability import PROMPT, Pairing, pair_runs, require_same_prompts
+from harness.runs.comparability import PROMPT, Pairing, pair_runs, prompts_of, require_same_prompts
 from harness.runs.gate_record import GateResult, Look, LookKind, RuleResult, Subject, Verdict
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import cliff_metrics, require_given, require_sound
 from harness.runs.source import Source, from_run, judged_sha256
 from harness.runs.staleness import digest_entries
@@ -212,7 +213,8 @@ class _Session:
             paired = [rule for rule in rules if isinstance(rule, BaselineRule)]
             self._theirs = self._tabulate(self.pairing.run, paired)
             self.notes += self.pairing.notes
-            self.notes += require_same_prompts(self.pairing, run.manifest, *self._columns, common=common)
+            asked, before = map(prompts_of, self._columns)
+            self.notes += require_same_prompts(self.pairing, run.manifest, asked, before, common=common)
 
     def _sound(self, run: Run) -> Source:
         try:
@@ -310,7 +312,11 @@ class _Session:
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
             with _bounds_offered(run):
-                columns = whole_columns(run, metrics, PROMPT, allow_missing=self.allow_incomplete)
+                hidden = HiddenTokens(run.manifest)
+                also = {**PROMPT, "hidden": hidden.measured}
+                columns = whole_columns(run, metrics, also, allow_missing=self.allow_incomplete)
+            if run is self.run and (remark := hidden.remark()):
+                self.notes.append(remark)
             self._columns.append(columns)
             whose = "" if run is self.run else " of the baseline"
             self.notes += withheld_note(columns.withheld_samples, columns.n, whose)
@@ -354,7 +360,7 @@ class _Session:
 
     def _derived(self, metric: str) -> dict[str, Estimate]:
         """What the source of a metric that isn't one of samples gives."""
-        if metric.startswith(CLIFF_PREFIX):
+        if metric.startswith(CLIFF_PREFIXES):
             return cliff_metrics(self.run.path)
         if metric.startswith(JUDGE_PREFIXES):
             from harness.judge import rubric_metrics

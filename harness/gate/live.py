@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,17 +20,26 @@ from harness.gate.policy import Policy, check_rules
 from harness.gate.record import counted, earlier_looks
 from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
-from harness.gate.tables import task_tables
+from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import can_rank, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample, source_of
 from harness.runs.columns import incomplete, read_columns
-from harness.runs.comparability import Common, Pairing, pair_runs
+from harness.runs.comparability import (
+    PROMPT,
+    Common,
+    Pairing,
+    pair_runs,
+    prompt_mark,
+    prompts_of,
+    require_same_prompts,
+)
 from harness.runs.directory import CLIFF
 from harness.runs.drawing import drawing_order
 from harness.runs.gate_record import GateResult, LiveFacts, Look, RuleResult, StreamPlace
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import require_sound
 from harness.runs.manifest import Stopped
 from harness.settings import Count, Settings
@@ -113,9 +122,15 @@ class LiveGate:
         self._without: Counter[str] = Counter()
         self._pairing: Pairing | None = None
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
+    def plan(
+        self,
+        manifest: Manifest,
+        tasks: Sequence[RankingTask],
+        folder: Path,
+        prompts: Mapping[str, str],
+    ) -> Sequence[str]:
         """See `EarlyStop.plan`."""
-        theirs = self._pair(manifest, tasks)
+        theirs = self._pair(manifest, tasks, prompts)
         self._folder, self._earlier = folder, earlier_looks(folder)
         elsewhere = () if self._stream is None else self._stream.looks_elsewhere(manifest, folder)
         taken = (*self._earlier, *elsewhere)
@@ -181,7 +196,10 @@ class LiveGate:
             self._word(rule, run) if isinstance(rule, WordRule) else next(settled)
             for rule in self._policy.parsed_rules
         ]
-        withheld = [sample.parse is None for sample in run.iter_samples()]
+        hidden, withheld = HiddenTokens(run.manifest), []
+        for sample in run.iter_samples():
+            hidden.add(sample)
+            withheld.append(sample.parse is None)
         samples = len(withheld)
         baseline = None if self._pairing is None else self._pairing.run
         levels = self._following.levels
@@ -193,9 +211,8 @@ class LiveGate:
             samples_saved=run.manifest.planned - samples,
             stopped_early=self._stopped_early(),
         )
-        result = replace(
-            result, live=live, stream=self._place, notes=tuple(self._notes(run, live, sum(withheld)))
-        )
+        notes = [*self._notes(run, live, sum(withheld)), *filter(None, [hidden.remark()])]
+        result = replace(result, live=live, stream=self._place, notes=tuple(notes))
         runs = [run] if baseline is None else [run, baseline]
         result = made_from(result, [(one, source_of(one.path, one.manifest)) for one in runs])
         assert result.source is not None
@@ -214,7 +231,9 @@ class LiveGate:
             if isinstance(rule, BaselineRule) and self._baseline is None:
                 raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
-    def _pair(self, manifest: Manifest, tasks: Sequence[RankingTask]) -> dict[str, TaskTable]:
+    def _pair(
+        self, manifest: Manifest, tasks: Sequence[RankingTask], prompts: Mapping[str, str]
+    ) -> dict[str, TaskTable]:
         """The baseline's metrics by task, once it is known to be comparable."""
         metrics = sorted({rule.metric for rule in self._bars if isinstance(rule, BaselineRule)})
         if self._baseline is None or not metrics:
@@ -223,7 +242,13 @@ class LiveGate:
         if self._baseline.manifest.status != "complete":
             raise incomplete(self._baseline, read_columns(self._baseline, ()))
         require_sound(self._baseline)
-        return task_tables(self._baseline, metrics)
+        columns = whole_columns(self._baseline, metrics, PROMPT)
+        asked = {task_id: prompt_mark(sha256) for task_id, sha256 in prompts.items()}
+        notes = require_same_prompts(
+            self._pairing, manifest, asked, prompts_of(columns), common=self._options.common
+        )
+        self._pairing = replace(self._pairing, notes=(*self._pairing.notes, *notes))
+        return tables_of(columns, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:
         """Those of the tasks that a rule is about."""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from harness.cliff import Calibration
 from harness.engines.class_masses import DEFAULT_TOP_K
-from harness.engines.config import EngineConfig
+from harness.engines.config import EngineConfig, Plausible
 from harness.engines.local_model import for_role, require_taken
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Level, Settings
@@ -35,6 +35,7 @@ class CliffConfig(Settings, title="Cliff"):
     """Server of the base, likewise."""
     student_urls: tuple[str, ...] = ()
     """Server of the student, likewise."""
+    plausible: Plausible = 0.0
     lam: float
     """λ of the run; an OPD run in `clip_from` says its own."""
     clip: float | None = None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from harness.cliff import (
+    CliffResult,
     ClipDemand,
     ClipEstimate,
     Limits,
@@ -14,18 +17,22 @@ from harness.cliff import (
     clip_demand,
     estimate_cliff,
 )
+from harness.cliff.reached import Reached
 from harness.contract.tokens import TokenClasses
-from harness.engines import OF_TWO, Engine, EngineConfig, choose_common_engine, open_engine
+from harness.engines import IN_MEMORY, OF_TWO, Engine, EngineConfig, choose_common_engine, open_engine
+from harness.engines.hf_line import TooLittleMemoryError
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
-from harness.errors import HarnessError
+from harness.errors import EngineUnavailableError, HarnessError
 from harness.evaluate.job import evaluate
 from harness.measure.clip_source import find_clip
 from harness.measure.config import CliffConfig, ModelRole
+from harness.measure.line_log import LineSumsLog, placer_of
 from harness.measure.report import CliffReport, token_strip
 from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
 from harness.progress import OnProgress, Progress, ignore
-from harness.rollouts import Positions, Walker, rollouts_of_run
+from harness.rollouts import Positions, Rollout, Walker, rollouts_of_run
+from harness.rollouts.placing import Trio, place
 from harness.runs import Run, RunDirectory
 
 ROLLOUTS = "rollouts"
@@ -174,6 +181,7 @@ def _measure(
             on_progress=on_progress,
         )
         scores = _scores(config, scoring, engine)
+        placed = _placed(config, rollouts, rollout_run.path, on_progress)
     student = scores.get("student")
     records = positions.records(
         scores["teacher"].masses,
@@ -203,7 +211,7 @@ def _measure(
         drawn=len(rollouts),
         strict=strict,
         clip_source=given.clip_source,
-        result=result,
+        result=_with_place(result, placed, strict),
         models=tuple(dict.fromkeys(one.cost for one in scores.values())),
         strip=token_strip(
             positions,
@@ -233,6 +241,79 @@ def _scores(config: CliffConfig, scoring: Scoring, drawer: Engine) -> dict[Model
             scores = scoring.run(roles, engine)
         found |= dict.fromkeys(roles, scores)
     return {role: found[role] for role in models}
+
+
+def _placed(
+    config: CliffConfig, rollouts: Mapping[str, Rollout], folder: Path, on_progress: OnProgress
+) -> Reached | str | None:
+    """Where the student stands, or why it isn't known; the three models are in memory together for it.
+
+    Args:
+        config: with a student or without; then None.
+        rollouts: the student's.
+        folder: of their run, whose lock is held.
+        on_progress: told where it stands.
+    """
+    if config.student is None:
+        return None
+    models = config.models()
+    if any(settings.engine != IN_MEMORY for settings in models.values()):
+        return "that takes whole distributions of all three models, which the engine hf alone gives"
+    from harness.engines.hf_engine import HfEngine
+
+    with ExitStack() as stack:
+        opened: dict[ModelRole, HfEngine] = {}
+        for role, settings in models.items():
+            same = next((opened[other] for other in opened if models[other] == settings), None)
+            opened[role] = same or stack.enter_context(closing(HfEngine(settings)))
+        trio = [opened["student"], opened["teacher"], opened["base"]]
+
+        def load() -> Trio:
+            on_progress(Progress("loading all models side by side"))
+            for engine in trio:
+                engine.start()
+            return Trio(*(engine.model for engine in trio))
+
+        info = [engine.info() for engine in trio]
+        placer = placer_of(
+            [one.weights_sha256 for one in info],
+            [one.options.get("dtype") for one in info],
+            config.plausible,
+        )
+        log = stack.enter_context(LineSumsLog(folder, placer))
+        try:
+            return place(
+                rollouts,
+                load,
+                plausible=config.plausible,
+                seed=config.evaluation.seed,
+                known=log.known,
+                keep=log.append,
+                on_progress=on_progress,
+            )
+        except (EngineUnavailableError, TooLittleMemoryError) as error:
+            return str(error)  # each of them has just been loaded alone
+
+
+def _with_place(result: CliffResult, found: Reached | str | None, strict: float) -> CliffResult:
+    """The result with what is known of λ reached.
+
+    Args:
+        result: of the same rollouts.
+        found: what `_placed` gave.
+        strict: share of the rollouts that keep the contract.
+    """
+    if found is None:
+        return result
+    if isinstance(found, str):
+        return replace(result, reached=f"not placed on the line: {found}")
+    return replace(
+        result,
+        lambda_reached=found.lambda_reached,
+        off_the_line=found.off_the_line,
+        along_the_line=found.along_the_line,
+        reached=found.words(result.lam, strict),
+    )
 
 
 def _demand(

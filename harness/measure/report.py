@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, MassBounds, thresholds_from_log_tails
-from harness.metrics.table import CLIFF_PREFIX
+from harness.metrics.table import CLIFF_PREFIXES
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
 from harness.runs.integrity import require_sound
@@ -133,7 +133,7 @@ class CliffReport:
             # Read under the lock, and without what an earlier estimate (of another λ or c) left.
             stored = load(self.path)
             known = stored.metrics
-            kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIX)}
+            kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIXES)}
             require_sound(stored, kept)
             metrics = kept | self.result.metrics()
             if len(kept) < len(known):

@@ -29,8 +29,8 @@ QUALITY_OF_ALL = "ndcg_at_1.all"
 CONTRACT_BAR = 0.95
 """Share of answers that must keep the contract where nobody asks for another."""
 
-CLIFF_PREFIX = "cliff."
-"""Metrics of the measurement of λ*, which rest on token probabilities and not on samples alone."""
+CLIFF_PREFIXES = ("cliff.", "reached.")
+"""Metrics of the measurement of λ* and λ reached, which rest on token probabilities, not on samples alone."""
 RUBRIC_PREFIX = "rubric."
 PAIR_PREFIX = "pairwise."
 KNOWN = "known from the labels of these tasks"

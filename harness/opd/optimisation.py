@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from harness.engines.config import TrustRemoteCode
 from harness.settings import Count, Level, Natural, Positive, Settings, Share
 
 Precision = Literal["auto", "float32", "mixed", "bfloat16"]
@@ -54,8 +55,7 @@ class Placement(Settings, title="Placement"):
     too; `auto` is float32 on a CPU, else mixed."""
     gradient_checkpointing: bool = False
     """Compute activations twice instead of keeping them."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a checkpoint."""
+    trust_remote_code: TrustRemoteCode = False
 
 
 @dataclass(frozen=True, slots=True)

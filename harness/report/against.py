@@ -59,6 +59,8 @@ _MEAN = _Units(decimal, signed, decimal)
 
 NOT_COMPARED = "not compared"
 """What is said of a run that asked something else than the baseline."""
+OTHER_PROMPTS = "asked by other prompts"
+"""Of one whose tasks are the same and whose prompts aren't."""
 
 
 def clauses_against(
@@ -78,6 +80,8 @@ def clauses_against(
     if comparison.unpaired is not None:
         yield Clause("ranking", NOT_COMPARED, "open", comparison.unpaired)
         return
+    if comparison.asked:
+        yield Clause("prompts", OTHER_PROMPTS, "open", comparison.asked)
     alike = alike_comparisons([comparison])
     for name in sorted(comparison.differences, key=_rank):
         difference = comparison.differences[name]

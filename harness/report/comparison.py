@@ -13,7 +13,7 @@ from harness.judge import require_same_rubric, rubric_table
 from harness.metrics.columns import FloatArray, IntArray
 from harness.metrics.table import METRICS, RUBRIC_PREFIX, SampleMetric
 from harness.report.reading import RunFacts, compared
-from harness.runs.comparability import compare_manifests
+from harness.runs.comparability import compare_manifests, compare_prompts, prompts_of
 from harness.stats import (
     Decision,
     PairedComparison,
@@ -84,6 +84,7 @@ class Comparison:
         unpaired: why they can't be, None where they can.
         cautions: what else differs between the runs beside the checkpoint.
         pairs: samples that both have.
+        asked: how many tasks were asked by other prompts, and why; empty where none was.
     """
 
     candidate: str
@@ -92,6 +93,7 @@ class Comparison:
     unpaired: str | None
     cautions: tuple[str, ...]
     pairs: int
+    asked: str = ""
 
 
 def compare_runs(runs: Sequence[RunFacts], baseline: RunFacts, margin: float) -> dict[str, Comparison]:
@@ -157,7 +159,22 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
     stopped = [facts.name for facts in (candidate, baseline) if facts.stopped]
     if stopped:
         differences = {name: _untested(one, stopped) for name, one in differences.items()}
-    return Comparison(candidate.name, baseline.name, differences, None, tuple(cautions), len(pairs.task))
+    prompts = compare_prompts(
+        candidate.run.manifest,
+        baseline.run.manifest,
+        prompts_of(candidate.samples.columns),
+        prompts_of(baseline.samples.columns),
+    )
+    cautions += filter(None, [prompts.said])
+    return Comparison(
+        candidate.name,
+        baseline.name,
+        differences,
+        None,
+        tuple(cautions),
+        len(pairs.task),
+        prompts.said or "",
+    )
 
 
 def counterpart(metric: str) -> str:

@@ -239,6 +239,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
     yield from manifest.engine.options.get("remarks", ())
+    if facts.hidden is not None:
+        yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:
         yield (
             f"{withheld:,} of {facts.samples.n:,} answers were withheld by the provider (a filter or a "

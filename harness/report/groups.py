@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.metrics.table import CONTRACT, QUALITY_OF_ALL
-from harness.report.against import NOT_COMPARED
+from harness.report.against import NOT_COMPARED, OTHER_PROMPTS
 from harness.report.content import Content
 from harness.report.decision import Decided
 from harness.report.reading import RunFacts
@@ -73,9 +73,9 @@ def _summary(runs: Sequence[RunFacts], decided: Sequence[Decided]) -> str:
     parts += [f"{claim} in {count} of {len(runs)}" for claim, count in said.items()]
     gates = Counter(one.gate for one in decided if one.gate not in (None, "pass"))
     parts += [f"gate {verdict} in {count} of {len(runs)}" for verdict, count in gates.items()]
-    apart = sum(clause.claim == NOT_COMPARED for one in decided for clause in one.clauses)
-    if apart:
-        parts.append(f"{NOT_COMPARED} in {apart} of {len(runs)}")
+    for claim in (NOT_COMPARED, OTHER_PROMPTS):
+        if count := sum(clause.claim == claim for one in decided for clause in one.clauses):
+            parts.append(f"{claim} in {count} of {len(runs)}")
     stopped = sum(one.stopped for one in decided)
     if stopped:
         parts.append(f"{stopped} stopped early by the gate")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from harness.report.reading import RunFacts
 from harness.runs.manifest import DatasetRecord
 
 _SEPARATELY = ("sessions", "command")
+# Hundreds, of which a reader only wants to know whether they are the same.
+_TOKENS = "engine.options.special_tokens"
 _ABSENT = "–"
 
 
@@ -84,6 +87,9 @@ def _flat(facts: RunFacts) -> dict[str, str]:
     for name, value in manifest.items():
         if name not in _SEPARATELY:
             _flatten(name, value, rows)
+    if tokens := {name: rows.pop(name) for name in list(rows) if name.startswith(f"{_TOKENS}.")}:
+        digest = hashlib.sha256(json.dumps(tokens, sort_keys=True).encode()).hexdigest()
+        rows[_TOKENS] = f"{len(tokens)} (sha256 {digest[:12]})"
     rows["dataset.path"] = _bundled(facts.run.manifest.dataset)
     rows |= {f"sha256 of {file}": sha256 for file, sha256 in facts.hashes.items()}
     return rows

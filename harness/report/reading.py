@@ -28,9 +28,11 @@ from harness.metrics.table import (
 from harness.report.folders import Found, find_runs
 from harness.runs import Run, Sample, open_run, stale_reasons
 from harness.runs.columns import metrics_of_samples, read_columns, read_labels
+from harness.runs.comparability import PROMPT
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import GateRecord, GateResult
+from harness.runs.hidden_tokens import HiddenTokens
 from harness.runs.integrity import read_cliff, read_gate, require_given, require_sound
 from harness.runs.source import Source
 from harness.runs.staleness import baseline_unchecked
@@ -104,6 +106,7 @@ class RunFacts:
         hashes: file → SHA-256, of the files there are.
         folder: the folder named in its place, None where it was named itself.
         lam: λ that its place in that folder says, None where it says none.
+        hidden: what of its failed answers their texts don't show, None where nothing.
     """
 
     name: str
@@ -119,6 +122,7 @@ class RunFacts:
     hashes: dict[str, str]
     folder: Path | None = None
     lam: float | None = None
+    hidden: str | None = None
 
     @property
     def stopped(self) -> bool:
@@ -176,7 +180,8 @@ def _read(found: Found) -> RunFacts:
     # A run of an older version may have been passed on without its tasks.
     has_tasks = run.manifest.sealed or (path / TASKS).exists()
     labels = dict(read_labels(run)) if has_tasks else {}
-    samples = _samples(run, labels)
+    hidden = HiddenTokens(run.manifest)
+    samples = _samples(run, labels, hidden)
     gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     cliff = _stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again")
     if labels:
@@ -195,6 +200,7 @@ def _read(found: Found) -> RunFacts:
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
         lam=found.lam,
+        hidden=hidden.remark(),
     )
 
 
@@ -207,7 +213,7 @@ def _looked(result: GateResult, now: Source) -> bool:
     return result.stream is not None or taken != {again}
 
 
-def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
+def _samples(run: Run, labels: dict[str, Labels], hidden: HiddenTokens) -> SampleFacts:
     best = {task_id: _best(relevance) for task_id, relevance in labels.items()}
 
     def best_rank(sample: Sample) -> int:
@@ -221,7 +227,8 @@ def _samples(run: Run, labels: dict[str, Labels]) -> SampleFacts:
         "characters": lambda sample: len(sample.text),
         "best_rank": best_rank,
     }
-    columns = read_columns(run, METRICS if labels else compared(), labels.items(), counted)
+    also = {**counted, **PROMPT, "hidden": hidden.measured}
+    columns = read_columns(run, METRICS if labels else compared(), labels.items(), also)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
         {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},

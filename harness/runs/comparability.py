@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -110,23 +110,125 @@ def pair_runs(
     return Pairing(baseline, shared, (note, *remarks))
 
 
-PROMPT: dict[str, Measure] = {"prompt": lambda sample: float(zlib.crc32(sample.prompt_sha256.encode()))}
+PROMPT: dict[str, Measure] = {"prompt": lambda sample: prompt_mark(sample.prompt_sha256)}
 """A column for `read_columns`: a number that stands for a sample's prompt, the same for the same prompt."""
+
+_WAYS = ("chat_template_arguments", "content_format", "named_tokens")
+"""What of an engine's options decides how a prompt is rendered."""
+
+
+_TEXTS_ONLY = (
+    "prompts were compared with the baseline's as message texts; what the servers' templates made of them "
+    "isn't known"
+)
+
+
+def prompt_mark(sha256: str) -> float:
+    """The number that stands for a prompt with this hash."""
+    return float(zlib.crc32(sha256.encode()))
+
+
+def prompts_of(columns: Columns) -> dict[str, float]:
+    """Marks of the prompts by task, of columns with `PROMPT` among them: a task has one prompt."""
+    (name,) = PROMPT
+    rows = zip(columns.task.tolist(), columns.values[name].tolist(), strict=True)
+    return {columns.task_ids[task]: mark for task, mark in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompts:
+    """The prompts of two runs side by side.
+
+    Attributes:
+        differing: tasks that were asked by other prompts.
+        shared: tasks that both have; None where their prompts can't be compared.
+        why: what made them differ, or why they can't be compared.
+    """
+
+    differing: int
+    shared: int | None
+    why: str = ""
+
+    @property
+    def said(self) -> str | None:
+        """`3 of 60 tasks were asked by other prompts (why)`; None where nothing differs or none is known."""
+        if not self.differing:
+            return None
+        return f"{self.differing} of {self.shared} tasks were asked by other prompts ({self.why})"
+
+
+def compare_prompts(
+    mine: Manifest,
+    theirs: Manifest,
+    asked: Mapping[str, float],
+    before: Mapping[str, float],
+    tasks: frozenset[str] | None = None,
+) -> Prompts:
+    """Compare what two runs asked, prompt by prompt, as the model read it.
+
+    Prompts are hashed as token ids, so those of two tokenizers can't be compared; where neither run knows of
+    any, as with chat messages to a server, the messages' texts are compared, and what the servers' templates
+    made of them isn't known.
+
+    Args:
+        mine: manifest of a run.
+        theirs: of what it is held against.
+        asked: by task, marks of the run's prompts.
+        before: likewise of the other.
+        tasks: those that matter, None for all that both have.
+    """
+    new, old = mine.engine, theirs.engine
+    if new.tokenizer_sha256 != old.tokenizer_sha256:
+        return Prompts(0, None, "the runs have different tokenizers, or one of them none")
+    if new.tokenizer_sha256 is None and (
+        new.name != old.name or new.options.get("prompts") != old.options.get("prompts")
+    ):
+        return Prompts(0, None, "the runs have no token ids to compare")
+    shared = asked.keys() & before.keys()
+    if tasks is not None:
+        shared &= tasks
+    differing = sum(asked[task_id] != before[task_id] for task_id in shared)
+    return Prompts(differing, len(shared), _why(mine, theirs) if differing else "")
+
+
+def _why(mine: Manifest, theirs: Manifest) -> str:
+    """What the manifests say of why the same tasks gave other prompts."""
+    new, old = mine.engine, theirs.engine
+    found = []
+    if new.chat_template_sha256 != old.chat_template_sha256:
+        found.append("other chat templates")
+    for name in _WAYS:
+        before, after = (engine.options.get(name) for engine in (old, new))
+        if before is not None and after is not None and before != after:
+            found.append(f"{name} {plain(str(before))} → {plain(str(after))}")
+    if mine.dataset.sha256 != theirs.dataset.sha256:
+        found.append("other dataset files")
+    if mine.prompt_version != theirs.prompt_version or mine.contract != theirs.contract:
+        found.append("another instruction")
+    if found:
+        return "; ".join(found)
+    if new.tokenizer_sha256 is None and new.options.get("prompts") == "token ids from the server":
+        return "the server's own template gave others: it was exchanged, or writes the date"
+    if mine.harness_version != theirs.harness_version or new.options.keys() != old.options.keys():
+        return "an earlier version of the harness let templates write the date"
+    return "the manifests agree in all that makes a prompt"
 
 
 def require_same_prompts(
-    pairing: Pairing, manifest: Manifest, mine: Columns, theirs: Columns, *, common: bool
+    pairing: Pairing,
+    manifest: Manifest,
+    asked: Mapping[str, float],
+    before: Mapping[str, float],
+    *,
+    common: bool,
 ) -> tuple[str, ...]:
     """Refuse runs that were asked in other words, though their datasets, contracts and templates agree.
-
-    A chat template may write today's date. Prompts are hashed as token ids, so that those of two tokenizers
-    can't be compared; nor can those of two engines without any.
 
     Args:
         pairing: the baseline.
         manifest: of the run.
-        mine: its samples, with `PROMPT` among their columns.
-        theirs: those of the baseline.
+        asked: by task, marks of its prompts.
+        before: those of the baseline.
         common: note it instead.
 
     Returns:
@@ -135,33 +237,17 @@ def require_same_prompts(
     Raises:
         RunMismatchError: prompts differ, and `common` isn't set.
     """
-    new, old = manifest.engine, pairing.run.manifest.engine
-    if new.tokenizer_sha256 != old.tokenizer_sha256 or (
-        new.tokenizer_sha256 is None and new.name != old.name
-    ):
-        return ()
-    asked, before = _prompts(mine), _prompts(theirs)
-    shared = asked.keys() & before.keys()
-    if pairing.tasks is not None:
-        shared &= pairing.tasks
-    others = sum(asked[task_id] != before[task_id] for task_id in shared)
-    if not others:
-        return ()
-    found = f"{others} of {len(shared)} tasks were asked by other prompts"
+    found = compare_prompts(manifest, pairing.run.manifest, asked, before, pairing.tasks)
+    if found.shared is None:
+        return (f"prompts weren't compared with the baseline's: {found.why}",)
+    if found.said is None:
+        return (_TEXTS_ONLY,) if manifest.engine.options.get("prompts") == "chat messages" else ()
     if not common:
         raise RunMismatchError(
-            f"the run and its baseline {pairing.run.path} aren't comparable: {found}, such as those of a "
-            "chat template that writes the date; evaluate both alike, or compare all the same with "
-            "`common=True`"
+            f"the run and its baseline {pairing.run.path} aren't comparable: {found.said}; evaluate both "
+            "alike, or compare all the same with `common=True`"
         )
-    return (f"{found} than the baseline's",)
-
-
-def _prompts(columns: Columns) -> dict[str, float]:
-    """By task: its samples all answer one prompt."""
-    (name,) = PROMPT
-    rows = zip(columns.task.tolist(), columns.values[name].tolist(), strict=True)
-    return {columns.task_ids[task]: mark for task, mark in rows}
+    return (f"against the baseline, {found.said}",)
 
 
 def _content(task: dict[str, Any]) -> str:

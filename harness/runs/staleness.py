@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError
-from harness.metrics.table import CLIFF_PREFIX, JUDGE_PREFIXES
+from harness.metrics.table import CLIFF_PREFIXES, JUDGE_PREFIXES
 from harness.runs.directory import CLIFF, JUDGE_LOG, MANIFEST, METRICS, SAMPLES, TASKS
 from harness.runs.gate_record import GateRecord, GateResult
 from harness.runs.loading import Run
@@ -77,7 +77,7 @@ def changes(then: Source, now: Source, metrics: Iterable[str], path: Path) -> tu
         found.append("the samples were scored anew")
     if any(name.startswith(JUDGE_PREFIXES) for name in names) and then.judge_sha256 != now.judge_sha256:
         found.append(_replaced(JUDGE_LOG, "judgements", now.judge_sha256))
-    if any(name.startswith(CLIFF_PREFIX) for name in names) and then.cliff_sha256 != now.cliff_sha256:
+    if any(name.startswith(CLIFF_PREFIXES) for name in names) and then.cliff_sha256 != now.cliff_sha256:
         found.append(_replaced(CLIFF, "measurements", now.cliff_sha256))
     return tuple(found)
 

@@ -7,12 +7,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
 from harness.data.choice import DataName, Limit, Split
-from harness.engines.config import Plausible
+from harness.engines.config import Plausible, TrustRemoteCode
 from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError
 from harness.evaluate.config import EvalConfig, Temperature
@@ -71,6 +71,13 @@ class SweepTraining(Settings):
     log_every: Count = 10
     device: str = "auto"
     precision: Precision = "auto"
+    trust_remote_code: TrustRemoteCode = False
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, as_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Unsaid where it is off, so that plans of before it was a setting keep their hash."""
+        said: dict[str, Any] = as_dict(self)
+        return {name: value for name, value in said.items() if value or name != "trust_remote_code"}
 
 
 class SweepEvaluation(Settings):
@@ -210,4 +217,5 @@ def training_config(plan: SweepPlan, run: SweepRun, out: Path, rollouts: Path | 
 
 def evaluation_config(plan: SweepPlan, checkpoint: str, out: Path) -> EvalConfig:
     """The evaluation of one checkpoint, the same for students, base and teacher."""
-    return EvalConfig.flat(plan.evaluation.model_dump() | {"ckpt": checkpoint, "out": out})
+    ours = {"ckpt": checkpoint, "out": out, "trust_remote_code": plan.training.trust_remote_code}
+    return EvalConfig.flat(plan.evaluation.model_dump() | ours)

@@ -21,10 +21,12 @@ from harness.evaluate.job import evaluate
 from harness.opd.config import OPDConfig
 from harness.opd.loop.job import prepare_rollouts, train_opd
 from harness.opd.loop.update import DivergenceError
+from harness.plain_text import plain
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Run
 from harness.runs.manifest import now
 from harness.stats import Estimate
+from harness.streams import guarded
 from harness.sweep.folder import SweepFolder, read_record, require_same
 from harness.sweep.plan import SweepPlan, SweepRun, evaluation_config, training_config
 from harness.sweep.results import SweepResult
@@ -198,13 +200,13 @@ def main(path: str) -> int:
             keep_going=lambda: os.getppid() == parent,
         )
     except HarnessError as error:
-        print(f"harness: error: {error}", file=sys.stderr)
+        sys.stderr.write(f"harness: error: {plain(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         return IncompleteError.exit_code
     except Exception as error:
         traceback.print_exc()
-        print(f"harness: error: {InternalError.of(error)}", file=sys.stderr)
+        sys.stderr.write(f"harness: error: {plain(str(InternalError.of(error)))}\n")
         return InternalError.exit_code
     return 0
 
@@ -214,4 +216,5 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    with guarded():
+        sys.exit(main(sys.argv[1]))

@@ -6,7 +6,7 @@ import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.cliff.reached import NODES, LineSums, lambda_reached
+from harness.cliff.reached import NODES, LineSums, Reached, lambda_reached
 
 VOCABULARY, POSITIONS = 12, 6
 
@@ -108,3 +108,46 @@ def test_completions_of_one_task_go_together() -> None:
     with pytest.raises(ValueError, match="one each"):
         lambda_reached([0], [], seed=0)
     assert two.high == pytest.approx(1.0, abs=1e-6)
+
+
+@given(st.integers(0, 10_000))
+def test_the_way_from_the_base_is_one_part_along_the_line_and_one_off_it(seed: int) -> None:
+    teacher, base = models(seed)
+    rng = np.random.default_rng([seed, 2])
+    student = log_softmax(2.0 * teacher - base + rng.normal(size=base.shape) * 0.7)
+    found = lambda_reached([0], [sums_of(student, teacher, base)], seed=0)
+    mu, off, along = (
+        one.estimate for one in (found.lambda_reached, found.off_the_line, found.along_the_line)
+    )
+    if mu is None or off is None or along is None:
+        return
+    whole = float((np.exp(student) * (student - base)).sum() / POSITIONS)
+    line = log_softmax(mu * teacher + (1.0 - mu) * base)
+    assert along * whole == pytest.approx(float((np.exp(line) * (line - base)).sum() / POSITIONS), abs=0.03)
+    assert along == pytest.approx(1.0 - off / whole, abs=1e-9)
+
+
+def placed(student: np.ndarray, teacher: np.ndarray, base: np.ndarray) -> Reached:
+    """Ten tasks, alike but for a little noise in the student."""
+    rng = np.random.default_rng(5)
+    sums = [
+        sums_of(log_softmax(student + rng.normal(size=base.shape) * 0.01), teacher, base) for _ in range(10)
+    ]
+    return lambda_reached(range(10), sums, seed=0)
+
+
+def test_what_became_of_a_student_in_words() -> None:
+    teacher, base = models(4)
+    elsewhere = log_softmax(np.random.default_rng(9).normal(size=base.shape) * 3.0)
+    on_line = placed(log_softmax(1.5 * teacher - 0.5 * base), teacher, base)
+    assert [on_line.standing(lam) for lam in (3.0, 1.5, 1.0)] == ["short", "at", "past"]
+    assert on_line.words(3.0, 0.99).startswith("on the line and short of λ = 3: λ reached 1.5")
+    assert "past λ = 1" in on_line.words(1.0, 0.0)
+    assert placed(base, teacher, base).standing(2.0) == "at_base"
+    off = placed(elsewhere, teacher, base)
+    assert off.standing(2.0) == "off"
+    assert off.words(2.0, 0.1).startswith("collapsed, but not by extrapolation: λ reached")
+    assert off.words(2.0, 0.1).endswith("look at the optimiser")
+    assert "collapsed" not in off.words(2.0, 0.9)
+    beyond = placed(log_softmax(40.0 * teacher - 39.0 * base), teacher, base)
+    assert beyond.standing(2.0) == "past"

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import DEFAULT, FAILURE_CODES, TIERS, Contract, ParseResult, accept, cut, parse
-from harness.contract.json_text import MAX_DEPTH, Malformed, skim
+from harness.contract.json_text import MAX_DEPTH, Malformed, Reading, skim
 from tests.contract.answers import any_text, edited, json_values, near_answers, near_values, soup, valid
+from tests.contract.slow_cut import slow_cut, slow_skim
 from tests.contract.strict_oracle import strict_ranking
 from tests.examples import examples
 
@@ -249,21 +250,95 @@ def test_ten_megabytes(text, tier, code):
     assert len(result.path or "") <= 200
 
 
-@pytest.mark.parametrize("unit", ['{"a":', "{}", '{"', '{"a":[1,1,1,', '{"ranking":[3,1,', '{"a":1} '])
+PIECES = [
+    *(
+        '{"a":',
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        ",",
+        ":",
+        "1",
+        '"x"',
+        '{"',
+        '\\"',
+        "\\",
+        "\n",
+        " ",
+        '{ "',
+        "true",
+        "-",
+    ),
+    *('{"ranking":', "[3,1,2]", '{"ranking":[3,1,2]}', ',"b":', "{}", '"{', '}"', '{"a":[', '"a":"', "\\u12"),
+]
+texts_of_openings = st.tuples(
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=8).flatmap(
+        lambda few: st.lists(st.sampled_from(few), max_size=40).map("".join)
+    ),
+    st.sampled_from([1, 1, 2, 7, 70]),
+    st.sampled_from(["", "}" * 66, "]}" * 20, '{"ranking":[3,1,2]}']),
+).map(lambda parts: parts[0] * parts[1] + parts[2])
+
+
+@given(texts_of_openings)
+@examples(500)
+def test_reading_a_text_once_finds_what_reading_it_from_each_opening_finds(text):
+    assert cut.cut(text, 3, DEFAULT) == slow_cut(text, 3, DEFAULT)
+    places = [place for place, char in enumerate(text) if char in "{["][:300]
+    reading = Reading(text, places[0]) if places else None
+    for place in places:
+        expected = slow_skim(text, place)
+        assert skim(text, place) == expected
+        assert reading.ends(place) in (None, expected)
+
+
+@pytest.mark.parametrize("depth", [1, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 3 * MAX_DEPTH])
+@pytest.mark.parametrize("inside", ["", "1", "{}", '{"ranking":[3,1,2]}', "}"])
+def test_nested_openings_that_close(depth, inside):
+    for opening, closing in (('{"a":', "}"), ('{"a":[', "]}"), ('[{"a":', "}]")):
+        text = "x" + opening * depth + inside + closing * depth
+        assert cut.cut(text, 3, DEFAULT) == slow_cut(text, 3, DEFAULT)
+
+
+UNITS = [
+    '{"a":',
+    "{}",
+    '{"',
+    '{"a":[1,1,1,',
+    '{"ranking":[3,1,',
+    '{"a":1} ',
+    '["{",":{",',
+    '{"x":"{\\"a\\":',
+    '{"a":"{","b":',
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
 def test_the_search_for_objects_does_bounded_work(monkeypatch, unit):
-    read = []
+    readings = []
 
-    def counting(text, start):
-        found = skim(text, start)
-        read.append((found.position if isinstance(found, Malformed) else found) - start)
-        return found
+    class Counted(Reading):
+        __slots__ = ()
 
-    monkeypatch.setattr(cut, "skim", counting)
-    longest = MAX_DEPTH * len(unit)
+        def __init__(self, text, start):
+            super().__init__(text, start)
+            readings.append(self)
+
+    def characters_read():
+        return sum(reading._position - reading._start for reading in readings)
+
+    monkeypatch.setattr(cut, "Reading", Counted)
     assert cut.cut(unit * 500_000, 3, DEFAULT).gave_up
-    assert len(read) * cut.ATTEMPT_COST + sum(read) <= cut.WORK_BUDGET + cut.ATTEMPT_COST + longest
+    attempts = cut.WORK_BUDGET // cut.ATTEMPT_COST + 2
+    assert len(readings) <= attempts
+    # Twice each character that the search comes by, and what one object may nest beyond.
+    assert characters_read() <= 2 * (attempts + MAX_DEPTH) * len(unit) + cut.WORK_BUDGET
+    readings.clear()
     short = unit * 200 + '{"ranking": [3, 1, 2]}'
     assert not cut.cut(short, 3, DEFAULT).gave_up
+    assert characters_read() <= 2 * len(short)
 
 
 def test_an_unfinished_search_saves_nothing():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from harness.engines import Engine, Generation, GenerationRequest, SamplingParams
+from harness.engines import Engine, Generation, GenerationRequest, SamplingParams, ScoreRequest
 
 COUNT = 24
 MAX_TOKENS = 48
@@ -43,6 +43,14 @@ def make_requests(
     return [
         GenerationRequest(f"key-{i}", f"task-{i}", 0, text, ids, 1000 + i, schema)
         for i, (text, ids) in enumerate(zip(texts, engine.encode(texts), strict=True))
+    ]
+
+
+def scored_requests(engine: Engine, count: int = 6) -> list[ScoreRequest]:
+    """Completions of many lengths behind the shared prompts."""
+    return [
+        ScoreRequest(one.key, one.prompt_ids, tuple(range(3, 3 + 4 * (i + 1))))
+        for i, one in enumerate(make_requests(engine, count))
     ]
 
 

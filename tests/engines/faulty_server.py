@@ -76,6 +76,10 @@ class FaultyServer:
             return {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage}
         return {"choices": [{"text": f"echo {body['prompt']}", "finish_reason": "length"}], "usage": usage}
 
+    def tokenized(self, body: dict[str, Any]) -> tuple[int, object] | None:
+        """Status and reply of `/tokenize`, None where there is none."""
+        return None if self.version is None else (200, {"tokens": tokens(body)})
+
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         outer = self
 
@@ -117,8 +121,8 @@ class FaultyServer:
                 if page := outer.pages.get(self.path):
                     self._send_bytes(page.status, page.body, page.headers)
                     return
-                if self.path == "/tokenize" and outer.version is not None:
-                    self._send(200, {"tokens": tokens(body)})
+                if self.path == "/tokenize" and (found := outer.tokenized(body)) is not None:
+                    self._send(*found)
                     return
                 if self.path not in ("/v1/completions", "/v1/chat/completions"):
                     self._send(404, {"detail": "Not Found"})

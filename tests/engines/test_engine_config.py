@@ -54,11 +54,12 @@ def test_auto_follows_what_was_given(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert choose_engine(EngineConfig(engine="hf", ckpt="x")) == ("hf", "hf, as asked")
     with pytest.raises(HarnessError, match="nothing to evaluate"):
         choose_engine(EngineConfig())
-    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "x"}))
+    told = {"base_model_name_or_path": "x", "peft_type": "IA3", "target_modules": ["v_proj"]}
+    (tmp_path / "adapter_config.json").write_text(json.dumps(told))
     adapter = EngineConfig(ckpt=str(tmp_path))
     name, reason = choose_engine(adapter)
     assert (name, "adapter" in reason) == ("hf", True)
-    # One engine for all: only hf takes the adapter, and masses are compared.
+    # One engine for all: only hf takes this adapter, and masses are compared.
     whole = EngineConfig(ckpt="/some/checkpoint")
     assert choose_engine(whole)[0] == "vllm"
     assert choose_common_engine([whole, adapter]) == (name, reason)

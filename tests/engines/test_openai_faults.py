@@ -63,7 +63,8 @@ def post_each(
             fleet = Fleet(servers, client, POLICY, seconds, now=clock.now, sleep=clock.sleep)
 
             async def post(body: dict[str, Any]) -> dict[str, Any] | str:
-                call = Call("/v1/completions", body, dict, small=SMALL, most=MOST_BYTES)
+                small = Call("/v1/completions", SMALL, dict, most=MOST_BYTES)
+                call = Call("/v1/completions", body, dict, small, most=MOST_BYTES)
                 try:
                     return await fleet.post(call)
                 except SetAsideError as error:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.engines import EngineConfig, Generation, SamplingParams, ScoreRequest, open_engine
+from harness.engines import EngineConfig, Generation, SamplingParams, open_engine
+from harness.engines.merging import MergeConfig, merge
 from harness.engines.vllm_engine import VllmEngine, root_cause
 from harness.engines.vllm_replica import Replica
 from harness.engines.vllm_session import session_members
@@ -28,6 +29,7 @@ from tests.engines.engine_requests import (
     contents,
     make_requests,
     ranking_schema,
+    scored_requests,
 )
 
 pytest.importorskip("vllm")
@@ -105,10 +107,7 @@ def test_a_schema_vllm_refuses_is_one_line_and_the_engine_goes_on(vllm: VllmEngi
 def test_scores_agree_with_transformers(vllm: VllmEngine, tiny_qwen3: Path) -> None:
     reference = open_engine(EngineConfig(engine="hf", ckpt=str(tiny_qwen3), device="cpu"))
     reference.start()
-    requests = [
-        ScoreRequest(one.key, one.prompt_ids, tuple(range(3, 3 + 4 * (i + 1))))
-        for i, one in enumerate(make_requests(vllm, count=6))
-    ]
+    requests = scored_requests(vllm)
     expected = {one.key: one for one in reference.score(requests, top_k=30)}
     reference.close()
     found = {one.key: one for one in vllm.score(requests, top_k=30)}
@@ -225,12 +224,23 @@ def test_closing_while_another_thread_loads(tiny_qwen3: Path, monkeypatch: pytes
 
 
 @ON_LINUX
-def test_two_replicas_and_a_killed_parent(
+def test_two_replicas_with_an_adapter_and_a_killed_parent(
     tiny_qwen3: Path, hf_greedy: dict[str, Generation], tmp_path: Path
 ) -> None:
-    """The program prints its answers and the ids of its replicas, then waits to be killed."""
+    """The program prints answers, scores and the ids of its replicas, then waits to be killed.
+
+    With the adapter, vLLM says what transformers says of the checkpoint that it was merged into.
+    """
+    adapter = make_adapter(tiny_qwen3, tmp_path / "adapter")
+    merge(MergeConfig(source=str(adapter), out=tmp_path / "merged"))
+    reference = open_engine(EngineConfig(engine="hf", ckpt=str(tmp_path / "merged"), device="cpu"))
+    reference.start()
+    expected = contents(by_key(reference.generate(make_requests(reference), GREEDY)))
+    scores = {one.key: one.logprobs for one in reference.score(scored_requests(reference), top_k=5)}
+    reference.close()
+    assert expected != contents(hf_greedy)
     program = subprocess.Popen(
-        [sys.executable, str(HERE / "replicas_program.py"), str(tiny_qwen3)],
+        [sys.executable, str(HERE / "replicas_program.py"), str(adapter)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -242,10 +252,26 @@ def test_two_replicas_and_a_killed_parent(
     program.wait()
     printed = json.loads(line)
     answers = {key: (text, tuple(ids), reason) for key, (text, ids, reason) in printed["answers"].items()}
-    assert answers == contents(hf_greedy)
+    assert answers == expected
+    assert printed["scores"].keys() == scores.keys()
+    for key, found in printed["scores"].items():
+        assert np.abs(np.array(found) - scores[key]).max() < 1e-4
     assert len(printed["replicas"]) == 2
     for pid in printed["replicas"]:
         wait_for_end_of_session(pid)
+
+
+def make_adapter(base: Path, folder: Path) -> Path:
+    """A LoRA adapter that changes what the base says."""
+    peft = pytest.importorskip("peft")
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(7)
+    settings = peft.LoraConfig(r=4, target_modules=["q_proj", "up_proj"], init_lora_weights=False)
+    model = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(str(base)), settings)
+    model.save_pretrained(folder)
+    return folder
 
 
 def wait_for_end_of_session(leader: int) -> None:

@@ -1,7 +1,7 @@
 """The hook that draws in another order and ends early: what it may rely on."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,9 @@ class Watcher:
         self.seen: list[str] = []
         self.end_after, self.budget = end_after, budget
 
-    def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
+    def plan(
+        self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path, prompts: Mapping[str, str]
+    ) -> Sequence[str]:
         assert manifest.planned == TASKS
         return [task.task_id for task in reversed(tasks)][: self.budget]
 
@@ -94,7 +96,9 @@ def test_everything_drawn_is_a_complete_run(config: EvalConfig) -> None:
 
 def test_a_refused_plan_leaves_nothing(config: EvalConfig) -> None:
     class Refuses(Watcher):
-        def plan(self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path) -> Sequence[str]:
+        def plan(
+            self, manifest: Manifest, tasks: Sequence[RankingTask], folder: Path, prompts: Mapping[str, str]
+        ) -> Sequence[str]:
             raise HarnessError("no")
 
     with pytest.raises(HarnessError, match="no"):

@@ -38,18 +38,8 @@ def evaluate(server: Ranking, run: Path, tmp_path: Path) -> Eval:
     data = write_tasks(tmp_path / "tasks.jsonl", TASKS)
 
     def call(*more: str, command: str = "eval") -> int:
-        where = [
-            command,
-            "--engine",
-            "openai",
-            "--base-url",
-            server.url,
-            "--data",
-            str(data),
-            "--out",
-            str(run),
-        ]
-        return main([*where, "--request-tries", "2", "--retry-seconds", "5", "--concurrency", "3", *more])
+        where = [command, "--base-url", server.url, "--data", str(data), "--out", str(run)]
+        return main([*where, "--request-tries", "1", "--retry-seconds", "5", "--concurrency", "3", *more])
 
     return call
 

@@ -3,18 +3,26 @@
 import json
 import math
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from harness.cli.forecast_figure import draw_forecast
 from harness.engines import EngineConfig
 from harness.errors import HarnessError, Interrupted
 from harness.evaluate import EvalConfig
 from harness.forecast import ForecastConfig, forecast
 from harness.forecast.config import GRID
 from harness.forecast.job import next_lambda
+from harness.forecast.notes import gain_of, notes_of
+from harness.forecast.result import Forecast, Point, Student
 from harness.gate import decide
+from harness.metrics.columns import TaskTable
 from harness.progress import Progress
 from harness.runs import load
+from harness.stats import Estimate, wilson
+from harness.stats.falling import LargestLevel, largest_level
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -78,6 +86,73 @@ def test_a_grid_is_refined_where_it_crosses_the_bar() -> None:
     assert above / below <= 1.1
     assert next_lambda(drawn, None, 20) == []
     assert next_lambda(GRID, crossing, len(GRID)) == []
+
+
+def point(lam: float, valid: int, n: int) -> Point:
+    nothing = Estimate(0, None, None, None, "")
+    return Point(lam, "", wilson(valid, n), nothing, nothing, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("valid", "note"),
+    [
+        ({0.0: 60, 1.0: 99, 2.0: 40}, None),
+        ({0.0: 5, 1.0: 20, 2.0: 10}, "teacher itself keeps the contract in 20.0%"),
+        (
+            {0.0: 95, 1.0: 20, 2.0: 1},
+            "the base keeps the contract better than the teacher (95.0% against 20.0%)",
+        ),
+        ({0.0: 60, 1.0: 100, 1.2: 100}, "nothing falls up to λ = 1.2"),
+        ({0.0: 60, 2.0: 30}, "λ = 1, the teacher, wasn't drawn"),
+    ],
+)
+def test_a_pair_or_grid_that_says_little_is_named(valid: dict[float, int], note: str | None) -> None:
+    points = [point(lam, count * 10, 1000) for lam, count in valid.items()]
+    levels = [lam for lam in valid if lam >= 1.0]
+    largest = largest_level(levels, [[valid[lam] * 10] for lam in levels], [[1000]] * len(levels), 0.95)
+    found = notes_of(points, largest, 0.95)
+    assert (found == ()) if note is None else any(note in one for one in found)
+
+
+def test_too_few_answers_for_the_bar_are_said_to_be() -> None:
+    points = [point(lam, 30, 30) for lam in (0.0, 1.0)]
+    largest = largest_level([1.0], [[1] * 30], [[1] * 30], 0.95)
+    assert any("30 answers a λ can't show 95%" in one for one in notes_of(points, largest, 0.95))
+
+
+def test_gain_is_that_of_the_best_lambda_paired_by_task() -> None:
+    def table(values: list[float]) -> TaskTable:
+        ones, none = np.ones(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
+        ids = tuple(map(str, range(len(values))))
+        return TaskTable(ids, np.array(values), ones, none, none, is_rate=False, counts_always=True)
+
+    teacher, better, worse = [0.0, 1.0] * 200, [1.0, 1.0] * 200, [0.0, 0.0] * 200
+    found = gain_of({0.0: table(worse), 1.0: table(teacher), 1.5: table(better), 3.0: table(worse)})
+    assert found is not None
+    assert (found.lam, found.difference.estimate) == (1.5, 0.5)
+    assert found.difference.low is not None
+    assert 0.3 < found.difference.low < 0.5
+    assert gain_of({0.0: table(teacher), 1.0: table(teacher)}) is None
+    assert gain_of({0.0: table(teacher), 2.0: table(teacher)}) is None
+
+
+def test_the_picture_holds_target_bar_and_students() -> None:
+    points = (point(1.0, 99, 100), point(2.0, 60, 100), point(4.0, 5, 100))
+    largest = LargestLevel(1.1, 1.0, 2.0)
+    here = Estimate(9, 1.7, 1.5, 1.9, "")
+    student = Student("zoo:listopd", "", wilson(80, 100), wilson(9, 10), here, here, here, None)
+    found = Forecast("zoo:teacher", "zoo:base", 0.0, 0.95, points, largest, (student,))
+    picture = draw_forecast(found)
+    assert picture is not None
+    document = ElementTree.fromstring(picture)
+    words = " ".join(text.text or "" for text in document.iter("{http://www.w3.org/2000/svg}text"))
+    for part in ("the target, before training", "zoo:listopd, at its λ reached", "95% of answers valid"):
+        assert part in words
+    marks = [one.get("href") for one in document.iter("{http://www.w3.org/2000/svg}use")]
+    # Three points and a student in the first panel, the student alone in the second, and the legend.
+    assert marks.count("#mark0") == 3 + 1
+    assert marks.count("#mark1") == 2 + 1
+    assert draw_forecast(Forecast("t", "b", 0.0, 0.95, points[:1], largest)) is None
 
 
 def test_refusals(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ RULES = (VALIDITY, "ndcg_at_1.parsed >= 0.7", "ndcg_at_1.all >= 0.72", "ndcg_at_
 
 
 def fed(gate: LiveGate, run: Run, samples: Sequence[Sample]) -> GateResult:
-    gate.plan(run.manifest, list(run.tasks()), NOWHERE)
+    gate.plan(run.manifest, list(run.tasks()), NOWHERE, {})
     for sample in samples:
         if gate.enough(sample):
             break
@@ -68,7 +68,7 @@ def test_the_order_of_finishing_changes_nothing(stored: Run, until: str) -> None
 
 def test_the_order_of_drawing_is_random_and_seeded(stored: Run) -> None:
     def order(seed: int) -> list[str]:
-        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks, NOWHERE))
+        return list(LiveGate(Policy(), seed, None, LiveOptions()).plan(stored.manifest, tasks, NOWHERE, {}))
 
     tasks = list(stored.tasks())
     in_file = [task.task_id for task in tasks]
@@ -173,7 +173,7 @@ def test_the_first_verdict_of_a_rule_stands(stored: Run) -> None:
     policy = Policy(rules=(VALIDITY, "ndcg_at_1.parsed >= 0.99"))
     manifest = stored.manifest.model_copy(update={"samples_per_task": 1})
     gate = LiveGate(policy, 0, None, LiveOptions(until="rules"))
-    order = gate.plan(manifest, list(stored.tasks()), NOWHERE)
+    order = gate.plan(manifest, list(stored.tasks()), NOWHERE, {})
     samples = {sample.task_id: sample for sample in stored.iter_samples() if sample.parse.tier == "strict"}
     broken = next(sample for sample in stored.iter_samples() if sample.parse.tier != "strict")
     for place, task_id in enumerate(order):

@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections import defaultdict
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,12 @@ pytest.importorskip("transformers")
 
 from harness.cli import main
 from harness.cli.cliff import cliff
-from harness.cliff import CliffResult, lambda_star
+from harness.cliff import CliffResult, fixed_point, lambda_star
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 from harness.evaluate import EvalConfig, evaluate
+from harness.gate import decide
+from harness.gate.expression import PolicyError
+from harness.gate.policy import Policy
 from harness.measure import CliffConfig, cliff_of_run
 from harness.runs import load
 from tests.checkpoints.planted_bigram import (
@@ -27,6 +31,7 @@ from tests.checkpoints.planted_bigram import (
     GARBAGE,
     START,
     TEACHER,
+    PlantedMasses,
     token_ids,
     write_planted,
     write_tasks,
@@ -195,6 +200,79 @@ def test_inside_an_evaluation(planted: Path, tmp_path: Path) -> None:
     assert load(report.rollouts).manifest.sampling["temperature"] == 1.0
     assert "cliff.lambda_star" in load(run.path).metrics
     assert load(run.path).manifest.sampling["temperature"] == 0.0
+
+
+def on_the_line(lam: float) -> PlantedMasses:
+    """π_λ of the planted pair, whose classes have one shape inside: the coin's fixed point at each place."""
+    found = {}
+    for field in fields(PlantedMasses):
+        both = 2.0 if field.name == "second_id_each" else 1.0
+        p, b = (both * getattr(one, field.name) for one in (TEACHER, BASE))
+        found[field.name] = float(fixed_point(lam, p, b)) / both
+    return PlantedMasses(**found)
+
+
+def test_a_student_is_placed_on_the_line_and_gated_there(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Off the line at one place, where it writes worse than its base.
+    write_planted(tmp_path / "student", replace(on_the_line(1.1), list_open=0.93))
+    run_cliff(
+        arguments(
+            *(planted, tmp_path / "run"),
+            *("--student", str(tmp_path / "student"), "--lambda", "2", "--clip", "5", "--samples", "4"),
+        )
+    )
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    reached, off = document["lambda_reached"], document["off_the_line"]
+    assert set(reached) == {"n", "estimate", "low", "high", "method"}
+    assert reached["estimate"] < 1.1
+    assert 0.0 < off["low"] < off["estimate"] < off["high"] < 0.05
+    assert document["reached"].startswith("on the line and short of λ = 2: λ reached ")
+    assert document["reached"][:40] in " ".join(capsys.readouterr().out.split())
+    run = load(tmp_path / "run")
+    assert run.metrics["reached.lambda"].estimate == reached["estimate"]
+    for rule, verdict in (
+        ("reached.lambda <= 1.5", "pass"),
+        ("reached.lambda <= 0.1", "fail"),
+        ("reached.off_line <= 0.05", "pass"),
+    ):
+        assert decide(run, Policy(rules=(rule,))).rules[0].verdict == verdict
+    with pytest.raises(PolicyError, match=r"reached\.lambda"):
+        decide(run, Policy(rules=("reached.lamda <= 1.5",)))
+
+
+def test_a_planted_mixture_lies_on_the_line(planted: Path, tmp_path: Path) -> None:
+    write_planted(tmp_path / "student", on_the_line(1.1))
+    more = ("--student", str(tmp_path / "student"), "--lambda", "1.1", "--clip", "5")
+    run_cliff(arguments(planted, tmp_path / "run", *more))
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    assert document["lambda_reached"]["estimate"] == pytest.approx(1.1, abs=0.01)
+    assert document["off_the_line"]["estimate"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_base_has_reached_nothing(measured: Path) -> None:
+    document = json.loads((measured / "cliff.json").read_bytes())
+    assert document["lambda_reached"]["estimate"] == pytest.approx(0.0, abs=1e-3)
+    assert document["along_the_line"]["estimate"] is None
+    assert document["reached"].startswith("it has hardly left its base")
+
+
+def test_models_that_do_not_fit_together_leave_the_verdict(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("harness.engines.hf_line._batch", full)
+    more = ("--student", str(planted / "base"), "--lambda", "1.1", "--clip", "5", "--limit", "8")
+    run_cliff(arguments(planted, tmp_path / "run", *more))
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    assert document["lambda_reached"] is None
+    assert "not placed on the line: cpu ran out of memory" in document["reached"]
+    assert document["verdict"]
 
 
 def test_other_tokenizers_are_refused_before_anything_runs(planted: Path, tmp_path: Path) -> None:

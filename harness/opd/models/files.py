@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import GenerationConfig
 
+from harness.engines.carried import carry_over
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.finite import require_finite_weights
 from harness.engines.hf_loading import load_causal_model
 from harness.errors import EngineUnavailableError
 from harness.opd.optimisation import Optimisation, Placement
-
-# What belongs to a checkpoint besides config and weights; copied byte for byte, so that the hashes of
-# tokenizer and chat template stay those of the checkpoint that training began from.
-CARRIED = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "*.tiktoken",
-    "chat_template*",
-    "generation_config.json",
-)
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -91,13 +77,6 @@ def save_model(model: Any, checkpoint: Checkpoint, folder: Path) -> None:
     require_finite_weights(model, "the trained model")
     model.save_pretrained(folder)
     carry_over(checkpoint, folder)
-
-
-def carry_over(checkpoint: Checkpoint, folder: Path) -> None:
-    """Copy tokenizer, chat template and generation settings beside trained weights."""
-    for pattern in CARRIED:
-        for file in sorted(checkpoint.path.glob(pattern)):
-            shutil.copyfile(file, folder / file.name)
 
 
 def adamw(model: Any, optimisation: Optimisation, device: torch.device) -> torch.optim.AdamW:

@@ -15,13 +15,15 @@ from accelerate.utils import DistributedType, GradientAccumulationPlugin
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
+from harness.engines.adapters import merge_instead
+from harness.engines.carried import carry_over
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.config import EngineConfig
 from harness.engines.finite import require_finite_weights
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
 from harness.errors import EngineUnavailableError
 from harness.opd.config import LoRA, OPDConfig
-from harness.opd.models.files import adamw, carry_over, choose_device, load_model, numerics, save_model
+from harness.opd.models.files import adamw, choose_device, load_model, numerics, save_model
 from harness.opd.models.policy import Policy
 
 
@@ -158,7 +160,7 @@ def find_whole(name: str) -> Checkpoint:
     """
     checkpoint = find_checkpoint(name)
     if checkpoint.base is not None:
-        raise EngineUnavailableError(f"{name} is an adapter; merge it into its base model first")
+        raise EngineUnavailableError(f"{name} is an adapter; {merge_instead(name)}")
     return checkpoint
 
 

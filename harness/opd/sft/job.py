@@ -14,6 +14,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset, load_tasks
+from harness.engines.adapters import merge_instead
 from harness.engines.checkpoint import Checkpoint, find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import require_whole
@@ -53,7 +54,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
         raise HarnessError(f"{config.out} exists; name another folder for the trained checkpoint")
     checkpoint = find_checkpoint(config.checkpoint)
     if checkpoint.base is not None:
-        raise EngineUnavailableError(f"{config.checkpoint} is an adapter; merge it into its base model first")
+        raise EngineUnavailableError(f"{config.checkpoint} is an adapter; {merge_instead(config.checkpoint)}")
     require_whole(checkpoint, config.placement.trust_remote_code)
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)

@@ -14,6 +14,7 @@ from harness.engines.config import EngineConfig
 from harness.errors import HarnessError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.job import evaluate
+from harness.masking import masked
 from harness.progress import OnProgress, ignore
 from harness.runs.manifest import describe_code, describe_git, describe_host, installed_packages, now
 from harness.settings import Natural, Settings, Share
@@ -111,7 +112,7 @@ def lock(
         ratio_factor=settings.ratio_factor,
         predictions=tuple(predictions),
         tests=make_tests(plan, predictions, settings.ratio_factor),
-        note=settings.note,
+        note=masked(settings.note),
         git=describe_git(Path.cwd()),
         packages=installed_packages(),
         host=describe_host(),
@@ -123,7 +124,7 @@ def lock(
 
 def _rollouts(plan: SweepPlan, path: Path, settings: LockSettings) -> EvalConfig:
     return EvalConfig(
-        engine=EngineConfig(engine="hf"),
+        engine=EngineConfig(engine="hf", trust_remote_code=plan.training.trust_remote_code),
         data=plan.training.data,
         split=plan.training.split,
         limit=settings.prompts,

@@ -1,0 +1,55 @@
+"""The picture of a forecast: parse validity and NDCG@1 over λ, each student at its λ reached."""
+
+from __future__ import annotations
+
+from harness.forecast import Forecast, Student
+from harness.report.figure import Column, Figure, Line, draw
+from harness.stats import Estimate
+
+FIGURE = "forecast.svg"
+_STRICT = "strict parse validity"
+_PANELS = (_STRICT, "NDCG@1 on parsed")
+_LONGEST = 44
+"""Characters of a headline that the picture has room for."""
+
+
+def draw_forecast(found: Forecast) -> str | None:
+    """The picture as SVG; None where fewer than two λ were drawn.
+
+    Args:
+        found: the forecast.
+    """
+    if len(found.points) < 2:
+        return None
+    masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
+    target = Line(
+        f"the target, before training{masked}",
+        tuple((one.lam, (one.parse_validity, one.ndcg_at_1_parsed)) for one in found.points),
+    )
+    lines = [target, *(line for line in map(_student, found.students) if line is not None)]
+    notes = [("rule", f"{found.bar:.0%} of answers valid; bars: 95 % intervals")]
+    largest, bands = found.largest_lambda, []
+    if largest.low is not None:
+        bands.append((largest.low, largest.high))
+        notes.append(("band", "in here the target falls below that, at 95 %"))
+    title = f"{found.teacher} and {found.base}"
+    column = Column("", tuple(range(len(lines))), tuple(bands))
+    return draw(
+        Figure(
+            title=title if len(title) <= _LONGEST else "",
+            panels=_PANELS,
+            columns=(column,),
+            lines=tuple(lines),
+            rules=((_STRICT, False, found.bar),),
+            notes=tuple(notes),
+        )
+    )
+
+
+def _student(student: Student) -> Line | None:
+    """A point at its λ reached; None where it lies beyond what is looked at."""
+    reached: Estimate = student.lambda_reached
+    if reached.estimate is None:
+        return None
+    point = (max(reached.estimate, 0.0), (student.parse_validity, student.ndcg_at_1_parsed))
+    return Line(f"{student.checkpoint}, at its λ reached", (point,))

@@ -1,0 +1,76 @@
+"""What a reader of a forecast must know beside its numbers, one sentence each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from harness.forecast.result import Gain, Point
+from harness.metrics.columns import TaskTable
+from harness.stats.bounded import mean_interval
+from harness.stats.falling import LargestLevel
+
+BASE, TEACHER = 0.0, 1.0
+"""λ at which the target is the base, and the teacher."""
+
+
+def notes_of(points: Sequence[Point], largest: LargestLevel, bar: float) -> tuple[str, ...]:
+    """About the two checkpoints, the grid and the number of answers.
+
+    Args:
+        points: by ascending λ.
+        largest: λ that holds the bar.
+        bar: of parse validity.
+    """
+    at = {point.lam: point.parse_validity for point in points}
+    base, teacher = at.get(BASE), at.get(TEACHER)
+    found = []
+    unfit = teacher is not None and teacher.high is not None and teacher.high < bar
+    if teacher is None:
+        found.append("λ = 1, the teacher, wasn't drawn: add it to see what there is to lose")
+    elif unfit:
+        found.append(
+            f"the teacher itself keeps the contract in {teacher.estimate:.1%} of its answers, so no λ is "
+            "to blame: was it trained on this prompt and this contract?"
+        )
+    if base is not None and teacher is not None and (base.low or 0.0) > (teacher.high or 0.0):
+        found.append(
+            f"the base keeps the contract better than the teacher ({base.estimate:.1%} against "
+            f"{teacher.estimate:.1%}): extrapolation leads away from it; are the two swapped?"
+        )
+    if largest.estimate is None and largest.high is None and points[-1].lam > TEACHER:
+        found.append(f"nothing falls up to λ = {points[-1].lam:g}: draw further on to see where it does")
+    n = min(point.parse_validity.n for point in points)
+    needed = math.ceil(math.log(0.025 / len(points)) / math.log(bar))
+    if largest.low is None and not unfit and n < needed:
+        found.append(
+            f"{n} answers a λ can't show {bar:.0%}, even if all are valid: that takes about {needed}"
+        )
+    return tuple(found)
+
+
+def gain_of(quality: Mapping[float, TaskTable], confidence: float = 0.95) -> Gain | None:
+    """How much better than the teacher the best λ above 1 ranks, all answers counted.
+
+    Args:
+        quality: λ → NDCG@1 with failures as 0, over the same tasks.
+        confidence: with which the intervals of all λ hold together.
+
+    Returns:
+        None without λ = 1 or any beyond it, or where the tasks can't rank.
+    """
+    beyond = [lam for lam in quality if lam > TEACHER]
+    if TEACHER not in quality or not beyond:
+        return None
+    each = 1.0 - (1.0 - confidence) / len(beyond)
+    found = []
+    for lam in beyond:
+        differences = quality[lam].means - quality[TEACHER].means
+        known = differences[~np.isnan(differences)]
+        if len(known):
+            ones = np.ones(len(known))
+            estimate = mean_interval(known, ones, confidence=each, bounds=(-1.0, 1.0), most=1)
+            found.append(Gain(lam, estimate))
+    return max(found, key=lambda one: one.difference.estimate or -1.0, default=None)

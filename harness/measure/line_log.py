@@ -1,0 +1,86 @@
+"""`line.jsonl`: what λ reached is made of, a line a rollout, kept as it comes beside `scores.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from harness.cliff.reached import NODES, LineSums
+from harness.errors import DataError
+from harness.files import LineLog, resumable, whole_lines
+
+LINE = "line.jsonl"
+
+
+def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plausible: float) -> str:
+    """Hash of all that decides these sums beside the rollout itself.
+
+    Args:
+        weights: digests of student, teacher and base.
+        dtypes: of their weights.
+        plausible: mask of the line.
+    """
+    decides = [list(weights), list(dtypes), plausible, list(NODES)]
+    return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
+
+
+class LineSumsLog:
+    """Sums stored in a run directory, whose lock must be held; use as a context manager.
+
+    Args:
+        path: the run directory.
+        placer: see `placer_of`; sums of others are left alone.
+    """
+
+    def __init__(self, path: Path, placer: str) -> None:
+        self._path, self._placer = path, placer
+        self.known: dict[str, LineSums] = {}
+
+    def __enter__(self) -> LineSumsLog:
+        """Read what there is and open the file for appending.
+
+        Raises:
+            DataError: a line before the last can't be read.
+            IncompleteError: the disk is full or gone.
+        """
+        file = self._path / LINE
+        with resumable(self._path):
+            self._file = LineLog(file)
+        for number, line in whole_lines(file):
+            try:
+                row = json.loads(line)
+                if row["placer"] == self._placer:
+                    self.known[str(row["key"])] = LineSums(
+                        int(row["tokens"]),
+                        float(row["gain"]),
+                        float(row["excess"]),
+                        np.array(row["log_partition"], dtype=np.float64),
+                        np.array(row["slope"], dtype=np.float64),
+                    )
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise DataError(
+                    f"{file}:{number}: {error!r}; delete this line, and the same command makes it again"
+                ) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def append(self, key: str, sums: LineSums) -> None:
+        """Add those of one rollout.
+
+        Raises:
+            IncompleteError: the disk is full or gone; what was written before is kept.
+        """
+        told = asdict(sums) | {"log_partition": sums.log_partition.tolist(), "slope": sums.slope.tolist()}
+        row = json.dumps({"placer": self._placer, "key": key} | told, separators=(",", ":"))
+        with resumable(self._path):
+            self._file.append(row.encode("ascii") + b"\n")
