@@ -107,6 +107,11 @@ def _as_bin(folder: Path) -> None:
     (folder / WEIGHTS).unlink()
 
 
+def _replaced_by_base(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(BASE, folder)
+
+
 def _truncated(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
@@ -229,7 +234,7 @@ CASES: dict[str, Case] = {
     "base gone": Case(change=_of_base(GONE), refused="--adapter-base"),
     "no base named": Case(change=_of_base(None), refused="--adapter-base"),
     "base given for a whole model": Case(
-        files=lambda folder: (shutil.rmtree(folder), shutil.copytree(BASE, folder)),
+        files=_replaced_by_base,
         options=("--adapter-base", str(BASE)),
         refused="isn't one",
     ),
@@ -264,7 +269,7 @@ def _trained(made: tuple[tuple[str, str], ...]) -> tuple[tempfile.TemporaryDirec
 
     settings = {name: json.loads(value) for name, value in made}
     kind, untrained = settings.pop("kind", "Lora"), settings.pop("untrained", False)
-    ours = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    ours: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
     ours |= {"r": 4, "lora_alpha": 8} if kind in ("Lora", "AdaLora") else {}
     torch.manual_seed(0)
     base = transformers.AutoModelForCausalLM.from_pretrained(str(BASE))

@@ -3,7 +3,7 @@
 The cases lie outside this repository, in `cases/` of the folder that HARNESS_SHARED names (`../shared` where
 it isn't set): small inputs and a server that misbehaves in one way at a time. Without them nothing is run.
 
-Run: python benchmarks/cases.py [--only WORD] [--vllm]
+Run: python benchmarks/cases.py [--only WORD] [--case WORD] [--vllm]
   --vllm  checkpoints on vLLM too, half a minute each that loads
 
 Each line: the input, the exit code, the line that says what came out. Ends with exit code 1 where a case ends
@@ -240,9 +240,9 @@ def _codes(samples: Path) -> str:
     return f"; samples: {', '.join(said)}" if said else ""
 
 
-def checkpoints(folder: Path, engines: Sequence[str] = ("hf",)) -> Iterator[Outcome]:
+def checkpoints(folder: Path, engines: Sequence[str] = ("hf",), word: str = "") -> Iterator[Outcome]:
     """Checkpoint folders as people have them, in every place that loads one."""
-    for case in CHECKPOINTS:
+    for case in (name for name in CHECKPOINTS if word in name):
         made = folder / case
         maker = (str(CASES / "make_checkpoint.py"), case, str(made), str(zoo_root()))
         out, err, code = ran(*maker, folder=folder)
@@ -286,6 +286,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", default="", help="groups that hold this word: gates, servers, …")
+    parser.add_argument("--case", default="", help="checkpoints whose name holds this word")
     parser.add_argument("--vllm", action="store_true", help="checkpoints on vLLM too")
     given = parser.parse_args()
     only = given.only
@@ -298,7 +299,7 @@ def main() -> int:
         groups: dict[str, Callable[[Path], Iterator[Outcome]]] = {
             "gates": gates,
             "servers": servers,
-            "checkpoints": partial(checkpoints, engines=engines),
+            "checkpoints": partial(checkpoints, engines=engines, word=given.case),
             "rubrics": rubrics,
         }
         for name, group in groups.items():

@@ -465,6 +465,40 @@ def bin_alone(folder: Folder) -> None:
     (folder.path / SINGLE).unlink()
 
 
+@mutation("two .bin shards and their index", harmless=True)
+def bin_sharded(folder: Folder) -> None:
+    weights = folder.weights
+    (folder.path / SINGLE).unlink()
+    placed: dict[str, str] = {}
+    for number in range(2):
+        file = f"pytorch_model-{number + 1:05d}-of-00002.bin"
+        own = dict(list(weights.items())[number::2])
+        folder.bins(own, file)
+        placed |= dict.fromkeys(own, file)
+    folder.index(placed, "pytorch_model.bin.index.json")
+
+
+@mutation("two .bin shards and their index, one missing")
+def bin_shard_missing(folder: Folder) -> None:
+    bin_sharded(folder)
+    (folder.path / "pytorch_model-00002-of-00002.bin").unlink()
+
+
+@mutation("a link to a file that is gone")
+def dangling(folder: Folder) -> None:
+    (folder.path / SINGLE).unlink()
+    (folder.path / SINGLE).symlink_to(folder.path / "gone")
+
+
+@mutation("saved with a LoRA adapter inside")
+def unmerged(folder: Folder) -> None:
+    weights = folder.weights
+    inside = weights.pop(Q1)
+    stem = Q1.removesuffix("weight")
+    low = {f"{stem}lora_A.default.weight": inside[:4], f"{stem}lora_B.default.weight": inside[:, :4]}
+    folder.save(weights | {f"{stem}base_layer.weight": inside} | low)
+
+
 @mutation("a .bin alone, a tensor left out", chosen=True)
 def bin_drop(folder: Folder) -> None:
     folder.bins({name: value for name, value in folder.weights.items() if name != Q1})

@@ -43,20 +43,20 @@ class Row:
     Attributes:
         name: in the table.
         kills: how often it is killed.
-        argv: of the command, run in its folder.
+        words: of the command, run in its folder.
         result: what must be equal, by name; read from the folder.
         before: makes what the command starts from, in the folder.
         ends: exit codes of a run to the end.
-        again: argv that finishes what the same command left open with exit code 3, None where it leaves none.
+        again: the command that finishes what it left open with exit code 3, None where it leaves nothing.
     """
 
     name: str
     kills: int
-    argv: Sequence[str]
+    words: str
     result: Callable[[Path], Result]
     before: Callable[[Path], None] = lambda folder: None
     ends: tuple[int, ...] = (0,)
-    again: Sequence[str] | None = None
+    again: str | None = None
     seams: int = 0
     seconds: float = 0.0
     at_seams: int = 0
@@ -69,7 +69,12 @@ class Row:
 # Children.
 
 
-def child(folder: Path, argv: Sequence[str], seam: int | None = None) -> tuple[int, int]:
+def shown_by(folder: Path) -> Path:
+    """What the commands run in a folder show; beside it, as it is no part of what they keep."""
+    return folder.with_name(f"{folder.name}.shown")
+
+
+def child(folder: Path, words: str, seam: int | None = None) -> tuple[int, int]:
     """Start a command in a child; returns its process id and a pipe that at its end tells its seams."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -81,7 +86,7 @@ def child(folder: Path, argv: Sequence[str], seam: int | None = None) -> tuple[i
         os.close(reader)
         os.setsid()
         os.chdir(folder)
-        shown = os.open("shown.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        shown = os.open(shown_by(folder), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         for stream in (1, 2):
             os.dup2(shown, stream)
         seen = 0
@@ -96,7 +101,7 @@ def child(folder: Path, argv: Sequence[str], seam: int | None = None) -> tuple[i
         sys.addaudithook(count)
         from harness.cli import main
 
-        code = main(list(argv))
+        code = main(words.split())
         os.write(writer, str(seen).encode())
     finally:
         os._exit(code)
@@ -112,12 +117,12 @@ def end(pid: int, reader: int) -> tuple[int, int]:
 
 def whole(row: Row, folder: Path) -> int:
     """Run the command to its end; its seams."""
-    code, seams = end(*child(folder, row.argv))
+    code, seams = end(*child(folder, row.words))
     if code == 3 and row.again is not None:
         row.doubts += 1
         code, _ = end(*child(folder, row.again))
     if code not in row.ends:
-        shown = (folder / "shown.txt").read_text().splitlines()[-3:]
+        shown = shown_by(folder).read_text().splitlines()[-3:]
         raise SystemExit(f"{row.name} ended with {code}: {' | '.join(shown)}")
     return seams
 
@@ -125,10 +130,10 @@ def whole(row: Row, folder: Path) -> int:
 def killed(row: Row, folder: Path, rng: random.Random) -> bool:
     """Run the command and kill it at a seam or a time; False where it ended before."""
     if row.seams and row.at_seams <= row.at_times:
-        code, _ = end(*child(folder, row.argv, rng.randrange(row.seams)))
+        code, _ = end(*child(folder, row.words, rng.randrange(row.seams)))
         row.at_seams += code == -signal.SIGKILL
         return code == -signal.SIGKILL
-    pid, reader = child(folder, row.argv)
+    pid, reader = child(folder, row.words)
     time.sleep(rng.uniform(0.0, row.seconds))
     try:
         os.killpg(pid, signal.SIGKILL)
@@ -265,7 +270,7 @@ def recorded(folder: Path) -> None:
         labels = [3.0, 1.0, 0.0, 0.0]
         tasks.append({"task_id": f"t{number}", "history": [], "candidates": candidates, "relevance": labels})
         text = json.dumps({"ranking": draw.sample((1, 2, 3, 4), 4)})
-        answer = {"task_id": f"t{number}", "text": text}
+        answer: dict[str, object] = {"task_id": f"t{number}", "text": text}
         if draw.random() < 0.02:
             answer |= draw.choice(
                 ({"text": f"Sure! {text}"}, {"text": text[:9], "finish_reason": "MAX_TOKENS"}),
@@ -275,13 +280,13 @@ def recorded(folder: Path) -> None:
     write_lines(folder / "answers.jsonl", answers)
 
 
-REPLAY = ("eval", "--replay", "answers.jsonl", "--data", "tasks.jsonl", "--out", "run")
+REPLAY = "eval --replay answers.jsonl --data tasks.jsonl --out run"
 
 
 def run_of_answers(folder: Path) -> None:
     recorded(folder)
     code, _ = end(*child(folder, REPLAY))
-    assert code == 0, (folder / "shown.txt").read_text()
+    assert code == 0, shown_by(folder).read_text()
 
 
 def older_run(folder: Path) -> None:
@@ -303,8 +308,8 @@ def few_answers(folder: Path) -> None:
     """A small run to judge: each question takes a request."""
     run_of_answers(folder)
     shutil.rmtree(folder / "run")
-    code, _ = end(*child(folder, (*REPLAY, "--limit", "40")))
-    assert code == 0, (folder / "shown.txt").read_text()
+    code, _ = end(*child(folder, f"{REPLAY} --limit 40"))
+    assert code == 0, shown_by(folder).read_text()
 
 
 def reviews(folder: Path) -> None:
@@ -344,7 +349,7 @@ def serve(urls: Any) -> None:
 @contextmanager
 def gemini() -> Iterator[str]:
     """A fake service in a process of its own: children are forked off this one."""
-    urls = multiprocessing.Queue()
+    urls: Any = multiprocessing.Queue()
     service = multiprocessing.Process(target=serve, args=(urls,), daemon=True)
     service.start()
     try:
@@ -354,17 +359,20 @@ def gemini() -> Iterator[str]:
 
 
 def table(url: str) -> list[Row]:
-    judging = ("judge", "run", "--rubric", "listwise-relevance", "--endpoint", url, "--cache", "cache.sqlite")
-    judging += ("--client", "google-genai", "--concurrency", "4", "--repeats", "2")
-    rules = ("--policy", "policy.yaml", "--junit", "junit.xml", "--summary", "summary.md")
-    train = ("train", "opd", "--resume", "--out", "out", "--teacher", "zoo:teacher", "--base", "zoo:base")
-    train += ("--lambda", "1.2", "--clip", "1.5", "--steps", "6", "--batch-size", "8", "--lr", "5e-4")
-    train += ("--samples", "2", "--limit", "32", "--max-tokens", "24", "--checkpoint-every", "2")
-    tune = ("train", "sft", "--ckpt", "zoo:base", "--out", "out", "--steps", "4", "--lr", "1e-3")
-    drawn = ("eval", "--ckpt", "zoo:base", "--engine", "hf", "--data", "fashion-mini", "--limit", "32")
-    drawn += ("--max-tokens", "24", "--batch-size", "8", "--temperature", "1", "--out", "run")
-    foresee = ("forecast", "--teacher", "zoo:teacher", "--base", "zoo:base", "--lambdas", "1,1.4")
-    foresee += ("--limit", "12", "--max-tokens", "24", "--out", "out")
+    judging = f"judge run --rubric listwise-relevance --client google-genai --endpoint {url}"
+    judging += " --cache cache.sqlite --concurrency 4 --repeats 2"
+    policy = "--policy policy.yaml --junit junit.xml --summary summary.md"
+    models = "--teacher zoo:teacher --base zoo:base"
+    train = f"train opd --resume --out out {models} --lambda 1.2 --clip 1.5 --steps 6 --batch-size 8"
+    train += " --lr 5e-4 --samples 2 --limit 32 --max-tokens 24 --checkpoint-every 2"
+    tune = "train sft --ckpt zoo:base --out out --steps 4 --lr 1e-3 --limit 32 --batch-size 8"
+    drawn = "eval --ckpt zoo:base --engine hf --data fashion-mini --limit 32 --max-tokens 24"
+    drawn += " --batch-size 8 --temperature 1 --out run"
+    foresee = f"forecast {models} --lambdas 1,1.4 --limit 12 --max-tokens 24 --out out"
+    prepare = (
+        "data prepare amazon-fashion --reviews reviews.jsonl.gz --meta meta.jsonl.gz --out out --overwrite"
+    )
+    live = f"gate {REPLAY.removeprefix('eval ')} --junit junit.xml --until rules"
 
     def with_policy(folder: Path) -> None:
         run_of_answers(folder)
@@ -372,57 +380,36 @@ def table(url: str) -> list[Row]:
             "rules: ['parse_validity.strict >= 0.9', 'ndcg_at_1.all >= 0.2', 'withheld_rate <= 0.05']\n"
         )
 
-    live = ("gate", *REPLAY[1:], "--junit", "junit.xml", "--until", "rules")
+    def page(folder: Path) -> Result:
+        return digests(folder, "page.html")
+
+    def tuned(folder: Path) -> Result:
+        return digests(folder / "out", "model.safetensors", "config.json")
+
     return [
         Row("eval, replay", 60, REPLAY, run_result, recorded),
         Row("eval, hf", 30, drawn, run_result),
-        Row("rescore", 40, ("rescore", "run"), run_result, older_run),
-        Row("gate", 35, ("gate", "run", *rules), gate_result, with_policy),
+        Row("rescore", 40, "rescore run", run_result, older_run),
+        Row("gate", 35, f"gate run {policy}", gate_result, with_policy),
         Row("gate, live", 35, live, live_result, recorded, ends=(0, 1, 4)),
-        Row("judge", 30, judging, judge_result, few_answers, again=(*judging, "--ask-again")),
-        Row(
-            "report",
-            20,
-            ("report", "run", "-o", "page.html"),
-            lambda folder: digests(folder, "page.html"),
-            run_of_answers,
-        ),
-        Row(
-            "data prepare",
-            15,
-            (
-                *("data", "prepare", "amazon-fashion", "--reviews", "reviews.jsonl.gz", "--meta"),
-                *("meta.jsonl.gz", "--out", "out", "--overwrite"),
-            ),
-            prepared,
-            reviews,
-        ),
-        Row(
-            "train sft",
-            12,
-            (*tune, "--limit", "32", "--batch-size", "8"),
-            lambda folder: digests(folder / "out", "model.safetensors", "config.json"),
-        ),
+        Row("judge", 30, judging, judge_result, few_answers, again=f"{judging} --ask-again"),
+        Row("report", 20, "report run -o page.html", page, run_of_answers),
+        Row("data prepare", 15, prepare, prepared, reviews),
+        # Killed once its folder stands under its name it has nothing left to do, and refuses to do it again.
+        Row("train sft", 12, tune, tuned, ends=(0, 2)),
         Row("train opd", 15, train, training),
         Row("forecast", 8, foresee, forecast_result),
     ]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", nargs="*", help="names of rows, or what they begin with; all by default")
-    parser.add_argument("--kills", type=int, help="of each row, in place of its own number")
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
+@contextmanager
+def rows_of(names: Sequence[str] | None) -> Iterator[list[Row]]:
+    """The rows that begin so, all without names; with the service and the libraries that they need."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GEMINI_API_KEY": "of-the-fake-service"}
     os.environ |= {"PYTHONPATH": str(ROOT)}
     sys.path.insert(0, str(ROOT))
     with gemini() as url:
-        chosen = [
-            row
-            for row in table(url)
-            if not arguments.rows or any(row.name.startswith(name) for name in arguments.rows)
-        ]
+        chosen = [row for row in table(url) if not names or any(row.name.startswith(name) for name in names)]
         # Before any child, which then needs no import: threads and forks don't go together otherwise.
         import harness.cli.eval
         import harness.cli.forecast
@@ -436,6 +423,16 @@ def main() -> None:
             import peft  # noqa: F401
             import torch  # noqa: F401
             import transformers  # noqa: F401
+        yield chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", nargs="*", help="names of rows, or what they begin with; all by default")
+    parser.add_argument("--kills", type=int, help="of each row, in place of its own number")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with rows_of(arguments.rows) as chosen:
         print(
             f"{'command':<14} {'kills':>5} {'at seams':>9} {'at times':>9} {'in doubt':>9}  equal", flush=True
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import os
 import secrets
 import shutil
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from harness.errors import DataError, HarnessError, IncompleteError, RunMismatchError
 
@@ -32,6 +33,9 @@ _NEVER = frozenset(
         *(errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP),
     )
 )
+
+# Of a network file system without its lock service, and of others that never had locks.
+_WITHOUT_LOCKS = frozenset((errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL))
 
 
 class LockedError(RunMismatchError):
@@ -269,13 +273,19 @@ def lock(path: Path, *, wait: bool = False) -> AbstractContextManager[object]:
     """
     import filelock
 
+    # A lock that is only a file outlives its process; newer versions fall back on one.
+    real = {"fallback_to_soft": False}
+    known = inspect.signature(filelock.FileLock.__init__).parameters
+    options: dict[str, Any] = real if "fallback_to_soft" in known else {}
     try:
-        return filelock.FileLock(str(path)).acquire(blocking=wait)
+        return filelock.FileLock(str(path), **options).acquire(blocking=wait)
     except filelock.Timeout:
         raise LockedError(
             f"{path.parent} is being written by another process; wait for it or choose another folder"
         ) from None
-    except NotImplementedError as error:
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _WITHOUT_LOCKS:
+            raise
         raise HarnessError(f"the file system of {path} has no locks; choose a folder on another") from error
 
 
@@ -296,6 +306,8 @@ def is_locked(path: Path) -> bool:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:
+        return False  # a file system without locks: whoever writes there was refused
     finally:
         os.close(file)
     return False

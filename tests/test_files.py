@@ -1,6 +1,8 @@
 """The one room that writes files: whole or not at all, on disks that are full, read-only or in the way."""
 
 import ast
+import errno
+import fcntl
 import os
 import stat
 import threading
@@ -157,6 +159,22 @@ def test_a_torn_last_line_is_left_out_and_dropped(tmp_path: Path, torn: bytes) -
 def test_lines_of_what_cant_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="can't be read: Is a directory"):
         list(files.whole_lines(tmp_path))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """A network mount without its lock service: nobody may write there, and nobody is said to."""
+
+    def refuse(file: int, operation: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    (tmp_path / "lock").touch()
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(HarnessError, match=r"lock has no locks; choose a folder on another$"):
+        files.lock(tmp_path / "lock")
+    assert not files.is_locked(tmp_path / "lock")
 
 
 def test_a_lock_lets_one_in(tmp_path: Path) -> None:

@@ -13,12 +13,15 @@ from harness.cli.options import Command, GroupedOption, json_option, options_of,
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.forecast import Forecast, Student
-    from harness.forecast.result import Gain
+    from harness.cliff import CliffResult
+    from harness.forecast import Forecast, ForecastConfig, Student
+    from harness.forecast.result import Gain, Star
+    from harness.progress import OnProgress
     from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
 _BAR_WIDTH = 10
+_OWN = ("teacher", "base", "students", "bar", "plausible", "clip", "points")
 # Set by the job, or of engines that hold one model alone.
 _NOT_SHARED = (
     "engine",
@@ -93,10 +96,10 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
     except ValueError:
         raise HarnessError(f"--lambdas {lambdas}: write numbers such as 1,1.2,1.5") from None
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
-    own = {name: options[name] for name in ("teacher", "base", "students", "bar", "plausible", "points")}
+    own = {name: options[name] for name in _OWN}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     with listening(consoles.errors()) as on_progress:
-        found = forecast(config, on_progress)
+        found = forecast(config, on_progress, _star)
     picture = draw_forecast(found)
     if picture is not None:
         with files.resumable(out):
@@ -136,6 +139,8 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     console.print(sentence(found))
     if found.gain is not None:
         console.print(gain_sentence(found.gain))
+    if found.lambda_star is not None:
+        console.print(star_sentence(found.lambda_star))
     for note in found.notes:
         console.print(f"note: {note}")
     for student in found.students:
@@ -154,6 +159,28 @@ def sentence(found: Forecast) -> str:
     return (
         f"largest λ with strict validity of at least {found.bar:.0%}: {about}; shown to be at least that "
         f"{shown}, and below {below}"
+    )
+
+
+def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> CliffResult:
+    """λ* of the pair; no run's λ is asked about, so that of plain distillation stands for it."""
+    from harness.measure import CliffConfig, measure_cliff
+
+    cliff = CliffConfig(
+        evaluation=config.of_base, teacher=config.teacher, base=config.base, lam=1.0, clip=clip
+    )
+    return measure_cliff(cliff, on_progress).result
+
+
+def star_sentence(star: Star) -> str:
+    """λ*, and how far it can be believed."""
+    value = star.status.replace("_", " ") if star.value is None else f"{star.value:.3g}"
+    high = "∞" if star.high is None else f"{star.high:.3g}"
+    interval = "" if star.low is None else f" [{star.low:.3g}, {high}]"
+    unmet = f"; not met: {'; '.join(star.unmet)}" if star.unmet else ""
+    return (
+        f"λ* at c = {star.clip:g}: {value}{interval}, binding {star.role or 'no role'}; it takes the role "
+        f"for a coin and a ratio to the teacher, and no locked test has confirmed it{unmet}"
     )
 
 

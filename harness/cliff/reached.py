@@ -28,7 +28,8 @@ NODES: tuple[float, ...] = (
     *(-2.0, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
     *(2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0),
 )
-"""Values of μ at which log Z and its slope are measured; between them the curve is their cubic."""
+"""Values of μ at which log Z, its slope and curvature are measured."""
+_HALVINGS = 50
 
 Standing = Literal["at_base", "short", "at", "past", "off"]
 LEAST_WAY: Final = 0.005
@@ -49,6 +50,7 @@ class LineSums:
         excess: of E_S[log π_S − log π_B].
         log_partition: [nodes] of log Z at each of `NODES`.
         slope: [nodes] of E_μ[s], its derivative.
+        curvature: [nodes] of Var_μ[s], the derivative of that.
     """
 
     tokens: int
@@ -56,6 +58,7 @@ class LineSums:
     excess: float
     log_partition: FloatArray
     slope: FloatArray
+    curvature: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +154,13 @@ def lambda_reached(
     excess = by_task(np.array([one.excess for one in sums]))
     partition = by_task(np.stack([one.log_partition for one in sums]))
     slope = by_task(np.stack([one.slope for one in sums]))
+    curvature = by_task(np.stack([one.curvature for one in sums]))
     weights = np.ones((1, tasks))
     if tasks > 1:
         rng = np.random.default_rng(seed)
         weights = np.concatenate([weights, rng.multinomial(tasks, np.full(tasks, 1.0 / tasks), size=draws)])
     total = weights @ tokens
-    place, least = _minimum(weights @ partition, weights @ slope, weights @ gain)
+    place, least = _minimum(weights @ partition, weights @ slope, weights @ curvature, weights @ gain)
     off = np.maximum(((weights @ excess) + least) / total, 0.0)
     way = ((weights @ excess) + (weights @ partition)[:, NODES.index(0.0)]) / total
     along = Estimate(tasks, None, None, None, f"within {LEAST_WAY:g} nats a token of the base")
@@ -182,12 +186,17 @@ def _shown(estimate: Estimate) -> str:
     return f"{shown} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
-def _minimum(partition: FloatArray, slope: FloatArray, gain: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _minimum(
+    partition: FloatArray, slope: FloatArray, curvature: FloatArray, gain: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """Place and value of the least of log Z(μ) − μ · gain, row by row; the ends where it lies beyond them.
+
+    Between two nodes the curve is the quintic with its values, slopes and curvatures there.
 
     Args:
         partition: [rows, nodes] log Z.
         slope: [rows, nodes] its derivative, which rises.
+        curvature: [rows, nodes] the derivative of that.
         gain: [rows].
     """
     nodes = np.array(NODES)
@@ -197,14 +206,18 @@ def _minimum(partition: FloatArray, slope: FloatArray, gain: FloatArray) -> tupl
     left = right - 1
     width = nodes[right] - nodes[left]
     start, end = rise[row, left] * width, rise[row, right] * width
+    bend, unbend = curvature[row, left] * width**2, curvature[row, right] * width**2
     step = value[row, right] - value[row, left]
-    # Hermite's cubic p(t), t in [0, 1]: p' = start + 2·a·t + 3·b·t².
-    a, b = 3.0 * step - 2.0 * start - end, start + end - 2.0 * step
-    root = np.sqrt(np.maximum(a * a - 3.0 * b * start, 0.0))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(a + root == 0.0, 0.0, -start / (a + root))
-    t = np.clip(np.nan_to_num(t), 0.0, 1.0)
-    least = value[row, left] + start * t + a * t**2 + b * t**3
+    third = 10.0 * step - 6.0 * start - 4.0 * end - 1.5 * bend + 0.5 * unbend
+    fourth = -15.0 * step + 8.0 * start + 7.0 * end + 1.5 * bend - unbend
+    fifth = 6.0 * step - 3.0 * (start + end) - 0.5 * (bend - unbend)
+    low, high = np.zeros_like(start), np.ones_like(start)
+    for _ in range(_HALVINGS):
+        t = 0.5 * (low + high)
+        falls = start + t * (bend + t * (3.0 * third + t * (4.0 * fourth + t * 5.0 * fifth))) < 0.0
+        low, high = np.where(falls, t, low), np.where(falls, high, t)
+    t = np.where(end < 0.0, 1.0, np.where(start >= 0.0, 0.0, 0.5 * (low + high)))
+    least = value[row, left] + t * (start + t * (0.5 * bend + t * (third + t * (fourth + t * fifth))))
     return nodes[left] + width * t, least
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from harness.data.tasks import Item, RankingTask
@@ -71,6 +72,20 @@ def clean_text(text: str, max_characters: int) -> str:
     if len(line) > max_characters:
         line = line[: max_characters - 1].rstrip() + "…"
     return _TOKEN_OPENING.sub(lambda bracket: bracket.group() + " ", line)
+
+
+def changed_titles(tasks: Iterable[RankingTask]) -> dict[str, int]:
+    """How many titles `render_prompt` doesn't give to the model as they are, beside white space.
+
+    Returns:
+        `shortened` and `defused`; a title may be both.
+    """
+    counts = {"shortened": 0, "defused": 0}
+    for task in tasks:
+        for item in (*task.history, *task.candidates):
+            counts["shortened"] += len(item.title) > MAX_TITLE_CHARACTERS
+            counts["defused"] += _TOKEN_OPENING.search(item.title) is not None
+    return counts
 
 
 def _is_control(character: str) -> bool:

@@ -164,7 +164,8 @@ class ChatTemplate:
 
     def _refuse(self, why: str, cause: BaseException | None = None) -> NoReturn:
         raise EngineUnavailableError(
-            f"the chat template of {self._owner} {why}; mend it, or give another tokenizer as `tokenizer=`"
+            f"the chat template of {self._owner} {why}; mend it there, in tokenizer_config.json or "
+            "chat_template.jinja"
         ) from cause
 
 
@@ -188,6 +189,28 @@ def lost(message: str, prompt: str) -> str | None:
         return f"changes the message, from character {kept} on ({wanted[kept : kept + 12]!a})"
     # Some first letters stand in any prompt.
     return "drops the message" if kept < 8 else f"keeps {kept} of the message's {len(wanted)} characters"
+
+
+def require_told_apart(messages: Sequence[str], prompts: Sequence[tuple[int, ...]], owner: str) -> None:
+    """Refuse prompts of a template that can't be seen, a server's, which don't depend on their messages.
+
+    Args:
+        messages: what was asked.
+        prompts: the token ids it was made into.
+        owner: whose template it is.
+
+    Raises:
+        EngineUnavailableError: two messages gave the same prompt, or one gave none.
+    """
+    first: dict[tuple[int, ...], str] = {}
+    for message, prompt in zip(messages, prompts, strict=True):
+        if not prompt:
+            raise EngineUnavailableError(f"the server of {owner} makes no token at all of a prompt")
+        if " ".join(first.setdefault(prompt, message).split()) != " ".join(message.split()):
+            raise EngineUnavailableError(
+                f"the chat template of the server of {owner} drops the message: two others give the same "
+                "prompt; start the server with another (vLLM: --chat-template), or give `tokenizer=`"
+            )
 
 
 class _Runaway(BaseException):

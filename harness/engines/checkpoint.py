@@ -155,7 +155,8 @@ class Checkpoint:
     def weight_files(self) -> list[Path]:
         """The files that hold the weights; safetensors where both kinds are present."""
         for pattern in WEIGHTS:
-            if files := sorted(self.path.glob(pattern)):
+            # A link to nothing, as in a cache that was cleared, is no file.
+            if files := sorted(file for file in self.path.glob(pattern) if file.is_file()):
                 return files
         return []
 

@@ -81,7 +81,8 @@ def _batch(
                 float(part[0]),
                 float(part[1]),
                 part[2 : 2 + size],
-                part[2 + size :],
+                part[2 + size : 2 + 2 * size],
+                part[2 + 2 * size :],
             ),
         )
 
@@ -95,12 +96,12 @@ def _hidden(output: OutputLayer, ids: Any, mask: Any, at_row: Any, at_position: 
 
 
 def _columns(outputs: Sequence[OutputLayer], hidden: Sequence[Any], plausible: float) -> Any:
-    """[positions, 2 + 2 · nodes]: E_S[s], E_S[log π_S − log π_B], then log Z and E_μ[s] at each node."""
+    """[positions, 2 + 3 · nodes]: E_S[s], E_S[log π_S − log π_B], then log Z, E_μ[s] and Var_μ[s] by node."""
     import torch
 
     vocabulary = min(output.vocabulary for output in outputs)
     count = hidden[0].shape[0]
-    found = np.empty((count, 2 + 2 * len(NODES)))
+    found = np.empty((count, 2 + 3 * len(NODES)))
     block = max(1, BLOCK_LOGITS // (4 * vocabulary))
     for start in range(0, count, block):
         part = slice(start, start + block)
@@ -113,11 +114,14 @@ def _columns(outputs: Sequence[OutputLayer], hidden: Sequence[Any], plausible: f
         beside = of_teacher - gain
         mass = of_student.exp()
         values = [(mass * gain).sum(-1), (mass * (of_student - beside)).sum(-1)]
-        partitions, slopes = [], []
+        partitions, slopes, curvatures = [], [], []
         for node in NODES:
             scores = beside + node * gain
             total = torch.logsumexp(scores.double(), dim=-1)
             partitions.append(total)
-            slopes.append(((scores.double() - total[:, None]).exp() * gain).sum(-1))
-        found[part] = torch.stack([*values, *partitions, *slopes], dim=-1).double().cpu().numpy()
+            weights = (scores.double() - total[:, None]).exp()
+            slopes.append((weights * gain).sum(-1))
+            curvatures.append((weights * (gain - slopes[-1][:, None]) ** 2).sum(-1))
+        columns = [*values, *partitions, *slopes, *curvatures]
+        found[part] = torch.stack(columns, dim=-1).double().cpu().numpy()
     return found

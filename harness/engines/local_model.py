@@ -75,6 +75,7 @@ class LocalModel:
             parameters=self.checkpoint.parameters,
             options=options
             | self.tokenizer.described
+            | {"messages_defused": self.tokenizer.defused}
             | {"stop_token_ids": self.stop_token_ids, "weights": str(self.weights)}
             | self._origin(),
         )

@@ -26,19 +26,12 @@ from harness.engines.base import (
     Unanswered,
     UnansweredError,
 )
-from harness.engines.chat_template import FIXED_DATE
+from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
-from harness.engines.http_fleet import (
-    CONNECT_SECONDS,
-    REPLY_BYTES,
-    Call,
-    Fleet,
-    SetAsideError,
-    let_streams_close,
-    shown,
-)
+from harness.engines.http_exchange import CONNECT_SECONDS, REPLY_BYTES, let_streams_close, shown
+from harness.engines.http_fleet import Call, Fleet, SetAsideError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
 from harness.engines.openai_replies import (
@@ -169,6 +162,7 @@ class OpenAIEngine:
         )
         for index, ids in tokenized:
             rows[index] = ids
+        require_told_apart(prompts, rows, self._fleet.model)
         return rows
 
     def start(self) -> None:
@@ -250,7 +244,9 @@ class OpenAIEngine:
         )
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # The fleet limits the whole request.
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
-            policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
+            # No rest of our own choosing outlasts the patience.
+            cap = min(20.0, config.retry_seconds / 2)
+            policy = RetryPolicy(base=0.5, cap=cap, patience=config.retry_seconds)
             try:
                 urls, seconds = self._fleet.urls, config.request_seconds
                 yield partial(call, Fleet(urls, client, policy, seconds, config.request_tries))
@@ -347,7 +343,7 @@ class OpenAIEngine:
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:
-            return self._tokenizer.described
+            return self._tokenizer.described | {"messages_defused": self._tokenizer.defused}
         return {"chat_template_arguments": self._template_arguments()}
 
     def _template_arguments(self) -> dict[str, Any]:

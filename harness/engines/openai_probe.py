@@ -14,14 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.engines.background import in_background
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import (
+from harness.engines.http_exchange import (
     REPLY_BYTES,
     Reply,
     ReplyError,
     exchange,
     json_object,
     let_streams_close,
-    message_of,
+    said_in,
     shown,
 )
 from harness.engines.openai_replies import tokens_of
@@ -283,7 +283,7 @@ def _models(reply: Reply, url: str, config: EngineConfig) -> list[dict[str, Any]
     if named := [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]:
         return named
     if _passing(reply) and not reply.is_success:
-        words = shown(message_of(reply.content), _key(config))
+        words = shown(said_in(reply.content), _key(config))
         raise EngineUnavailableError(
             f"{url} isn't ready (HTTP {reply.status}: {words}); wait until it is and run the same command"
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.engines.base import FinishReason, ScoreRequest, TokenScores
 from harness.engines.finish_reasons import GIVEN_UP, finish_reason, plain_word
-from harness.engines.http_fleet import ReplyError
+from harness.engines.http_exchange import ReplyError
 
 MOST_TOKENS = 2**31
 MOST_TOKEN_ID = 2**24

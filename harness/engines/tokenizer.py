@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,12 +28,14 @@ class ChatTokenizer:
 
     Attributes:
         folder: where the tokenizer is.
+        defused: messages of the last `encode` that held special tokens, which don't reach the model as such.
     """
 
     def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
         """Remember where the tokenizer is; nothing is read yet."""
         self.folder = folder
         self._trust_remote_code = trust_remote_code
+        self.defused = 0
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -106,6 +110,21 @@ class ChatTokenizer:
             "vocabulary": max(self.tokenizer.get_vocab().values(), default=-1) + 1,
         }
 
+    @cached_property
+    def _fuses(self) -> re.Pattern[str] | None:
+        pieces = {token.content for token in self._special_tokens().values() if token.content.strip()}
+        longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
+        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def _defused(self, message: str) -> str:
+        """A message in which no special token stands: each is broken by a space after its first character.
+
+        `render_prompt` has done so to all that look like one; a checkpoint's own may look like anything.
+        """
+        if self._fuses is None:
+            return message
+        return self._fuses.sub(lambda found: f"{found[0][:-1][:1]} {found[0][1:]}", message)
+
     def _special_tokens(self) -> dict[int, Any]:
         added = self.tokenizer.added_tokens_decoder
         return {index: token for index, token in added.items() if token.special}
@@ -146,11 +165,13 @@ class ChatTokenizer:
                 )
         if not prompts:
             return []
+        messages = [self._defused(prompt) for prompt in prompts]
+        self.defused = sum(map(operator.ne, messages, prompts))
         if self.chat_template is None:
-            rows = self._encode_plain(prompts)
+            rows = self._encode_plain(messages)
         else:
             # The template writes the special tokens, so the tokenizer must not add another BOS.
-            rows = self._read(self.chat_template.render(prompts), add_special_tokens=False)
+            rows = self._read(self.chat_template.render(messages), add_special_tokens=False)
         if () in rows:
             raise EngineUnavailableError(
                 f"the tokenizer of {self.folder} makes no token at all of prompt {rows.index(())}; "
@@ -204,4 +225,4 @@ def _require_readable_templates(folder: Path) -> None:
     for path in (folder / "chat_template.jinja", *folder.glob("additional_chat_templates/*.jinja")):
         if not path.is_file() and (path.is_symlink() or path.exists()):
             what = "leads nowhere" if path.is_symlink() and not path.exists() else "is no file"
-            raise EngineUnavailableError(f"{path} {what}; mend it, or give another tokenizer as `tokenizer=`")
+            raise EngineUnavailableError(f"{path} {what}; put the template there, or remove it")

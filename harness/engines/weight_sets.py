@@ -59,7 +59,8 @@ def find_weights(folder: Path) -> WeightSet:
 def _of_kind(folder: Path, suffix: str) -> WeightSet:
     named = folder / SINGLE[suffix]
     pattern = f"*{suffix}" if suffix == ".safetensors" else f"pytorch_model*{suffix}"
-    every = sorted(file for file in folder.glob(pattern) if not file.name.startswith(ADAPTER))
+    found = (file for file in folder.glob(pattern) if file.is_file())
+    every = sorted(file for file in found if not file.name.startswith(ADAPTER))
     own = [file for file in every if file.name.startswith(OWN_FORMAT)]
     usual = [file for file in every if file not in own]
     index = named.with_name(named.name + INDEX)

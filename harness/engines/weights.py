@@ -151,8 +151,7 @@ def _entries(entries: Mapping[str, Any], file: Path, data: int) -> tuple[dict[st
         if any(not isinstance(side, int) or side < 0 for side in shape):
             raise ValueError(f"{name} has no shape")
         tensor = StoredTensor(shape, str(entry["dtype"]), file, data + begin)
-        bits = BITS.get(tensor.dtype)
-        if bits is not None and (end - begin) * 8 != tensor.elements * bits:
+        if (end - begin) * 8 != tensor.elements * BITS[tensor.dtype]:
             raise ValueError(f"{name} takes other bytes than its shape")
         found[name] = tensor
         places.append((begin, end))

@@ -32,6 +32,7 @@ WRAPPERS = {
     "pretrained_model.": "saved with a value head around it; save the inner model (`model.pretrained_model`)",
 }
 EXPERT = re.compile(r"(.*experts\.)(\d+)\.(.+)")
+UNMERGED = "saved with an adapter inside; merge it (`merge_and_unload`) and save again"
 SAVE_AGAIN = "save the model again with save_pretrained, its config.json beside it"
 
 
@@ -121,7 +122,13 @@ def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:
 
 
 def _unpacked(fit: Fit, needs: Needs, stored: Mapping[str, StoredTensor]) -> Fit:
-    """What is wrong with a quantised checkpoint for certain: modules without tensors, and the reverse."""
+    """What is wrong with a quantised checkpoint for certain: modules without tensors, and the reverse.
+
+    Raises:
+        NotAskedError: transformers' loader stopped at them.
+    """
+    if fit.trouble:
+        raise NotAskedError(f"transformers can't join its packed tensors: {fit.trouble[:120]}")
     modules = {_parent(one) for one in needs.names}
     above = {module for one in modules for module in _upwards(one)}
     held = {module for one in fit.unexpected for module in _upwards(_parent(one))}
@@ -183,8 +190,10 @@ def _require_fit(name: str, needs: Needs, fit: Fit, stored: Mapping[str, StoredT
     if fit.trouble:
         said.append(_odd_experts(stored) or f"transformers can't convert it: {fit.trouble[:200]}")
     if said:
+        inside = any(".base_layer." in one or ".lora_" in one for one in fit.unexpected)
         raise EngineUnavailableError(
-            f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; {SAVE_AGAIN}"
+            f"{name} isn't the {needs.model} that its config.json describes: {'; '.join(said)}; "
+            f"{UNMERGED if inside else SAVE_AGAIN}"
         )
 
 

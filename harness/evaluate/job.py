@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.data.prompt import PROMPT_VERSION
+from harness.data.prompt import PROMPT_VERSION, changed_titles
 from harness.engines import (
     REMARKS,
     Engine,
@@ -330,6 +330,7 @@ class _Evaluation:
             ),
             contract=self.config.contract,
             prompt_version=PROMPT_VERSION,
+            titles=changed_titles(dataset.tasks),
             engine=EngineRecord(**asdict(info)),
             sampling=asdict(self.sampling),
             samples_per_task=self.config.samples,

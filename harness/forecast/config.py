@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from harness.engines import IN_MEMORY, OF_TWO
 from harness.engines.config import EngineConfig, Plausible, TargetConfig
@@ -32,6 +32,8 @@ class ForecastConfig(Settings, title="Forecast"):
     students: tuple[str, ...] = ()
     """Checkpoints to place on the line: λ reached, and how far off the line."""
     plausible: Plausible = 0.0
+    clip: Annotated[float | None, Field(gt=1, allow_inf_nan=False)] = None
+    """Clip strength c of a run to come: λ* is measured beside, on rollouts of the base."""
     points: Count = 12
     """Most λ of a refined grid, beyond which the first ones are drawn all the same."""
     out: Path
@@ -61,6 +63,13 @@ class ForecastConfig(Settings, title="Forecast"):
         engine = for_role(self.evaluation.engine, self.students[number])
         changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / f"student-{number + 1}"}
         return self.evaluation.changed(engine=engine.changed(**told), **changes)
+
+    @property
+    def of_base(self) -> EvalConfig:
+        """The rollouts of the base that λ* is measured on."""
+        engine = self.evaluation.engine.changed(engine=IN_MEMORY, target=None, ckpt=None)
+        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / "lambda-star"}
+        return self.evaluation.changed(engine=engine, **changes)
 
     def at(self, lam: float) -> EvalConfig:
         """The evaluation of π_λ."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from harness import files
+from harness.cliff import CliffResult
 from harness.engines.target_engine import TargetEngine
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
 from harness.forecast.notes import gain_of, notes_of
-from harness.forecast.result import FORECAST, Forecast, Point
+from harness.forecast.result import FORECAST, Forecast, Point, Star
 from harness.forecast.students import place_student
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import CONTRACT, QUALITY_OF_ALL, sample_metrics
@@ -25,7 +26,13 @@ _CLOSE = 1.1
 """Ratio of two neighbouring λ below which a fall between them is located well enough."""
 
 
-def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Forecast:
+MeasureStar = Callable[[ForecastConfig, float, OnProgress], CliffResult]
+"""λ* at a clip strength, on rollouts of the base (`ForecastConfig.of_base`)."""
+
+
+def forecast(
+    config: ForecastConfig, on_progress: OnProgress = ignore, measure: MeasureStar | None = None
+) -> Forecast:
     """Draw from π_λ for each λ and write `forecast.json`; the same call goes on where it stopped.
 
     Each λ is an ordinary run. All draw with the same seeds, so that what differs between them is λ.
@@ -33,6 +40,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
     Args:
         config: teacher, base, λ, data.
         on_progress: told where the job stands, λ by λ.
+        measure: estimates λ*, where `clip` is given.
 
     Raises:
         HarnessError: nothing was run, or a model can't be used; the message says why.
@@ -58,6 +66,9 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
             for number in range(len(config.students))
         )
         told = engine.info().options
+    star = None
+    if config.clip is not None and measure is not None:
+        star = Star.of(measure(config, config.clip, on_progress))
     largest = _largest(drawn, config.bar)
     found = Forecast(
         config.teacher,
@@ -69,6 +80,7 @@ def forecast(config: ForecastConfig, on_progress: OnProgress = ignore) -> Foreca
         students,
         gain=gain_of({lam: quality for lam, (_, _, quality) in drawn.items()}),
         notes=notes_of(points, largest, config.bar),
+        lambda_star=star,
         checkpoints={role: told[f"{role}_sha256"] for role in ("teacher", "base")},
     )
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"

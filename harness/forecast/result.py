@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from harness.cliff import CliffResult
 from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 
@@ -62,6 +63,43 @@ class Student:
 
 
 @dataclass(frozen=True, slots=True)
+class Star:
+    """λ* beside the forecast: the closed form of the paper, for one clip strength.
+
+    Attributes:
+        clip: c.
+        role: that binds: it holds most of the teacher's tail; None where none does.
+        value: λ* at the measured b; None where `status` says why.
+        low: lower end of its interval, which is sampling error alone.
+        high: upper end.
+        status: see `harness.cliff.LambdaStarEstimate`.
+        unmet: what λ* asks of the checkpoints and isn't met, in words.
+    """
+
+    clip: float
+    role: str | None
+    value: float | None
+    low: float | None
+    high: float | None
+    status: str
+    unmet: tuple[str, ...]
+
+    @classmethod
+    def of(cls, result: CliffResult) -> Star:
+        """What a measurement says of it."""
+        star = result.lambda_star
+        return cls(
+            result.clip.effective,
+            None if result.binding is None else result.binding.role,
+            star.value,
+            star.low,
+            star.high,
+            star.status,
+            tuple(one.detail for one in result.preconditions if not one.met),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Gain:
     """What extrapolation can gain in ranking.
 
@@ -90,6 +128,7 @@ class Forecast:
         gain: None where it can't be told.
         notes: what must be known beside the numbers, one sentence each.
         checkpoints: digests of teacher and base.
+        lambda_star: where a clip strength was given.
     """
 
     teacher: str
@@ -102,6 +141,7 @@ class Forecast:
     gain: Gain | None = None
     notes: tuple[str, ...] = ()
     checkpoints: Mapping[str, str | None] = field(default_factory=dict)
+    lambda_star: Star | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

@@ -56,6 +56,8 @@ rules:
   # Answers cut off by the token budget; any failure code works alike: failure_rate.<code>.
   - truncation_rate <= 0.02
   # - failure_rate.extra_text <= 0.01
+  # Answers that a provider's filter withheld, of a server; all other rules take them at worst and at best.
+  # - withheld_rate <= 0.02
 
   # Ranking quality, failures counted 0 (.all) or left out (.parsed).
   # - ndcg_at_1.all >= 0.5

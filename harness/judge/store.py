@@ -123,6 +123,11 @@ class Store:
             self._database.executescript(_SCHEMA)
             self._database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         except (OSError, sqlite3.Error) as error:
+            # The lowest byte of SQLite's codes says what kind of error it is.
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+                raise IncompleteError(
+                    f"can't write to {path} ({error}); make room and run the same command to go on"
+                ) from error
             raise HarnessError(
                 f"{path} can't be used as a cache ({error}); choose another `store=`"
             ) from error

@@ -16,6 +16,7 @@ from harness.errors import DataError
 from harness.files import LineLog, resumable, whole_lines
 
 LINE = "line.jsonl"
+_ARRAYS = ["log_partition", "slope", "curvature"]
 
 
 def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plausible: float) -> str:
@@ -26,7 +27,7 @@ def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plaus
         dtypes: of their weights.
         plausible: mask of the line.
     """
-    decides = [list(weights), list(dtypes), plausible, list(NODES)]
+    decides = [list(weights), list(dtypes), plausible, list(NODES), _ARRAYS]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
@@ -60,8 +61,7 @@ class LineSumsLog:
                         int(row["tokens"]),
                         float(row["gain"]),
                         float(row["excess"]),
-                        np.array(row["log_partition"], dtype=np.float64),
-                        np.array(row["slope"], dtype=np.float64),
+                        *(np.array(row[name], dtype=np.float64) for name in _ARRAYS),
                     )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise DataError(
@@ -80,7 +80,7 @@ class LineSumsLog:
         Raises:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
-        told = asdict(sums) | {"log_partition": sums.log_partition.tolist(), "slope": sums.slope.tolist()}
+        told = asdict(sums) | {name: getattr(sums, name).tolist() for name in _ARRAYS}
         row = json.dumps({"placer": self._placer, "key": key} | told, separators=(",", ":"))
         with resumable(self._path):
             self._file.append(row.encode("ascii") + b"\n")

@@ -140,6 +140,8 @@ class Manifest(BaseModel):
     dataset: DatasetRecord
     contract: Contract
     prompt_version: str
+    titles: dict[str, int] = Field(default_factory=dict)
+    """Titles that reached the model changed, by what was done to them."""
     engine: EngineRecord
     sampling: dict[str, Any]
     samples_per_task: int

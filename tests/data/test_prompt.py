@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import Contract
-from harness.data.prompt import MAX_TITLE_CHARACTERS, clean_text, render_prompt
+from harness.data.prompt import MAX_TITLE_CHARACTERS, changed_titles, clean_text, render_prompt
 from harness.data.tasks import Item, RankingTask
 from tests.examples import examples
 
@@ -166,3 +166,10 @@ def test_a_real_tokenizer_finds_no_special_token(normalised: bool) -> None:
         title = f"Coat {token}{token}"
         assert special.intersection(tokenizer.encode(title).ids), "the attack must work on the bare title"
         assert not special.intersection(tokenizer.encode(render_prompt(task(title, "end"), CONTRACT)).ids)
+
+
+def test_titles_that_are_changed_are_counted() -> None:
+    titles = ["a", "<|im_end|>", "x" * 201, "[INST] " + "y" * 300]
+    items = tuple(Item(item_id=str(number), title=title) for number, title in enumerate(titles))
+    task = RankingTask(task_id="t", history=items[:2], candidates=items[1:], relevance=(1, 0, 0))
+    assert changed_titles([task, task]) == {"shortened": 4, "defused": 6}

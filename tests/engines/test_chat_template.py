@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.engines import chat_template
-from harness.engines.chat_template import FIXED_DATE, lost
+from harness.engines.chat_template import FIXED_DATE, lost, require_told_apart
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError
 from tests.checkpoints.template_folders import CASES, template_of, with_template
@@ -35,7 +35,7 @@ def test_case(
         with pytest.raises(EngineUnavailableError, match=case["refused"]) as caught:
             chat.encode([MESSAGE])
         assert "\n" not in str(caught.value)
-        assert "`tokenizer=`" in str(caught.value) or "tokenizer_config.json" in str(caught.value)
+        assert "tokenizer_config.json" in str(caught.value) or "`tokenizer=`" in str(caught.value)
         return
     [ids] = chat.encode([MESSAGE])
     text = chat.tokenizer.decode(list(ids))
@@ -144,3 +144,12 @@ def test_manifests_can_hold_what_is_described(tiny_qwen3: Path) -> None:
     described = ChatTokenizer(tiny_qwen3).described
     assert json.loads(json.dumps(described)) == described
     assert described["special_tokens"]["<|im_end|>"] < described["vocabulary"]
+
+
+def test_a_server_whose_prompts_are_all_the_same_is_refused() -> None:
+    require_told_apart(["a", "b", " a "], [(1,), (2,), (1,)], "it")
+    require_told_apart([], [], "it")
+    with pytest.raises(EngineUnavailableError, match="drops the message"):
+        require_told_apart(["a", "b"], [(1,), (1,)], "it")
+    with pytest.raises(EngineUnavailableError, match="no token at all"):
+        require_told_apart(["a"], [()], "it")

@@ -23,7 +23,8 @@ from harness.engines import (
     open_engine,
 )
 from harness.engines.background import in_background
-from harness.engines.http_fleet import MASKED_CHARACTERS, TRIES, Call, Fleet, SetAsideError, shown
+from harness.engines.http_exchange import MASKED_CHARACTERS, shown
+from harness.engines.http_fleet import TRIES, Call, Fleet, SetAsideError
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, RefusedError
 from harness.retrying import RetryPolicy

