@@ -28,7 +28,7 @@ def only_choice(answer: dict[str, Any]) -> dict[str, Any]:
         raise ReplyError("no completion in the reply")
     if len(choices) > 1:
         raise ReplyError(f"{len(choices)} completions where one was asked for")
-    [choice] = choices
+    choice: dict[str, Any] = choices[0]
     # OpenRouter puts what its provider says of a failure beside whatever there is of an answer.
     if choice.get("error"):
         raise ReplyError("an error in place of a completion")
