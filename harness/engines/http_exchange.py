@@ -21,6 +21,9 @@ NESTED_STREAMS = 10
 REPLY_BYTES = 64 * 2**20
 """Longest reply that is read, unpacked."""
 MESSAGE_CHARACTERS = 300
+MASKED_CHARACTERS = 20_000
+"""Of what a server says; to look for secrets in all of a reply of 64 MB would take minutes."""
+LONGEST_SECRET = 4096
 
 
 class ReplyError(Exception):
@@ -127,7 +130,11 @@ def shown(words: object, key: str = "") -> str:
         words: what a server or a user says.
         key: the API key; some servers repeat the one they were sent.
     """
-    return plain(masked(" ".join(str(words).split()), key))[:MESSAGE_CHARACTERS]
+    line = " ".join(str(words).split())
+    safe = masked(line[:MASKED_CHARACTERS], key)
+    if len(line) > MASKED_CHARACTERS:
+        safe = safe[:-LONGEST_SECRET]  # What the cut went through can't be told to be one.
+    return plain(safe)[:MESSAGE_CHARACTERS]
 
 
 def said_in(content: bytes) -> str:

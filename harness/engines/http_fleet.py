@@ -35,6 +35,8 @@ OWN_TRIES = 2
 """Of these, how many must fail while others are answered: one may be from before a server came back."""
 SMALL_TRIES = 2
 """Of a small request: at a server in order it may meet with a passing fault."""
+A_DAY = 86_400.0
+"""Seconds."""
 
 
 @dataclass(slots=True)
@@ -69,6 +71,11 @@ class Failure:
     cause: str
     of_request: bool
     status: int | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether no reply came at all."""
+        return self.status is None and not self.of_request
 
     @property
     def refuses(self) -> bool:
@@ -166,7 +173,14 @@ class Fleet:
         seen, confirmed = self._answers, False
         first_failure: float | None = None
         while True:
-            server = await self._least_busy(first_failure, cause, tried)
+            try:
+                server = await self._least_busy(first_failure, cause, tried)
+            except IncompleteError:
+                # Others may be answered while this one alone is put off.
+                if confirmed or not await self._answers_small(call, at_once=True):
+                    raise
+                own, confirmed = enough - 1, True
+                continue
             tried.add(server.url)
             outcome = await self._attempt(server, call)
             if not isinstance(outcome, Failure):
@@ -221,7 +235,7 @@ class Fleet:
         return self._small_answered
 
     async def _ask(self, call: Call[Result], at_once: bool) -> bool:
-        """Whether a request is answered; `at_once`, at the end of all patience, it is sent once."""
+        """Whether a request is answered; `at_once`, at the end of all patience, no pause is made for it."""
         latest = self._now() + self._policy.patience
         tried: set[str] = set()
         most = max(SMALL_TRIES, len(self._servers))
@@ -236,6 +250,8 @@ class Fleet:
                 return True
             if (amended := self._amended(call, outcome)) is not None:
                 return await self._ask(amended, at_once)
+            if at_once and outcome.lost and tries < SMALL_TRIES:
+                continue  # The server may have closed a connection that was kept.
             pause = self._policy.pause(tries, None, self._random)
             refused = outcome.refuses and len(tried) == len(self._servers)
             if at_once or refused or tries == most or self._now() + pause > latest:
@@ -318,7 +334,7 @@ class Fleet:
         if quiet + pause <= self._policy.patience:
             return None
         return IncompleteError(
-            f"no server has answered usably for {quiet:.0f} s and the next try is {pause:.0f} s away "
+            f"no server has answered usably for {quiet:.0f} s and the next try is {_span(pause)} away "
             f"(last: {cause}); see to the servers and run the same command again to go on"
         )
 
@@ -331,3 +347,8 @@ class Fleet:
         server.failures += not together
         pause = self._policy.pause(server.failures, asked, self._random)
         server.rests_until = max(server.rests_until, now + pause)
+
+
+def _span(seconds: float) -> str:
+    """A time as people read it; servers may ask for any number of years."""
+    return f"{seconds:.0f} s" if seconds < A_DAY else "more than a day"
