@@ -6,9 +6,10 @@ oracle. Without the check peft draws what is missing anew and the base answers i
 
 Run: python benchmarks/adapter_mutations.py [--only WORD] [--engine hf] [--folders]
 
-With --folders the table is of folders that other frameworks leave. Ends with exit code 1 where a broken
-adapter is evaluated, a whole one isn't or gives other logits, or something ends in another code than 0 and 2.
-tests/engines/test_adapters.py and test_folder_kinds.py assert a part of what is printed.
+With --engine vllm those that vLLM can't take must be refused too, and vLLM is started only for a case that
+--only names in full. With --folders the table is of folders that other frameworks leave. Ends with exit code
+1 where a broken adapter is evaluated, a whole one isn't or gives other logits, or something ends in another
+code than 0 and 2. tests/engines/test_adapters.py and test_folder_kinds.py assert a part of what is printed.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from harness.cli import main
-from harness.engines import EngineConfig, open_engine
+from harness.engines import EngineConfig, ScoreRequest, open_engine
+from harness.engines.vllm_adapter import why_not
 
 ZOO = Path(__file__).parents[1] / "harness" / "zoo"
 BASE, OTHER = ZOO / "base", ZOO / "large"
@@ -105,6 +107,11 @@ def _as_bin(folder: Path) -> None:
 
     torch.save(load_file(folder / WEIGHTS), folder / "adapter_model.bin")
     (folder / WEIGHTS).unlink()
+
+
+def _replaced_by_base(folder: Path) -> None:
+    shutil.rmtree(folder)
+    shutil.copytree(BASE, folder)
 
 
 def _truncated(folder: Path) -> None:
@@ -229,7 +236,7 @@ CASES: dict[str, Case] = {
     "base gone": Case(change=_of_base(GONE), refused="--adapter-base"),
     "no base named": Case(change=_of_base(None), refused="--adapter-base"),
     "base given for a whole model": Case(
-        files=lambda folder: (shutil.rmtree(folder), shutil.copytree(BASE, folder)),
+        files=_replaced_by_base,
         options=("--adapter-base", str(BASE)),
         refused="isn't one",
     ),
@@ -264,7 +271,7 @@ def _trained(made: tuple[tuple[str, str], ...]) -> tuple[tempfile.TemporaryDirec
 
     settings = {name: json.loads(value) for name, value in made}
     kind, untrained = settings.pop("kind", "Lora"), settings.pop("untrained", False)
-    ours = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
+    ours: dict[str, Any] = {"target_modules": ["q_proj", "v_proj"], "task_type": "CAUSAL_LM"}
     ours |= {"r": 4, "lora_alpha": 8} if kind in ("Lora", "AdaLora") else {}
     torch.manual_seed(0)
     base = transformers.AutoModelForCausalLM.from_pretrained(str(BASE))
@@ -293,17 +300,32 @@ def run(folder: Path, out: Path, engine: str, options: tuple[str, ...] = ()) -> 
     return code, lines[-1] if lines else ""
 
 
+def _base_in(options: tuple[str, ...]) -> str | None:
+    return options[options.index("--adapter-base") + 1] if "--adapter-base" in options else None
+
+
 def evaluated(folder: Path, options: tuple[str, ...]) -> Any:
     """[tokens, vocabulary] log probabilities on `PROBE` of the model that hf evaluates for this folder."""
     import torch
 
-    base = options[options.index("--adapter-base") + 1] if "--adapter-base" in options else None
-    engine = open_engine(EngineConfig(engine="hf", ckpt=str(folder), device="cpu", adapter_base=base))
+    config = EngineConfig(engine="hf", ckpt=str(folder), device="cpu", adapter_base=_base_in(options))
+    engine = open_engine(config)
     engine.start()
     with torch.no_grad():
         logits = engine.model(torch.tensor([PROBE])).logits[0]  # type: ignore[attr-defined]
     engine.close()
     return torch.log_softmax(logits.double(), dim=-1)
+
+
+def off_on_vllm(folder: Path, options: tuple[str, ...], saved: Any) -> float:
+    """By how much vLLM's log probabilities of the tokens of `PROBE` differ from the saved model's."""
+    config = EngineConfig(engine="vllm", ckpt=str(folder), enforce_eager=True, adapter_base=_base_in(options))
+    engine = open_engine(config)
+    engine.start()
+    [scores] = engine.score([ScoreRequest("probe", PROBE[:1], PROBE[1:])], top_k=1)
+    engine.close()
+    wanted = [float(saved[place, token]) for place, token in enumerate(PROBE[1:])]
+    return max(abs(float(one) - other) for one, other in zip(scores.logprobs, wanted, strict=True))
 
 
 def judge(case: Case, code: int, line: str, off: float | None) -> str:
@@ -324,15 +346,22 @@ def adapters(only: str, engine: str) -> int:
         How many went wrong.
     """
     wrong = refused = same = 0
-    for name, case in CASES.items():
+    for name, told in CASES.items():
         if only not in name:
             continue
         with tempfile.TemporaryDirectory() as place:
-            folder = Path(place) / "adapter"
+            case, folder = told, Path(place) / "adapter"
             saved = make(case, folder)
+            if engine == "vllm" and case.refused is None:
+                if why_not(folder) is not None:
+                    case = replace(case, refused="harness merge")
+                elif only != name:
+                    continue
             code, line = run(folder, Path(place) / "run", engine, case.options)
             off = None
-            if code == 0:
+            if code == 0 and engine == "vllm":
+                off = off_on_vllm(folder, case.options, saved)
+            elif code == 0:
                 off = float((evaluated(folder, case.options) - saved).abs().max())
             line = line.replace(place, "…")
         trouble = judge(case, code, line, off)
@@ -388,6 +417,7 @@ FOLDERS: dict[str, Folder] = {
     "accelerate FSDP, output folder": Folder(
         _within("checkpoint-100/pytorch_model_fsdp_0", *_DISTCP), "accelerate merge-weights"
     ),
+    "accelerate FSDP, full state": Folder((*_HF, "pytorch_model_fsdp.bin"), "rename pytorch_model_fsdp.bin"),
     "torch distributed": Folder(_DISTCP, "dcp_to_torch"),
     "torch distributed, inside": Folder(_within("model", *_DISTCP), "dcp_to_torch"),
     "torchtitan": Folder(_within("checkpoint/step-1000", *_DISTCP), "convert_to_hf.py"),

@@ -306,9 +306,8 @@ def main() -> int:
             if only not in name:
                 continue
             for one in group(Path(folder)):
-                print(
-                    f"{one.name} → {one.code}: {one.says}" + (f" [WRONG: {one.wrong}]" if one.wrong else "")
-                )
+                mark = f" [WRONG: {one.wrong}]" if one.wrong else ""
+                print(f"{one.name} → {one.code}: {one.says}{mark}", flush=True)
                 wrong += bool(one.wrong)
     print(f"{wrong} cases end as none may")
     return int(wrong > 0)

@@ -20,7 +20,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.adapter_mutations import Case, make
+from adapter_mutations import Case, make
+
 from harness.cli import main
 from harness.engines.checkpoint import find_checkpoint
 from harness.errors import HarnessError

@@ -83,8 +83,7 @@ class Place:
     folder: Path
     run: Path
     """A finished run, to be read."""
-    openai: str = ""
-    gemini: str = ""
+    patience: float = PATIENCE
     printed: list[bytes] = field(default_factory=list)
     codes: list[int] = field(default_factory=list)
 
@@ -109,19 +108,23 @@ class Place:
 
     def program(self, words: Words, limit: int | None = None, **more: str) -> int:
         """Run a program in the case's folder."""
-        done = subprocess.run(
+        with subprocess.Popen(
             [str(word) for word in words],
             cwd=self.folder,
             env=self.environment(more),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE,
-            check=False,
-            preexec_fn=None if limit is None else partial(_limited, limit),
-        )
-        self.printed += [done.stdout, done.stderr]
-        self.codes.append(done.returncode)
-        return done.returncode
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            preexec_fn=None if limit is None else partial(_limited, limit),  # noqa: PLW1509
+        ) as process:
+            try:
+                shown = process.communicate(timeout=self.patience)
+            except subprocess.TimeoutExpired:  # It asks again for minutes; stopped, it says how far it came.
+                process.terminate()
+                shown = process.communicate(timeout=PATIENCE)
+        self.printed += shown
+        self.codes.append(process.returncode)
+        return process.returncode
 
     def harness(self, *words: str | Path, limit: int | None = None, **more: str) -> int:
         """Run a command of harness."""
@@ -346,7 +349,9 @@ def judging(mode: str, *more: str) -> Case:
         server.mode = mode
         shutil.copytree(place.run, place.folder / "run")
         line = ["judge", "run", "--rubric", "listwise-relevance", "--limit", "6", "--repeats", "1"]
+        place.patience = 30.0
         place.harness(*line, "--endpoint", server.url, "--cache", "cache", *more)
+        place.patience = PATIENCE
         place.harness("report", "run", "-o", "r.html")
 
     return case

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,7 @@ def main() -> int:
     parser.add_argument("--ckpt", default="zoo:base")
     parser.add_argument("--limit", type=int, default=200)
     arguments = parser.parse_args()
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     server = VllmServer(resolved(arguments.ckpt))
     problems = []
     with tempfile.TemporaryDirectory() as folder:

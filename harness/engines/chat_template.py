@@ -209,7 +209,7 @@ def require_told_apart(messages: Sequence[str], prompts: Sequence[tuple[int, ...
         if " ".join(first.setdefault(prompt, message).split()) != " ".join(message.split()):
             raise EngineUnavailableError(
                 f"the chat template of the server of {owner} drops the message: two others give the same "
-                "prompt; start the server with another (vLLM: --chat-template), or give `tokenizer=`"
+                "prompt; start the server with another, or give `tokenizer=`"
             )
 
 

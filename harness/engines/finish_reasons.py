@@ -6,7 +6,9 @@ from typing import Final
 
 from harness.engines.base import FinishReason
 
-GIVEN_UP: Final = frozenset({"abort", "aborted", "error", "cancelled", "canceled", "failed", "timeout"})
+GIVEN_UP: Final = frozenset(
+    {"abort", "aborted", "error", "cancelled", "canceled", "failed", "timeout", "not_finished"}
+)
 """Words for a request that a server gave up: no answer, but a fault that may be gone at the next attempt."""
 
 _BY_MEANING: Final[dict[FinishReason, tuple[str, ...]]] = {
@@ -22,7 +24,7 @@ _BY_MEANING: Final[dict[FinishReason, tuple[str, ...]]] = {
     "length": (
         *("length", "max_tokens", "max_output_tokens", "max_new_tokens", "max_length", "token_limit"),
         *("stopped_limit", "model_length", "context_length", "context_length_exceeded", "error_limit"),
-        *("model_context_window_exceeded", "incomplete", "limit"),
+        *("model_context_window_exceeded", "incomplete", "limit", "time_limit"),
     ),
     "withheld": (
         *("withheld", "content_filter", "content_filtered", "content_blocked", "guardrail_intervened"),

@@ -327,6 +327,14 @@ def explain_config(folder: Path, config: Mapping[str, Any]) -> str | None:
             f"converted from, or unpack it: mlx_lm.convert --hf-path {shlex.quote(str(folder))} "
             "--mlx-path DIR --dequantize"
         )
+    whole = sorted(folder.glob("pytorch_model_fsdp*.bin"))
+    if whole and not [*folder.glob("*.safetensors"), *folder.glob("pytorch_model[.-]*bin")]:
+        # Its name looks like a weight file's, and no loader takes it for one.
+        old, new = (shlex.quote(str(file)) for file in (whole[0], folder / "pytorch_model.bin"))
+        return (
+            f"what accelerate saves of FSDP with a full state dict: rename {whole[0].name} to "
+            f"pytorch_model.bin (mv {old} {new})"
+        )
     return None
 
 

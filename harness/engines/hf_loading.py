@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.weight_needs import quantisation, without_place
+from harness.engines.weight_sets import INDEX, SINGLE, find_weights
 from harness.engines.weights import counted, listed
 from harness.errors import EngineUnavailableError
 
@@ -24,6 +25,13 @@ def load_causal_model(checkpoint: Checkpoint, dtype: Any, trust_remote_code: boo
     """
     import transformers
 
+    weights = find_weights(checkpoint.path)
+    own_name = "transformers_weights" in checkpoint.config
+    if weights.index is None and not own_name and weights.files[0].name not in SINGLE.values():
+        raise EngineUnavailableError(
+            f"transformers can't load {checkpoint.name}: {listed(one.name for one in weights.files)} and no "
+            f"{SINGLE[weights.files[0].suffix]}{INDEX} that says what lies where; fetch it too, or save again"
+        )
     if not os.environ.get("HARNESS_DEBUG"):
         transformers.utils.logging.set_verbosity_error()
         transformers.utils.logging.disable_progress_bar()

@@ -8,17 +8,15 @@ is under way to tell one from the other, a small request of the same kind is sen
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from harness.engines.http_exchange import REPLY_BYTES, ReplyError, exchange, json_object, said_in, shown
 from harness.errors import HarnessError, IncompleteError, RefusedError
-from harness.masking import masked, masked_bytes
-from harness.plain_text import plain
 from harness.retrying import RetryPolicy, retry_after_seconds
 
 if TYPE_CHECKING:
@@ -26,12 +24,6 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
-CONNECT_SECONDS = 10.0
-CLOSING_SECONDS = 1.0
-NESTED_STREAMS = 10
-"""More than httpx and httpcore have within each other."""
-REPLY_BYTES = 64 * 2**20
-"""Longest reply that is read, unpacked."""
 THROTTLED = frozenset({429, 503, 529})
 """The server is asked for too much; it rests for as long as it says."""
 OF_ALL = frozenset({401, 402, 403, 404, 405, 407, 410})
@@ -43,31 +35,8 @@ OWN_TRIES = 2
 """Of these, how many must fail while others are answered: one may be from before a server came back."""
 SMALL_TRIES = 2
 """Of a small request: at a server in order it may meet with a passing fault."""
-MESSAGE_CHARACTERS = 300
-
-
-class ReplyError(Exception):
-    """A reply that isn't what was asked for; another attempt may bring one. The message says what is odd."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What came back, read to its end.
-
-    Attributes:
-        status: HTTP status.
-        headers: by name, any case.
-        content: the body, unpacked; empty where that of an error can't be read.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    @property
-    def is_success(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300
+A_DAY = 86_400.0
+"""Seconds."""
 
 
 @dataclass(slots=True)
@@ -102,6 +71,11 @@ class Failure:
     cause: str
     of_request: bool
     status: int | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether no reply came at all."""
+        return self.status is None and not self.of_request
 
     @property
     def refuses(self) -> bool:
@@ -193,12 +167,21 @@ class Fleet:
             IncompleteError: no server gave a usable answer for as long as the policy allows.
         """
         tries = own = 0
+        tried: set[str] = set()
         cause = ""
         enough = min(OWN_TRIES, self._tries)
         seen, confirmed = self._answers, False
         first_failure: float | None = None
         while True:
-            server = await self._least_busy(first_failure, cause)
+            try:
+                server = await self._least_busy(first_failure, cause, tried)
+            except IncompleteError:
+                # Others may be answered while this one alone is put off.
+                if confirmed or not await self._answers_small(call, at_once=True):
+                    raise
+                own, confirmed = enough - 1, True
+                continue
+            tried.add(server.url)
             outcome = await self._attempt(server, call)
             if not isinstance(outcome, Failure):
                 return outcome
@@ -206,9 +189,13 @@ class Fleet:
                 call = amended
                 continue
             others, seen = self._answers > seen, self._answers
+            if outcome.refuses and any(one.url not in tried for one in self._awake()):
+                continue
             if outcome.refuses:
                 raise await self._refused(call, outcome, others)
             tries, cause = tries + 1, outcome.cause
+            if len(tried) == len(self._servers):
+                tried = {server.url}
             throttled = outcome.status in THROTTLED
             # Asked for a pause, whoever comes late fails while others are answered: that isn't its own fault.
             own += others and (confirmed or not throttled)
@@ -248,19 +235,26 @@ class Fleet:
         return self._small_answered
 
     async def _ask(self, call: Call[Result], at_once: bool) -> bool:
-        """Whether a request is answered; `at_once`, at the end of all patience, it is sent once."""
+        """Whether a request is answered; `at_once`, at the end of all patience, no pause is made for it."""
         latest = self._now() + self._policy.patience
-        for tries in range(1, SMALL_TRIES + 1):
+        tried: set[str] = set()
+        most = max(SMALL_TRIES, len(self._servers))
+        for tries in range(1, most + 1):
             soonest = min(self._servers, key=lambda server: server.rests_until)
             if soonest.rests_until > latest:
                 return False
-            outcome = await self._attempt(soonest if at_once else await self._least_busy(), call)
+            server = soonest if at_once else await self._least_busy(tried=tried)
+            tried.add(server.url)
+            outcome = await self._attempt(server, call)
             if not isinstance(outcome, Failure):
                 return True
             if (amended := self._amended(call, outcome)) is not None:
                 return await self._ask(amended, at_once)
+            if at_once and outcome.lost and tries < SMALL_TRIES:
+                continue  # The server may have closed a connection that was kept.
             pause = self._policy.pause(tries, None, self._random)
-            if at_once or outcome.refuses or tries == SMALL_TRIES or self._now() + pause > latest:
+            refused = outcome.refuses and len(tried) == len(self._servers)
+            if at_once or refused or tries == most or self._now() + pause > latest:
                 return False
             await self._sleep(pause)
         return False
@@ -284,12 +278,12 @@ class Fleet:
             try:
                 result = call.read(json_object(reply.content))
             except ReplyError as error:
-                return Failure(f"{said}, {error}: {self._shown(_message(reply.content))}", of_request=True)
+                return Failure(f"{said}, {error}: {self._shown(said_in(reply.content))}", of_request=True)
             server.failures = 0
             self._answers += 1
             self._last_success = self._now()
             return result
-        cause = f"{said}: {self._shown(_message(reply.content))}"
+        cause = f"{said}: {self._shown(said_in(reply.content))}"
         if reply.status in THROTTLED:
             self._rest(server, retry_after_seconds(reply.headers))
             return Failure(cause, of_request=False, status=reply.status)
@@ -310,18 +304,27 @@ class Fleet:
         finally:
             server.in_flight -= 1
 
-    async def _least_busy(self, first_failure: float | None = None, cause: str = "") -> Server:
-        """The server to use; waits while all rest, unless that is longer than `cause` is put up with."""
+    async def _least_busy(
+        self, first_failure: float | None = None, cause: str = "", tried: Collection[str] = ()
+    ) -> Server:
+        """The server to use, rather one that isn't among those tried.
+
+        Waits while all rest, unless that is longer than `cause` is put up with.
+        """
         while True:
             now = self._now()
-            awake = [server for server in self._servers if server.rests_until <= now]
-            if awake:
-                return min(awake, key=lambda server: (server.in_flight, server.last_used))
+            if awake := self._awake():
+                # One that fails at everything is never busy.
+                return min(awake, key=lambda one: (one.url in tried, one.in_flight, one.last_used))
             if first_failure is not None:
                 given_up = self._given_up(first_failure, cause)
                 if given_up is not None:
                     raise given_up
             await self._sleep(min(server.rests_until for server in self._servers) - now)
+
+    def _awake(self) -> list[Server]:
+        now = self._now()
+        return [server for server in self._servers if server.rests_until <= now]
 
     def _given_up(self, first_failure: float, cause: str) -> IncompleteError | None:
         """The error once neither this request nor any other has got an answer for too long."""
@@ -331,7 +334,7 @@ class Fleet:
         if quiet + pause <= self._policy.patience:
             return None
         return IncompleteError(
-            f"no server has answered usably for {quiet:.0f} s and the next try is {pause:.0f} s away "
+            f"no server has answered usably for {quiet:.0f} s and the next try is {_span(pause)} away "
             f"(last: {cause}); see to the servers and run the same command again to go on"
         )
 
@@ -346,94 +349,6 @@ class Fleet:
         server.rests_until = max(server.rests_until, now + pause)
 
 
-async def exchange(
-    client: httpx.AsyncClient, method: str, url: str, body: dict[str, Any] | None, seconds: float, most: int
-) -> Reply:
-    """Send one request and read its reply to the end.
-
-    Args:
-        client: sends it.
-        method: GET or POST.
-        url: where to.
-        body: sent as JSON, unless None.
-        seconds: by the clock on the wall, whatever trickles in meanwhile.
-        most: bytes of the reply, unpacked.
-
-    Raises:
-        httpx.RequestError: no reply in time, or one that can't be unpacked.
-        ReplyError: a reply that is too long.
-    """
-    import httpx
-
-    try:
-        async with asyncio.timeout(seconds), client.stream(method, url, json=body) as response:
-            try:
-                content = await _content(response, most)
-            except (httpx.DecodingError, ReplyError):
-                if response.is_success:
-                    raise
-                content = b""  # The status says enough.
-            # A server that repeats the key it was sent may do so anywhere, in an answer too.
-            return Reply(response.status_code, response.headers, masked_bytes(content))
-    except TimeoutError as error:
-        raise httpx.ReadTimeout(f"no whole reply within {seconds:g} s") from error
-
-
-async def let_streams_close() -> None:
-    """Wait for what closes replies that were left half-read; asyncio prints a complaint of any that stays.
-
-    They are generators within generators, and the loop closes each by a task of its own.
-    """
-    for _ in range(NESTED_STREAMS):
-        await asyncio.sleep(0)
-        if left := asyncio.all_tasks() - {asyncio.current_task()}:
-            await asyncio.wait(left, timeout=CLOSING_SECONDS)
-
-
-async def _content(response: httpx.Response, most: int) -> bytes:
-    # Packed once, a chunk from the network unpacks to some tens of megabytes; packed twice, to anything.
-    if "," in response.headers.get("content-encoding", ""):
-        raise ReplyError("a reply that is packed more than once")
-    content = bytearray()
-    async for chunk in response.aiter_bytes():
-        content += chunk
-        if len(content) > most:
-            raise ReplyError(f"a reply of more than {most:,} bytes")
-    return bytes(content)
-
-
-def json_object(content: bytes) -> dict[str, Any]:
-    """The JSON object that a reply holds.
-
-    Raises:
-        ReplyError: something else, or one that is nested too deep.
-    """
-    if not content.strip():
-        raise ReplyError("an empty reply")
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise ReplyError("a reply that isn't JSON; is it the right address?") from error
-    if not isinstance(value, dict):
-        raise ReplyError("JSON that isn't an object; is it the right address?")
-    return value
-
-
-def shown(words: object, key: str = "") -> str:
-    """Words from outside as a message may show them: one line, cut, printable, without anything secret.
-
-    Args:
-        words: what a server or a user says.
-        key: the API key; some servers repeat the one they were sent.
-    """
-    return plain(masked(" ".join(str(words).split()), key))[:MESSAGE_CHARACTERS]
-
-
-def _message(content: bytes) -> str:
-    """What the server says is wrong; secrets are still in it."""
-    try:
-        value = json.loads(content)
-        inner = value.get("error", value)
-        return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
-    except (ValueError, AttributeError, RecursionError):
-        return content.decode("utf-8", "replace")
+def _span(seconds: float) -> str:
+    """A time as people read it; servers may ask for any number of years."""
+    return f"{seconds:.0f} s" if seconds < A_DAY else "more than a day"

@@ -22,7 +22,7 @@ from harness.engines.weight_sets import SINGLE, find_weights, read_weights
 from harness.engines.weights import BITS, StoredTensor
 from harness.engines.whole import require_whole
 from harness.errors import EngineUnavailableError, HarnessError
-from harness.files import new_folder, write_text
+from harness.files import new_folder, replacing, write_text
 from harness.progress import OnProgress, Progress, ignore
 from harness.settings import Settings
 
@@ -254,7 +254,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, StoredTensor]) -> None:
     header = json.dumps(entries).encode()
     # The format wants the data to begin at a multiple of 8 bytes.
     header += b" " * (-len(header) % 8)
-    with path.open("wb") as stream:
+    with replacing(path) as stream:
         stream.write(struct.pack("<Q", len(header)) + header)
         for tensor in tensors.values():
             _copy(tensor, stream)

@@ -30,15 +30,8 @@ from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
-from harness.engines.http_fleet import (
-    CONNECT_SECONDS,
-    REPLY_BYTES,
-    Call,
-    Fleet,
-    SetAsideError,
-    let_streams_close,
-    shown,
-)
+from harness.engines.http_exchange import CONNECT_SECONDS, REPLY_BYTES, let_streams_close, shown
+from harness.engines.http_fleet import Call, Fleet, SetAsideError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
 from harness.engines.openai_replies import (
@@ -251,7 +244,9 @@ class OpenAIEngine:
         )
         timeout = httpx.Timeout(None, connect=CONNECT_SECONDS)  # The fleet limits the whole request.
         async with httpx.AsyncClient(headers=headers(config), limits=limits, timeout=timeout) as client:
-            policy = RetryPolicy(base=0.5, cap=20.0, patience=config.retry_seconds)
+            # No rest of our own choosing outlasts the patience.
+            cap = min(20.0, config.retry_seconds / 2)
+            policy = RetryPolicy(base=0.5, cap=cap, patience=config.retry_seconds)
             try:
                 urls, seconds = self._fleet.urls, config.request_seconds
                 yield partial(call, Fleet(urls, client, policy, seconds, config.request_tries))
@@ -296,12 +291,12 @@ class OpenAIEngine:
             body["prompt"] = list(request.prompt_ids)
             small = body | {"prompt": body["prompt"][:SMALL_TOKENS]}
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
-        read = partial(self._generation, request)
+        read = partial(self._generation, request, limit)
         learnt = self._dialect.learnt
         call = Call(path, body, read, Call(path, small, read, amended=learnt), learnt)
         return await _answered(fleet, request.key, call)
 
-    def _generation(self, request: GenerationRequest, answer: dict[str, Any]) -> Generation:
+    def _generation(self, request: GenerationRequest, limit: int, answer: dict[str, Any]) -> Generation:
         choice = only_choice(answer)
         reason, unknown = ending_of(choice)
         text = text_of(choice)
@@ -310,6 +305,9 @@ class OpenAIEngine:
             text = self._tokenizer.decode(ids)
         usage = answer.get("usage")
         counts = usage if isinstance(usage, dict) else {}
+        made = count(counts.get("completion_tokens"))
+        if not choice.get("finish_reason") and reason == "stop" and made == limit:
+            reason = "length"  # Servers that give no reason can still be seen to have cut an answer off.
         if unknown is not None:
             self._unknown_reasons.add(shown(unknown))
         return Generation(
@@ -318,7 +316,7 @@ class OpenAIEngine:
             token_ids=ids,
             finish_reason=reason,
             prompt_tokens=count(counts.get("prompt_tokens")),
-            completion_tokens=count(counts.get("completion_tokens")),
+            completion_tokens=made,
         )
 
     async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores | Unanswered:

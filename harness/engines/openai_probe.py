@@ -14,13 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from harness.engines.background import in_background
 from harness.engines.config import EngineConfig
-from harness.engines.http_fleet import (
+from harness.engines.http_exchange import (
     REPLY_BYTES,
     Reply,
     ReplyError,
     exchange,
     json_object,
     let_streams_close,
+    said_in,
     shown,
 )
 from harness.engines.openai_replies import tokens_of
@@ -86,7 +87,7 @@ def server_root(url: str) -> str:
     if any(mark in url for mark in "@?#"):
         raise HarnessError(
             f"the address of {host or 'a server'} holds credentials or a query; put the key in the "
-            "environment variable OPENAI_API_KEY, or in another and name that one as `api_key_env=`"
+            "environment variable OPENAI_API_KEY"
         )
     if not usable:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")
@@ -167,10 +168,10 @@ async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) 
     policy = RetryPolicy(base=PAUSE_SECONDS, patience=min(config.retry_seconds, PROBE_SECONDS))
     ask = _Asking(client, url, policy)
     models = _models(await ask.reply("GET", "/v1/models"), url, config)
-    model = _served_model([str(entry.get("id")) for entry in models], url, config)
-    entry = next((entry for entry in models if entry.get("id") == model), {})
+    model = _served_model([entry["id"] for entry in models], url, config)
+    entry = next((entry for entry in models if entry["id"] == model), {})
     limit, root = entry.get("max_model_len"), entry.get("root")
-    version = _optional(await ask.reply("GET", "/version"), "version")
+    version = _optional(await ask.what_few_have("GET", "/version"), "version")
     return FleetInfo(
         urls=(url,),
         unreachable=(),
@@ -197,9 +198,11 @@ async def _distinguishes(ask: _Asking, body: Callable[[str], dict[str, Any]]) ->
     """Whether `/tokenize` reads what it is sent: llama.cpp's reads another field, and finds nothing in it."""
     found = []
     for text in TEXTS:
-        reply = await ask.reply("POST", "/tokenize", body(text))
+        reply = await ask.what_few_have("POST", "/tokenize", body(text))
+        if reply is None or not reply.is_success:
+            return False
         try:
-            found.append(tokens_of(json_object(reply.content)) if reply.is_success else ())
+            found.append(tokens_of(json_object(reply.content)))
         except ReplyError:
             return False
         if not found[-1]:
@@ -243,6 +246,21 @@ class _Asking:
             waited += pause
             await asyncio.sleep(pause)
 
+    async def what_few_have(self, method: str, path: str, body: dict[str, Any] | None = None) -> Reply | None:
+        """The same of an endpoint that a server may do without; None where nothing comes that can be read.
+
+        Raises:
+            httpx.ConnectError: the server is gone.
+        """
+        import httpx
+
+        try:
+            return await self.reply(method, path, body)
+        except httpx.ConnectError:
+            raise
+        except (httpx.RequestError, ReplyError):
+            return None
+
 
 def _passing(reply: Reply) -> bool:
     """Whether a reply may be another one soon: what a busy server says, or a proxy in its place."""
@@ -261,8 +279,14 @@ def _models(reply: Reply, url: str, config: EngineConfig) -> list[dict[str, Any]
             f"{url} refuses access (HTTP {reply.status}); put a valid key in ${config.api_key_env}"
         )
     listed = _optional(reply, "data")
-    if isinstance(listed, list) and listed and all(isinstance(entry, dict) for entry in listed):
-        return listed
+    entries = listed if isinstance(listed, list) else []
+    if named := [one for one in entries if isinstance(one, dict) and isinstance(one.get("id"), str)]:
+        return named
+    if _passing(reply) and not reply.is_success:
+        words = shown(said_in(reply.content), _key(config))
+        raise EngineUnavailableError(
+            f"{url} isn't ready (HTTP {reply.status}: {words}); wait until it is and run the same command"
+        )
     raise EngineUnavailableError(
         f"{url}/v1/models lists no models (HTTP {reply.status}); is it an OpenAI-compatible server?"
     )
@@ -281,9 +305,9 @@ def _served_model(names: Sequence[str], url: str, config: EngineConfig) -> str:
     return names[0]
 
 
-def _optional(reply: Reply, key: str) -> Any:
+def _optional(reply: Reply | None, key: str) -> Any:
     """A field of an endpoint that not every server has."""
-    if not reply.is_success:
+    if reply is None or not reply.is_success:
         return None
     try:
         return json_object(reply.content).get(key)

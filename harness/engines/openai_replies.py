@@ -8,7 +8,7 @@ import numpy as np
 
 from harness.engines.base import FinishReason, ScoreRequest, TokenScores
 from harness.engines.finish_reasons import GIVEN_UP, finish_reason, plain_word
-from harness.engines.http_fleet import ReplyError
+from harness.engines.http_exchange import ReplyError
 
 MOST_TOKENS = 2**31
 MOST_TOKEN_ID = 2**24
@@ -21,12 +21,18 @@ def only_choice(answer: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ReplyError: none, several, or something else.
     """
+    if answer.get("error"):
+        raise ReplyError("an error in the reply")
     choices = answer.get("choices")
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ReplyError("no completion in the reply")
     if len(choices) > 1:
         raise ReplyError(f"{len(choices)} completions where one was asked for")
-    return choices[0]
+    choice: dict[str, Any] = choices[0]
+    # OpenRouter puts what its provider says of a failure beside whatever there is of an answer.
+    if choice.get("error"):
+        raise ReplyError("an error in place of a completion")
+    return choice
 
 
 def text_of(choice: dict[str, Any]) -> str:
@@ -38,6 +44,8 @@ def text_of(choice: dict[str, Any]) -> str:
     message = choice.get("message")
     if "text" in choice:
         content = choice["text"]
+        if content is None and ending_of(choice)[0] != "withheld":
+            raise ReplyError("no completion in the reply")
     elif isinstance(message, dict) and ("content" in message or choice.get("finish_reason")):
         content = message.get("content")
     else:

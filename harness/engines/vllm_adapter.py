@@ -14,7 +14,6 @@ from harness.errors import EngineUnavailableError
 ADAPTER_ID = 1
 """The number of the one adapter that vLLM holds here."""
 TARGETS = "lora_target_modules"
-REPORT = f"{__name__}.AdapterReport"
 # Sizes of vLLM's buffers (`vllm/config/lora.py`); the smallest that holds the adapter is taken.
 _RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 # Ways to begin an adapter that leave the base as it is, and so need nothing of who loads it.
@@ -53,7 +52,7 @@ def lora_arguments(checkpoint: Checkpoint) -> dict[str, Any]:
         "max_lora_rank": next(size for size in _RANKS if size >= rank),
         # Else vLLM wraps the head too, and on a CPU can't give logprobs of prompts through that.
         TARGETS: sorted({name.rsplit(".", 2)[1] for name in names}),
-        "worker_extension_cls": REPORT,
+        "worker_extension_cls": f"{AdapterReport.__module__}.{AdapterReport.__qualname__}",
     }
 
 
@@ -134,7 +133,9 @@ def load_adapter(llm: Any, folder: str) -> Any:
     if not llm.llm_engine.add_lora(request):
         raise RuntimeError("vLLM didn't take the adapter")
     # With pipeline parallelism each worker has a part of the model.
-    first, *others = [set(names) for names in llm.collective_rpc("modules_without_place")]
+    first, *others = [
+        set(names) for names in llm.collective_rpc(AdapterReport.modules_without_place.__name__)
+    ]
     if left := sorted(first.intersection(*others)):
         raise RuntimeError(f"vLLM has no place for {len(left)} modules of the adapter, such as {left[0]}")
     return request

@@ -2,56 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.data.prompt import PROMPT_VERSION, changed_titles
-from harness.engines import (
-    REMARKS,
-    Engine,
-    EngineInfo,
-    Generation,
-    GenerationRequest,
-    SamplingParams,
-    UnansweredError,
-    open_engine,
-)
-from harness.engines.limits import usual_answer_tokens
-from harness.errors import DataError, IncompleteError, Interrupted, RefusedError, RunMismatchError
+from harness.engines import REMARKS, Engine, Generation, GenerationRequest, UnansweredError, open_engine
+from harness.errors import IncompleteError, Interrupted, RefusedError, RunMismatchError
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
+from harness.evaluate.missing import missing_of, require_allowed
+from harness.evaluate.plan import default_out, planned_manifest, require_k, sampling_of
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.evaluate.session import SessionClock, settled
-from harness.masking import masked_command, masked_values
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
 from harness.runs.comparability import compare_prompts, prompt_mark
 from harness.runs.directory import SAMPLES, TASKS
 from harness.runs.integrity import require_sound
-from harness.runs.manifest import (
-    FORMAT_VERSION,
-    DatasetRecord,
-    EngineRecord,
-    Missing,
-    Session,
-    Status,
-    Stopped,
-    describe_git,
-    describe_host,
-    installed_packages,
-    now,
-)
-
-_NAMED = 5
-"""Tasks that a message names."""
+from harness.runs.manifest import EngineRecord, Missing, Session, Status, Stopped
 
 
 def evaluate(
@@ -77,8 +50,8 @@ def evaluate(
         IncompleteError: it stopped half-way; the same call goes on (exit code 3).
     """
     dataset = load_tasks(config.data, config.split, limit=config.limit, skip_bad_rows=config.skip_bad_rows)
-    _require_k(dataset, config.k)
-    folder = config.out or _default_out(config, dataset)
+    require_k(dataset, config.k)
+    folder = config.out or default_out(config, dataset)
     opened = closing(open_engine(config.engine)) if engine is None else nullcontext(engine)
     with opened as answering, RunDirectory(folder) as directory:
         return _Evaluation(config, dataset, answering, directory, on_progress, early_stop).run()
@@ -94,7 +67,7 @@ class _Evaluation:
     early_stop: EarlyStop | None = None
 
     def __post_init__(self) -> None:
-        self.sampling = _sampling(self.config, self.dataset)
+        self.sampling = sampling_of(self.config, self.dataset)
         self.stopped = False
         self.missing: tuple[Missing, ...] = ()
 
@@ -106,7 +79,8 @@ class _Evaluation:
         else:
             prompts, seconds = self._encode(), None
         info = self.engine.info()
-        manifest = self._manifest(info, earlier)
+        manifest = planned_manifest(self.config, self.dataset, info, self.sampling, earlier)
+        _require_same(self.directory.path, manifest, earlier)
         requests = plan_requests(prompts, info, self.sampling, self.config.samples, self.config.contract)
         drawn = self.directory.open_samples()
         done = drawn.keys
@@ -266,26 +240,8 @@ class _Evaluation:
     def _do_without(
         self, error: UnansweredError, by_key: Mapping[str, GenerationRequest], there: int
     ) -> None:
-        """Finish without what can't be had, where so much may be missing.
-
-        Raises:
-            IncompleteError: it may not; the message names the tasks.
-        """
-        asked = [(by_key[one.key], one.cause) for one in error.requests]
-        self.missing = tuple(
-            Missing(task_id=request.task_id, sample_index=request.sample_index, cause=cause)
-            for request, cause in asked
-        )
-        count = len(self.missing)
-        if count > self.config.engine.allow_missing or not there:
-            tasks = list(dict.fromkeys(one.task_id for one in self.missing))
-            named = ", ".join(tasks[:_NAMED]) + (", …" if len(tasks) > _NAMED else "")
-            without = f", or with `allow_missing={count}` to finish without them" if there else ""
-            raise IncompleteError(
-                f"{count} of {there + count} samples got no answer that can be used, of "
-                f"task{'s' if len(tasks) > 1 else ''} {named} (last: {self.missing[-1].cause}); run the same "
-                f"command again to try once more{without}"
-            ) from error
+        self.missing = missing_of(error, by_key)
+        require_allowed(self.missing, there, self.config.engine.allow_missing, error)
         if self.early_stop is not None:
             self.stopped = any(self.early_stop.enough_without(one.task_id) for one in self.missing)
 
@@ -310,44 +266,6 @@ class _Evaluation:
             except BaseException:
                 self.engine.close()  # else the thread would wait for the model to load
                 raise
-
-    def _manifest(self, info: EngineInfo, earlier: Manifest | None) -> Manifest:
-        dataset = self.dataset
-        manifest = Manifest(
-            # Lines that an older version wrote have no checksum; they get one when the run is rescored.
-            format_version=earlier.format_version if earlier else FORMAT_VERSION,
-            started=earlier.started if earlier else now(),
-            command=masked_command(sys.argv),
-            config=masked_values(self.config.model_dump(mode="json")),
-            dataset=DatasetRecord(
-                name=dataset.name,
-                split=dataset.split,
-                path=str(dataset.path),
-                sha256=dataset.sha256,
-                rows_read=dataset.rows_read,
-                rows=dataset.rows,
-                rows_skipped=dataset.rows_skipped,
-            ),
-            contract=self.config.contract,
-            prompt_version=PROMPT_VERSION,
-            titles=changed_titles(dataset.tasks),
-            engine=EngineRecord(**asdict(info)),
-            sampling=asdict(self.sampling),
-            samples_per_task=self.config.samples,
-            tasks=len(dataset.tasks),
-            planned=len(dataset.tasks) * self.config.samples,
-            git=describe_git(Path.cwd()),
-            packages=installed_packages(),
-            host=describe_host(),
-            sessions=earlier.sessions if earlier else (),
-            stopped=earlier.stopped if earlier else None,
-            grown=() if earlier is None else _grown(earlier, len(dataset.tasks)),
-        )
-        if earlier and (differences := earlier.differences(manifest)):
-            raise RunMismatchError(
-                f"{self.directory.path} holds another run ({'; '.join(differences)}); choose another `out=`"
-            )
-        return manifest
 
     def _finish(self, manifest: Manifest, clock: SessionClock, status: Status) -> None:
         session = clock.entry(status)
@@ -397,43 +315,8 @@ def _to_sample(
     )
 
 
-def _grown(earlier: Manifest, tasks: int) -> tuple[int, ...]:
-    return (*earlier.grown, earlier.tasks) if earlier.tasks < tasks else earlier.grown
-
-
-def _sampling(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:
-    largest = max(task.k for task in dataset.tasks)
-    return SamplingParams(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        max_tokens=config.max_tokens or usual_answer_tokens(largest),
-        seed=config.seed,
-        constrained=config.constrained,
-    )
-
-
-def _require_k(dataset: LoadedDataset, k: int | None) -> None:
-    if not dataset.tasks:
-        raise DataError(f"{dataset.path} has no task to evaluate")
-    if k is None:
-        return
-    others = [task for task in dataset.tasks if task.k != k]
-    if others:
-        raise DataError(
-            f"{len(others)} of {len(dataset.tasks)} tasks don't have K = {k} candidates "
-            f"(first: {others[0].task_id} with {others[0].k}); leave `k=` out or choose another split"
+def _require_same(folder: Path, manifest: Manifest, earlier: Manifest | None) -> None:
+    if earlier and (differences := earlier.differences(manifest)):
+        raise RunMismatchError(
+            f"{folder} holds another run ({'; '.join(differences)}); choose another `out=`"
         )
-
-
-def _default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
-    source = config.engine.ckpt or config.engine.replay
-    if source is None:
-        source = config.engine.served_model or "server"
-    # Whoever allows what an earlier session couldn't have goes on with that one's run.
-    decides = config.model_dump_json(
-        exclude={"out": True, "limit": True, "engine": {"allow_missing", "request_tries"}}
-    )
-    digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
-    name = Path(str(source)).name.replace("/", "-").replace(":", "-")
-    parts = [name, dataset.name, dataset.split or "", digest]
-    return Path("runs") / "-".join(part for part in parts if part)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from harness.cliff import MassBounds
 from harness.engines import Capabilities, Engine, EngineInfo, ScoreRequest
 from harness.engines.class_masses import ClassScores, score_classes
-from harness.errors import DataError, IncompleteError, Interrupted
+from harness.errors import DataError, IncompleteError, Interrupted, RefusedError
 from harness.measure.config import ModelRole
 from harness.measure.report import ModelCost
 from harness.measure.score_log import ScoreLog
@@ -133,6 +133,10 @@ class Scoring:
                 f"interrupted after {len(scores)} of {len(requests)} scores of the {name}; "
                 "run the same command to go on"
             ) from None
+        except RefusedError as error:
+            if not scores:
+                raise
+            raise IncompleteError(f"{error}; see to it and run the same command again to go on") from error
         if left := len(requests) - len(scores):
             raise IncompleteError(
                 f"the {name} ended without {left} of {len(requests)} scores; run the same command again"

@@ -31,7 +31,8 @@ class HiddenTokens:
         stops = _ids(options.get("stop_token_ids"))
         listed = options.get("special_tokens")
         special = listed if isinstance(listed, dict) else {}
-        self._vocabulary = options.get("vocabulary")
+        size = options.get("vocabulary")
+        self._vocabulary: int | None = size if _is_id(size) else None
         self._pieces = {
             index: str(piece) for piece, index in special.items() if _is_id(index) and index not in stops
         }
@@ -48,7 +49,7 @@ class HiddenTokens:
         if not ids:
             return
         found = [self._pieces[index] for index in ids & self._silent]
-        if _is_id(self._vocabulary) and max(ids) >= self._vocabulary:
+        if self._vocabulary is not None and max(ids) >= self._vocabulary:
             found.append(_BEYOND)
         self._holding.update(found)
         if sample.parse is not None and sample.parse.code is not None:

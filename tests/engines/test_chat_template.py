@@ -55,8 +55,8 @@ def test_a_clock_that_moves_changes_no_id(
     def ids_in(year: int) -> list[tuple[int, ...]]:
         class Then(datetime):
             @classmethod
-            def now(cls, tz: Any = None) -> datetime:
-                return datetime(year, 1, 2, tzinfo=tz)
+            def now(cls, tz: Any = None) -> Then:
+                return cls(year, 1, 2, tzinfo=tz)
 
         monkeypatch.setattr(library, "datetime", Then)
         return ChatTokenizer(folder).encode([MESSAGE])

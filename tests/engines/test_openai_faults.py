@@ -23,7 +23,8 @@ from harness.engines import (
     open_engine,
 )
 from harness.engines.background import in_background
-from harness.engines.http_fleet import TRIES, Call, Fleet, SetAsideError, shown
+from harness.engines.http_exchange import MASKED_CHARACTERS, shown
+from harness.engines.http_fleet import TRIES, Call, Fleet, SetAsideError
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, RefusedError
 from harness.retrying import RetryPolicy
@@ -197,6 +198,8 @@ def test_the_deadline_is_named() -> None:
         ("one\ntwo\x1b[31m", "one two\\x1b[31m"),
         ("x" * 300 + "sk-1/2", "x" * 300),
         ("x" * 297 + "sk-1/2", "x" * 297 + "***"),
+        # Cut within a key that would come to the front once the words before it are masked.
+        ("bearer " + "P" * (MASKED_CHARACTERS - 10) + " sk-1/2", ""),
     ],
 )
 def test_what_servers_say_is_shown_on_a_line_without_secrets(words: str, expected: str) -> None:
@@ -295,12 +298,46 @@ def test_poisonous_requests_that_hold_every_slot_are_told_from_a_server_that_is_
     assert len(answers) == 8
 
 
+def test_a_request_that_is_put_off_for_ever_is_set_aside_when_it_is_the_last() -> None:
+    clock = Clock()
+    # Pauses that add up to the patience but for nothing: it is the wait for the next try that is too long.
+    fault = Fault(429, headers={"Retry-After": "14.9"})
+    with faulty(lambda _, body: fault if body["prompt"] == [0] else None) as server:
+        answers = list(post_each([server.url], bodies(3), clock, concurrency=1))
+    assert sorted(isinstance(one, str) for one in answers) == [False, False, True]
+
+
+@pytest.mark.parametrize(("asked", "said"), [("1e300", "more than a day away"), ("3600", r"360\d s away")])
+def test_how_long_a_server_wants_to_rest_is_said_as_people_read_it(asked: str, said: str) -> None:
+    with (
+        faulty(lambda *_: Fault(429, headers={"Retry-After": asked})) as server,
+        pytest.raises(IncompleteError, match=said),
+    ):
+        post_all([server.url], bodies(1), Clock())
+
+
 def test_what_failed_while_the_server_was_down_is_not_set_aside_once_it_is_back() -> None:
     clock = Clock()
     # Longer than all tries of a request, and within the patience.
     with faulty(lambda *_: Fault(502) if clock.time < 1025 else None) as server:
         answers = list(post_each([server.url], bodies(12), clock, concurrency=4))
     assert [one for one in answers if isinstance(one, str)] == []
+
+
+@pytest.mark.parametrize("status", [500, 400, 401, 404, 302])
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_one_bad_server_in_a_fleet_costs_no_request(status: int, concurrency: int) -> None:
+    """It is the least busy one, as it fails at once."""
+    with faulty(lambda *_: Fault(status)) as bad, faulty(lambda *_: None) as good:
+        answers = list(post_each([bad.url, good.url], bodies(40), Clock(), concurrency))
+    assert [one for one in answers if isinstance(one, str)] == []
+    assert len(answers) == 40
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_a_fleet_that_refuses_or_is_gone_is_not_asked_for_ever(status: int) -> None:
+    with faulty(lambda *_: Fault(status)) as one, pytest.raises((RefusedError, IncompleteError)):
+        post_all([dead_url(), one.url], bodies(5), Clock(), concurrency=2)
 
 
 @pytest.mark.parametrize("status", [400, 413, 422])
@@ -459,6 +496,9 @@ NO_COMPLETIONS = [
     said("a", token_ids=[-1]),
     said("a", token_ids=[True]),
     completion(text=7, finish_reason="stop"),
+    completion(text=None, finish_reason="stop"),
+    said("a") | {"error": {"message": "overloaded"}},
+    said("", finish_reason=None, error={"code": 502, "message": "the provider is gone"}),
 ]
 
 
@@ -481,11 +521,14 @@ def test_replies_without_a_completion_are_asked_for_again() -> None:
     assert {one.key: one.text for one in answers} == {f"k{i}": f"echo prompt {i}" for i in range(count)}
 
 
-@pytest.mark.parametrize("reply", [NO_COMPLETIONS[0], {"choices": []}])
-def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("reply", "odd"),
+    [(NO_COMPLETIONS[0], "an error in the reply"), ({"choices": []}, "no completion in the")],
+)
+def test_servers_that_never_complete_end_as_incomplete(reply: dict[str, Any], odd: str) -> None:
     with (
         faulty(lambda *_: Fault(200, body=json.dumps(reply).encode())) as server,
-        pytest.raises(IncompleteError, match=r"HTTP 200 from .*no completion in the reply"),
+        pytest.raises(IncompleteError, match=rf"HTTP 200 from .*{odd}"),
     ):
         list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
 
@@ -528,6 +571,7 @@ def test_content_may_come_in_parts(content: Any, text: str) -> None:
         ("length", "length"),
         ("max_tokens", "length"),
         ("MAX_TOKENS", "length"),
+        ("time_limit", "length"),
         ("content_filter", "withheld"),
         ("SAFETY", "withheld"),
         ("eos_token", "stop"),
@@ -537,6 +581,28 @@ def test_content_may_come_in_parts(content: Any, text: str) -> None:
 )
 def test_every_word_for_truncation_counts_as_one(reason: str | None, expected: str) -> None:
     assert answer_to(said("a", finish_reason=reason)).finish_reason == expected
+
+
+def test_a_refusal_in_a_field_of_its_own_is_withheld() -> None:
+    refused = {"role": "assistant", "content": None, "refusal": "I can't help with that."}
+    assert answer_to(completion(message=refused, finish_reason="stop")).finish_reason == "withheld"
+    answered = {"role": "assistant", "content": "a", "refusal": None}
+    assert answer_to(completion(message=answered, finish_reason="stop")).finish_reason == "stop"
+
+
+def test_a_finish_reason_that_nobody_knows_is_named_once() -> None:
+    body = json.dumps(said("a", finish_reason="went_home")).encode()
+    with faulty(lambda *_: Fault(200, body=body)) as server:
+        engine = open_engine(config(server.url))
+        assert {one.finish_reason for one in engine.generate(requests(3), SamplingParams())} == {"stop"}
+        [remark] = engine.info().options["remarks"]
+    assert "went_home" in remark
+
+
+@pytest.mark.parametrize(("made", "expected"), [(SAMPLING.max_tokens, "length"), (2, "stop")])
+def test_an_answer_as_long_as_allowed_is_cut_off_where_no_reason_is_given(made: int, expected: str) -> None:
+    reply = said("a", finish_reason=None) | {"usage": {"prompt_tokens": 1, "completion_tokens": made}}
+    assert answer_to(reply).finish_reason == expected
 
 
 @pytest.mark.parametrize("reason", ["content_filter", "refusal", "length"])
@@ -602,6 +668,7 @@ def test_a_key_that_no_header_holds_is_refused_unseen(monkeypatch: pytest.Monkey
         b'{"data": [7]}',
         b'{"data": ["m"]}',
         b'{"data": []}',
+        b'{"data": [{"id": null}, {"id": 5}, {}]}',
     ],
 )
 def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
@@ -609,7 +676,16 @@ def test_a_list_of_models_of_another_kind_is_refused(models: bytes) -> None:
         faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=models)}) as server,
         pytest.raises(EngineUnavailableError, match="lists no models"),
     ):
-        open_engine(config(server.url)).info()
+        open_engine(config(server.url, retry_seconds=0)).info()
+
+
+def test_a_server_that_still_loads_its_model_says_so() -> None:
+    loading = b'{"error": {"code": 503, "message": "Loading model", "type": "unavailable_error"}}'
+    with (
+        faulty(lambda *_: None, pages={"/v1/models": Fault(503, body=loading)}) as server,
+        pytest.raises(EngineUnavailableError, match=r"isn't ready \(HTTP 503: Loading model\); wait"),
+    ):
+        open_engine(config(server.url, retry_seconds=0)).info()
 
 
 def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
@@ -617,7 +693,7 @@ def test_what_the_probe_cannot_read_is_a_server_that_does_not_answer() -> None:
         faulty(lambda *_: None, pages={"/v1/models": Fault(200, body=b"{}", headers=GZIPPED)}) as server,
         pytest.raises(EngineUnavailableError, match=r"no server answers at .*DecodingError"),
     ):
-        open_engine(config(server.url)).info()
+        open_engine(config(server.url, retry_seconds=0)).info()
 
 
 @pytest.mark.parametrize(
@@ -631,7 +707,7 @@ def test_a_server_that_finds_no_tokens_gets_chat_messages(tokens: bytes) -> None
         "/v1/models": Fault(200, body=b'{"data": [{"id": "m", "root": 7, "max_model_len": "8"}]}'),
     }
     with faulty(lambda *_: None, pages=pages) as server:
-        info = open_engine(config(server.url)).info()
+        info = open_engine(config(server.url, retry_seconds=0)).info()
     assert info.options["prompts"] == "chat messages"
     assert (info.version, info.checkpoint, info.context_length) == ("unknown server", "m", None)
 
@@ -646,6 +722,16 @@ def test_token_ids_that_are_none_end_as_incomplete(tokens: bytes) -> None:
         pages["/tokenize"] = Fault(200, body=tokens)
         with pytest.raises(IncompleteError, match="token ids that are none"):
             engine.encode(["a"])
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(200, body=b"{}", headers=GZIPPED), Fault(200, headers={"Transfer-Encoding": "chunked"})]
+)
+def test_an_endpoint_that_few_have_may_say_anything(fault: Fault) -> None:
+    pages = {"/version": fault, "/tokenize": fault}
+    with faulty(lambda *_: None, pages=pages) as server:
+        info = open_engine(config(server.url, retry_seconds=0)).info()
+    assert (info.version, info.options["prompts"]) == ("unknown server", "chat messages")
 
 
 def scored(rows: str, retry_seconds: float = 0) -> TokenScores:

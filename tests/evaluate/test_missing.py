@@ -138,3 +138,24 @@ def test_a_replay_may_lack_rows(evaluate: Eval, run: Path, tmp_path: Path) -> No
     assert main(command) == 2
     assert main([*command, "--allow-missing", "1"]) == 0
     assert [one.task_id for one in load(run).manifest.missing] == ["t11"]
+
+
+def test_whoever_allows_it_later_goes_on_with_the_same_run(
+    tmp_path: Path, evaluate: Eval, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    replay = tmp_path / "rows.jsonl"
+    replay.write_text(json.dumps({"task_id": "t0", "text": "{}"}) + "\n")
+    for allowed in ("11", "12"):
+        command = ["eval", "--replay", "rows.jsonl", "--data", "tasks.jsonl", "--allow-missing", allowed]
+        assert main(command) == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 1
+
+
+def test_a_report_says_what_is_missing(evaluate: Eval, run: Path, tmp_path: Path) -> None:
+    assert evaluate("--allow-missing", "2") == 0
+    page, text = tmp_path / "page.html", tmp_path / "page.md"
+    assert main(["report", str(run), "-o", str(page)]) == 0
+    assert main(["report", str(run), "--format", "md", "-o", str(text)]) == 0
+    for written in (page, text):
+        assert "2 of 12 samples couldn" in written.read_text()

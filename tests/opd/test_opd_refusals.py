@@ -145,3 +145,14 @@ def test_prompts_that_fill_the_context_are_refused(family: Family, tmp_path: Pat
     (short / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 32}))
     with pytest.raises(HarnessError, match="leaves no room for an answer"):
         train(family_config(family, tmp_path / "run", base=str(short)))
+
+
+@pytest.mark.parametrize("role", ["teacher", "base", "student"])
+def test_an_adapter_is_to_be_merged_first_wherever_its_base_is(
+    role: str, family: Family, tmp_path: Path
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/not/here"}))
+    with pytest.raises(EngineUnavailableError, match=f"`harness merge {adapter} --out DIR`"):
+        train(family_config(family, tmp_path / "run", **{role: str(adapter)}))

@@ -17,7 +17,7 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 
 from harness.engines.adapters import merge_instead
 from harness.engines.carried import carry_over
-from harness.engines.checkpoint import Checkpoint, find_checkpoint
+from harness.engines.checkpoint import Checkpoint, find_checkpoint, is_adapter
 from harness.engines.config import EngineConfig
 from harness.engines.finite import require_finite_weights
 from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
@@ -158,9 +158,13 @@ def find_whole(name: str) -> Checkpoint:
     Raises:
         EngineUnavailableError: there is none, or it is an adapter.
     """
+    # Before its base is looked for, which may be missing here.
+    refusal = EngineUnavailableError(f"{name} is an adapter; {merge_instead(name)}")
+    if is_adapter(name):
+        raise refusal
     checkpoint = find_checkpoint(name)
     if checkpoint.base is not None:
-        raise EngineUnavailableError(f"{name} is an adapter; {merge_instead(name)}")
+        raise refusal
     return checkpoint
 
 

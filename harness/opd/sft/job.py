@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import changed_titles
-from harness.engines.adapters import merge_instead
-from harness.engines.checkpoint import Checkpoint, find_checkpoint
+from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import require_whole
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.errors import HarnessError
 from harness.files import new_folder, write_text
 from harness.opd.config import SFTConfig
+from harness.opd.models.loading import find_whole
 from harness.opd.optimisation import TrainingStep
 from harness.opd.sft.examples import sft_examples
 from harness.opd.sft.training import fit_checkpoint
@@ -53,9 +53,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
         raise HarnessError("train sft runs on one device; start it without accelerate launch or torchrun")
     if config.out.exists():
         raise HarnessError(f"{config.out} exists; name another folder for the trained checkpoint")
-    checkpoint = find_checkpoint(config.checkpoint)
-    if checkpoint.base is not None:
-        raise EngineUnavailableError(f"{config.checkpoint} is an adapter; {merge_instead(config.checkpoint)}")
+    checkpoint = find_whole(config.checkpoint)
     require_whole(checkpoint, config.placement.trust_remote_code)
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
