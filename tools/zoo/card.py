@@ -104,9 +104,9 @@ def described_recipe(name: str) -> dict[str, Any]:
         # As the shipped records have it.
         fields["contract"] = str(member.recipe.contract)
         # Settings that are younger than the records, and off.
-        for name in _YOUNGER:
-            if fields[name] == OPDConfig.model_fields[name].default:
-                del fields[name]
+        for setting in _YOUNGER:
+            if fields[setting] == OPDConfig.model_fields[setting].default:
+                del fields[setting]
     if member.fresh_tasks:
         fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}
     return fields
