@@ -103,7 +103,9 @@ class _Evaluation:
             return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
-        before = settled(manifest.sessions, drawn, manifest.started)
+        before = settled(
+            manifest.sessions, len(done), drawn.prompt_tokens, drawn.completion_tokens, manifest.started
+        )
         self._generate(manifest.model_copy(update={"sessions": before}), prompts, requests, done, seconds)
         return load(self.directory.path)
 
