@@ -78,7 +78,7 @@ def server_root(url: str) -> str:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host = parts.hostname
         usable = host and parts.scheme in ("http", "https") and not parts.netloc.endswith(":")
-        usable = usable and parts.port != 0
+        usable = usable and parts.port != 0 and _can_be_asked(url)
     except ValueError:
         host, usable = None, False
     # Before anything else: an address that is wrong besides must not be shown with what is secret in it.
@@ -93,6 +93,21 @@ def server_root(url: str) -> str:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether nothing in an address keeps it from being sent: blanks, control characters, a name too long."""
+    import httpx
+
+    if not url.isprintable() or any(one.isspace() or one == "\\" for one in url):
+        return False
+    try:
+        asked = httpx.URL(url if "//" in url else f"http://{url}")
+        # The resolver takes no part of a name that is empty or longer than 63.
+        asked.raw_host.decode("ascii").encode("idna")
+        return bool(asked.host)  # read from punycode, which may be none
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def headers(config: EngineConfig) -> dict[str, str]:
