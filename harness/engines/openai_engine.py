@@ -30,7 +30,13 @@ from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
-from harness.engines.http_exchange import CONNECT_SECONDS, REPLY_BYTES, let_streams_close, shown
+from harness.engines.http_exchange import (
+    CONNECT_SECONDS,
+    REPLY_BYTES,
+    ReplyError,
+    let_streams_close,
+    shown,
+)
 from harness.engines.http_fleet import Call, Fleet, SetAsideError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
@@ -303,6 +309,8 @@ class OpenAIEngine:
         ids = token_ids(choice.get("token_ids") or [])
         if ids and self._tokenizer is not None:
             text = self._tokenizer.decode(ids)
+        if unknown is not None and not text.strip():
+            raise ReplyError(f"nothing but a finish_reason that nobody knows ({unknown})")
         usage = answer.get("usage")
         counts = usage if isinstance(usage, dict) else {}
         made = count(counts.get("completion_tokens"))

@@ -599,6 +599,19 @@ def test_a_finish_reason_that_nobody_knows_is_named_once() -> None:
     assert "went_home" in remark
 
 
+@pytest.mark.parametrize("reason", ["network_error", "insufficient_system_resource", "SYSTEM-ERROR", "what"])
+def test_an_empty_answer_that_the_service_gave_up_is_asked_for_again(reason: str) -> None:
+    body = json.dumps(said("", finish_reason=reason)).encode()
+    with faulty(lambda n, _: Fault(200, body=body) if n == 0 else None) as server:
+        [answer] = open_engine(config(server.url)).generate(requests(1), SAMPLING)
+        assert (answer.text, len(server.bodies)) == ("echo prompt 0", 2)
+    with (
+        faulty(lambda *_: Fault(200, body=body)) as server,
+        pytest.raises(IncompleteError, match=reason),
+    ):
+        list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
+
+
 @pytest.mark.parametrize(("made", "expected"), [(SAMPLING.max_tokens, "length"), (2, "stop")])
 def test_an_answer_as_long_as_allowed_is_cut_off_where_no_reason_is_given(made: int, expected: str) -> None:
     reply = said("a", finish_reason=None) | {"usage": {"prompt_tokens": 1, "completion_tokens": made}}
@@ -801,6 +814,8 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> N
         ("http://localhost:8000/v1/", "http://localhost:8000"),
         ("localhost:8000", "http://localhost:8000"),
         ("https://host/gateway/v1", "https://host/gateway"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://bücher.example/v1", "http://bücher.example"),
     ],
 )
 def test_addresses_are_understood(url: str, root: str) -> None:
@@ -825,6 +840,16 @@ def test_addresses_are_understood(url: str, root: str) -> None:
         "http://host/v1?api_key=PASS",
         "http://[host/v1?api_key=PASS",
         "http://host/v1#PASS",
+        "http://host/\x1b[31m",
+        "http://host\r\nX: y",
+        "http://ho st",
+        "http://host/a b",
+        "http://host/\u202e",
+        "http://host:99999",
+        "http://a..b/v1",
+        f"http://{'a' * 300}",
+        "http://xn--a/",
+        "http://h\\x",
     ],
 )
 def test_bad_addresses_are_refused_at_once_and_show_no_secret(url: str) -> None:
@@ -832,6 +857,7 @@ def test_bad_addresses_are_refused_at_once_and_show_no_secret(url: str) -> None:
         open_engine(config(url))
     assert type(caught.value) is HarnessError
     assert "PASS" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_an_iterator_that_is_given_up_leaves_no_thread() -> None:
