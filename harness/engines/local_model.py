@@ -91,8 +91,8 @@ class LocalModel:
             notes += self.adapter.notes
         if self.tokenizer.chat_template is None:
             notes.append(
-                f"{self.tokenizer.folder} has no chat template: the model got each message as plain text and a "
-                "line end"
+                f"{self.tokenizer.folder} has no chat template: the model got each message as plain text and "
+                "a line end"
             )
         return said | {"notes": notes} if notes else said
 
