@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
 from harness.engines.checkpoint import needs_code
+from harness.engines.folder_kinds import visible
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 Made = TypeVar("Made")
@@ -222,7 +223,7 @@ class ChatTokenizer:
 
 def _require_readable_templates(folder: Path) -> None:
     """Refuse template files that aren't there behind their names; transformers passes those by in silence."""
-    for path in (folder / "chat_template.jinja", *folder.glob("additional_chat_templates/*.jinja")):
+    for path in (folder / "chat_template.jinja", *visible(folder, "additional_chat_templates/*.jinja")):
         if not path.is_file() and (path.is_symlink() or path.exists()):
             what = "leads nowhere" if path.is_symlink() and not path.exists() else "is no file"
             raise EngineUnavailableError(f"{path} {what}; put the template there, or remove it")

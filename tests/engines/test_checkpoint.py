@@ -185,6 +185,30 @@ def test_an_adapter_without_a_base_is_refused(folder: Path) -> None:
     assert "names no base model" in refused(folder)
 
 
+def test_an_adapter_on_an_adapter_is_refused_whatever_that_sits_on(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for made, base in ((first, second), (second, first)):
+        made.mkdir()
+        write_safetensors(made / "adapter_model.safetensors", {"lora": [2, 2]})
+        (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    assert f"{second} is an adapter itself; merge it first" in refused(first)
+    (first / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(first)}))
+    assert "is an adapter itself, the same one" in refused(first)
+    assert find_checkpoint(str(first), adapter_base=str(folder)).base is not None
+    with pytest.raises(EngineUnavailableError, match=r"`adapter_base=.*is an adapter itself; merge it first"):
+        find_checkpoint(str(first), adapter_base=str(first))
+
+
+def test_hidden_leftovers_are_no_part_of_a_checkpoint(folder: Path) -> None:
+    before = find_checkpoint(str(folder)).sha256
+    for name in ("._model.safetensors", ".model.safetensors.swp", "._a.index.json", "model.safetensors.tmp"):
+        (folder / name).write_bytes(b"left over")
+    after = find_checkpoint(str(folder))
+    assert (after.sha256, after.parameters) == (before, 18)
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refused(folder)
+
+
 @pytest.mark.usefixtures("offline")
 def test_a_hub_id_without_the_hub_is_refused_at_once() -> None:
     pytest.importorskip("huggingface_hub")
