@@ -226,6 +226,13 @@ class Checkpoint:
         return longest
 
     @property
+    def vocabulary(self) -> int | None:
+        """How many token ids config.json says that the model has, None where it doesn't."""
+        text = self.config.get("text_config") or {}
+        found = text.get("vocab_size", self.config.get("vocab_size"))
+        return found if isinstance(found, int) else None
+
+    @property
     def dtype(self) -> str | None:
         """The dtype the weights were saved in, as config.json says it."""
         text = self.config.get("text_config") or {}

@@ -57,6 +57,7 @@ class Needs:
         model: name of transformers' class.
         names: its parameters and stored buffers.
         tied: parameter → the one it shares its numbers with.
+        embeddings: token ids it has embeddings for, None where it doesn't say.
         prefix: what names of the inner model begin with in the whole one, empty where there is none.
         skeleton: the model itself, on torch's meta device.
     """
@@ -82,6 +83,7 @@ class Needs:
         self.names = frozenset(skeleton.state_dict())
         self._floats = {name: bool(one.is_floating_point()) for name, one in skeleton.state_dict().items()}
         self.tied: dict[str, str] = dict(getattr(skeleton, "all_tied_weights_keys", None) or {})
+        self.embeddings = _embeddings(skeleton)
         inner = str(getattr(skeleton, "base_model_prefix", ""))
         self.prefix = f"{inner}." if inner else ""
 
@@ -121,6 +123,14 @@ class Needs:
             {name: (tuple(has), tuple(needs)) for name, has, needs in sorted(told["mismatched_keys"])},
             "; ".join(told.get("error_msgs") or ()),
         )
+
+
+def _embeddings(model: Any) -> int | None:
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError, TypeError):
+        # Classes that embed in their own way.
+        return None
 
 
 def without_place(unexpected: Iterable[str]) -> tuple[str, ...]:
