@@ -6,6 +6,7 @@ what it is, and the command that its own framework has for it (looked up in Nove
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -344,6 +345,11 @@ def explain_config(folder: Path, config: Mapping[str, Any]) -> str | None:
             f"converted from, or unpack it: mlx_lm.convert --hf-path {shlex.quote(str(folder))} "
             "--mlx-path DIR --dequantize"
         )
+    if _pools(folder / "modules.json"):
+        return (
+            "an embedding model (its modules.json makes one vector of all hidden states), which writes no "
+            "text; name the checkpoint of a causal language model"
+        )
     whole = visible(folder, "pytorch_model_fsdp*.bin")
     if whole and not [*visible(folder, "*.safetensors"), *visible(folder, "pytorch_model[.-]*bin")]:
         # Its name looks like a weight file's, and no loader takes it for one.
@@ -353,6 +359,16 @@ def explain_config(folder: Path, config: Mapping[str, Any]) -> str | None:
             f"pytorch_model.bin (mv {old} {new})"
         )
     return None
+
+
+def _pools(modules: Path) -> bool:
+    """Whether it is a list of modules of sentence-transformers, one of which pools."""
+    try:
+        listed = json.loads(modules.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    steps = listed if isinstance(listed, list) else []
+    return any(isinstance(step, dict) and str(step.get("type")).endswith("Pooling") for step in steps)
 
 
 def explain_folder(folder: Path) -> str | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines.architectures import require_causal, require_one_way
 from harness.engines.checkpoint import needs_code
 from harness.engines.weights import FROM_TORCH, StoredTensor
 from harness.errors import EngineUnavailableError
@@ -76,6 +77,7 @@ class Needs:
         _without_quantisation(config)
         with quietly(), torch.device("meta"):
             skeleton = _skeleton(transformers, config, trust_remote_code)
+        require_one_way(skeleton, folder)
         self.skeleton: Any = skeleton
         self._class = type(skeleton)
         self._config = skeleton.config
@@ -157,6 +159,7 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
             ) from error
         raise NotAskedError(f"transformers {transformers.__version__} doesn't know {kind!r}") from error
     _require_one_architecture(transformers, config, folder)
+    require_causal(config, folder)
     return config
 
 
