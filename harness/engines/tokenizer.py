@@ -88,8 +88,15 @@ class ChatTokenizer:
         Raises:
             EngineUnavailableError: one that can't be used.
         """
-        if getattr(self.tokenizer, "chat_template", None) in (None, ""):
+        template = getattr(self.tokenizer, "chat_template", None)
+        if template is None:
             return None
+        if isinstance(template, str) and not template.strip():
+            raise EngineUnavailableError(
+                f"the chat template of {self.folder} is empty, so it drops the message; put the model's "
+                "there, or, for prompts as plain text, take chat_template.jinja and the `chat_template` in "
+                "tokenizer_config.json away"
+            )
         return ChatTemplate(self.tokenizer, str(self.folder))
 
     @property
