@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.field_types import FIELDS, require_types
 from harness.engines.folder_kinds import (
     UNFINISHED,
     explain_config,
@@ -64,16 +65,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file.
 
     Raises:
-        EngineUnavailableError: it can't be read, or holds something else.
+        EngineUnavailableError: it can't be read, holds something else, or a field of a wrong type.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineUnavailableError(f"{path} can't be read as JSON: {_one_line(error)}") from error
     if not isinstance(value, dict):
         raise EngineUnavailableError(f"{path} doesn't hold a JSON object")
+    require_types(path, value)
     return value
 
 
@@ -121,6 +123,9 @@ class Checkpoint:
                 raise EngineUnavailableError(f"{path} is {kind}")
             self.base = _base_of(path, adapter_base)
         self.config = self.base.config if self.base else read_json(path / "config.json")
+        for described in FIELDS:
+            # Some are read only once the model is there.
+            read_json(path / described)
         self._check()
 
     def _check(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from harness.engines.base import ScoreRequest
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
-from harness.engines.checkpoint import needs_code
+from harness.engines.checkpoint import needs_code, read_json
 from harness.engines.folder_kinds import visible
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
@@ -67,6 +67,7 @@ class ChatTokenizer:
                 "tokenizers need transformers; run: pip install 'format-safety-harness[hf]'"
             ) from error
         _require_readable_templates(self.folder)
+        read_json(self.folder / "tokenizer_config.json")
         tokenizer = self._asked(
             lambda: AutoTokenizer.from_pretrained(
                 str(self.folder), trust_remote_code=self._trust_remote_code, local_files_only=True
