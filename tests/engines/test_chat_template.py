@@ -112,6 +112,21 @@ def test_a_template_file_that_is_none_is_refused(kind: str, tiny_qwen3: Path, tm
         ChatTokenizer(folder).encode(["x"])
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
+def test_an_empty_template_is_not_taken_for_none(
+    text: str, place: str, tiny_qwen3: Path, tmp_path: Path
+) -> None:
+    folder = with_template(tiny_qwen3, tmp_path / "it", text if place == "tokenizer_config.json" else None)
+    if place == "chat_template.jinja":
+        (folder / place).write_text(text)
+    with pytest.raises(EngineUnavailableError, match="is empty, so it drops the message"):
+        ChatTokenizer(folder).encode(["x"])
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    with_none = with_template(folder, tmp_path / "none", None)
+    assert ChatTokenizer(with_none).chat_template is None
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{", b"[]", b'{"model": 7}', b"null"])
 def test_a_tokenizer_that_cannot_be_read_is_refused(content: bytes, tiny_qwen3: Path, tmp_path: Path) -> None:
     folder = tmp_path / "it"
