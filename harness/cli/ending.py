@@ -61,9 +61,16 @@ def end(error: BaseException, debug: bool, worded: Callable[[str], str]) -> int:
     ours = known(error)
     with contextlib.suppress(OSError):
         if debug:
-            paragraph(traceback.format_exc())
+            paragraph("".join(map(_whole, traceback.format_exception(error))))
         say(_worded(worded, str(ours)))
     return ours.exit_code
+
+
+def _whole(part: str) -> str:
+    """A part of a traceback; an exception's words stay on their line, for they may pretend to be ours."""
+    if part.startswith((" ", "Traceback", "\n")):
+        return part
+    return part.rstrip("\n").replace("\n", "\\n") + "\n"
 
 
 def say(message: str) -> None:

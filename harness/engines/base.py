@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import IncompleteError
+from harness.masking import masked, masked_name, masked_values
 
 if TYPE_CHECKING:
     from harness.cliff import ClassMass
@@ -160,7 +161,7 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a manifest records of an engine.
+    """What a manifest records of an engine: names, options and remarks without the keys in them.
 
     Attributes:
         name: `vllm`, `openai`, `hf` or `replay`.
@@ -183,6 +184,14 @@ class EngineInfo:
     context_length: int | None = None
     parameters: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, safe in (
+            ("version", masked(self.version)),
+            ("checkpoint", masked_name(self.checkpoint)),
+            ("options", masked_values(self.options)),
+        ):
+            object.__setattr__(self, name, safe)
 
 
 @dataclass(frozen=True, slots=True)

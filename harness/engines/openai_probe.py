@@ -125,7 +125,8 @@ def headers(config: EngineConfig) -> dict[str, str]:
 
 
 def _key(config: EngineConfig) -> str:
-    key = os.environ.get(config.api_key_env, "")
+    # A secret read from a file ends with a line end, which is none of it.
+    key = os.environ.get(config.api_key_env, "").strip()
     remember(key)
     return key
 

@@ -107,7 +107,9 @@ class _Evaluation:
             return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
-        sessions = settled(manifest.sessions, drawn, manifest.started)
+        sessions = settled(
+            manifest.sessions, len(done), drawn.prompt_tokens, drawn.completion_tokens, manifest.started
+        )
         self._generate(manifest.model_copy(update={"sessions": sessions}), prompts, requests, done, seconds)
         return load(self.directory.path)
 

@@ -740,8 +740,9 @@ def test_a_key_in_an_error_that_comes_as_a_success_is_shown_nowhere(monkeypatch:
             list(engine.generate(requests(1), SAMPLING))
 
 
-def test_a_key_that_no_header_holds_is_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "sécret")
+@pytest.mark.parametrize("key", ["sécret", "secret\r\nX-Evil: 1", "sec\x1bret", "se\tcret"])
+def test_a_key_that_no_header_holds_is_refused_unseen(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("MY_KEY", key)
     with faulty(lambda *_: None) as server, pytest.raises(HarnessError, match="MY_KEY") as caught:
         open_engine(config(server.url, api_key_env="MY_KEY")).info()
     assert "cret" not in str(caught.value)
@@ -871,8 +872,9 @@ def test_logprobs_of_another_kind_end_as_incomplete(rows: str) -> None:
         scored(rows)
 
 
-def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "secret-123")
+@pytest.mark.parametrize("written", ["secret-123", "  secret-123 \n", "secret-123\r\n"])
+def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("MY_KEY", written)
     with faulty(lambda n, _: None if n == 0 else Fault(401, "bad key secret-123")) as server:
         engine = open_engine(config(server.url, api_key_env="MY_KEY"))
         list(engine.generate(requests(1), SAMPLING))
