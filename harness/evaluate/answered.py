@@ -72,8 +72,8 @@ def require_same_served(folder: Path, now: EngineRecord, before: EngineRecord | 
     Raises:
         RunMismatchError: naming both.
     """
-    if before is None or not all(_SERVED.keys() & one.options.keys() for one in (now, before)):
-        return  # No server, or one that an older version asked.
+    if before is None or None in (one.options.get("served_model") for one in (now, before)):
+        return
     roots = now.options.get("served_root") and before.options.get("served_root")
     what = "served_root" if roots else "served_model"
     pairs = {_SERVED[what]: (before.options.get(what), now.options.get(what))}
