@@ -60,18 +60,24 @@ def overlong_examples(n: int, share: float, tokenizer: ChatTokenizer, seed: int)
 
 
 def build_pair(
-    out: Path, start: str, teacher_steps: int, base_steps: int, share: float, on_progress: OnProgress
+    out: Path,
+    start: str,
+    teacher_steps: int,
+    base_steps: int,
+    share: float,
+    seed: int,
+    on_progress: OnProgress,
 ) -> None:
     checkpoint = find_checkpoint(start)
     tokenizer = ChatTokenizer(checkpoint.path)
-    schedule = optimisation(teacher_steps, 2e-3, seed=31)
-    tasks = generate_tasks("train", teacher_steps * schedule.batch_size, seed=31)
+    schedule = optimisation(teacher_steps, 2e-3, seed)
+    tasks = generate_tasks("train", teacher_steps * schedule.batch_size, seed=seed)
     with new_folder(out / "teacher") as folder:
         examples = sft_examples(tasks, tokenizer, DEFAULT)
         fit_checkpoint(checkpoint, examples, schedule, PLACEMENT, folder, on_progress)
-    schedule = optimisation(base_steps, 5e-4, seed=32)
+    schedule = optimisation(base_steps, 5e-4, seed + 1)
     with new_folder(out / "base") as folder:
-        examples = overlong_examples(base_steps * schedule.batch_size, share, tokenizer, seed=32)
+        examples = overlong_examples(base_steps * schedule.batch_size, share, tokenizer, seed=seed + 1)
         fit_checkpoint(
             find_checkpoint(str(out / "teacher")), examples, schedule, PLACEMENT, folder, on_progress
         )
@@ -86,11 +92,20 @@ def main() -> None:
     parser.add_argument("--teacher-steps", type=int, default=1500)
     parser.add_argument("--base-steps", type=int, default=150)
     parser.add_argument("--share", type=float, default=0.35, help="of answers with one id too many")
+    parser.add_argument("--seed", type=int, default=31, help="the teacher's; the base's is the next")
     given = parser.parse_args()
     torch.set_num_threads(THREADS)
     started = time.monotonic()
     with listening(Console(stderr=True)) as on_progress:
-        build_pair(given.out, given.start, given.teacher_steps, given.base_steps, given.share, on_progress)
+        build_pair(
+            given.out,
+            given.start,
+            given.teacher_steps,
+            given.base_steps,
+            given.share,
+            given.seed,
+            on_progress,
+        )
     print(f"{time.monotonic() - started:.0f} s")
 
 

@@ -116,6 +116,33 @@ PLANS: dict[str, dict[str, Any]] = {
 }
 
 
+_HOLD_OUT = [70, 71, 72, 73]
+PLANS["third"] = PLANS["one-class"] | {
+    "recipe": "python benchmarks/cliff_pair.py --out runs/third --teacher-steps 700 --share 0.5 --seed 51",
+    "arms": [
+        {
+            "name": "plain",
+            "lambdas": [1.0, 1.5, 2.0, 2.5, 3.0, 4.0],
+            "order": [2.0, 1.0, 3.0, 1.5, 4.0, 2.5],
+            "learning_rate": 2e-4,
+            "plausible": 0.0,
+            "seeds": _HOLD_OUT,
+        },
+        {
+            "name": "plausible",
+            "lambdas": [3.0, 6.0],
+            "learning_rate": 2e-4,
+            "plausible": 0.1,
+            "seeds": _HOLD_OUT,
+        },
+    ],
+    "known_before": "The rules of this lock are those of the one-class pair's, made before this pair was. Of "
+    "another pair of the same recipe, with other seeds, strict validity of three students had been seen: "
+    ".523, .281 and .156 at λ = 2, 2.5 and 3.",
+}
+"""The hold-out: a pair made after the method was locked."""
+
+
 def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float) -> list[dict[str, Any]]:
     """The questions, with the answers that are hits."""
     falls = [one for one in curve if one[0] >= 1.0]

@@ -75,6 +75,15 @@ _ASSIGNED = re.compile(rf"""(?ix)(?<![\w.-])({_NAMED})(\s?[=:]\s?)(["']?)(?!["'\
 _ENGINE_ARGUMENT = "engine-arg"
 _SECRET_FLAGS = frozenset({"key", "token"})
 """Others end so and aren't, such as --clip-key."""
+_ENCODED = re.compile(
+    r"""(?ix)
+    (?P<url> (?:%[0-9a-f]{2}){8,})
+  | (?P<escapes> (?<!\\)(?:\\+(?:u00|x)[0-9a-f]{2}){8,})
+  | (?P<html> (?:&\#(?:x[0-9a-f]{2}|[0-9]{2,3});){8,})
+  | (?P<hex> (?<![0-9a-f])[0-9a-f]{2}(?:[:\s-]?[0-9a-f]{2}){7,})
+    """
+)
+"""Eight characters or more of which each is told by its number."""
 _URL_SAFE = str.maketrans("+/", "-_")
 _SCHEME = re.compile(r"(?i)bearer|basic")
 _SCHEMES = frozenset({"bearer", "basic"})
@@ -117,10 +126,7 @@ def without_known(text: str, *also: str) -> str:
     known = (*_known(), *filter(None, also))
     if not known:
         return text
-    for form in _spellings(known):
-        if form in text:
-            text = _SEVERAL.sub(MASK, text.replace(form, MASK))
-    return _without_pieces(text, known)
+    return _without_encoded(_without_plain(text, known), known)
 
 
 def masked_bytes(content: bytes) -> bytes:
@@ -129,6 +135,9 @@ def masked_bytes(content: bytes) -> bytes:
         plain = form.encode("utf-8", "surrogatepass")
         if plain in content:
             content = content.replace(plain, MASK.encode())
+    if known := _known():
+        # In latin-1 each byte is a character, and the other way round.
+        content = _without_encoded(content.decode("latin-1"), known).encode("latin-1")
     return content
 
 
@@ -157,6 +166,14 @@ def masked_values(value: Any, *, arguments: bool = False) -> Any:
             return tuple(inside) if isinstance(value, tuple) else list(inside)
         case _:
             return value
+
+
+def masked_name(name: str) -> str:
+    """A model's name without a key in it; what only resembles an address with a password stays: `a:7b@q4`.
+
+    Runs are told apart by it, so that it loses no more than it must.
+    """
+    return _SHAPES.sub(_masked_shape, without_known(name))
 
 
 def masked_command(words: Sequence[str]) -> tuple[str, ...]:
@@ -270,7 +287,11 @@ def _spellings(known: tuple[str, ...]) -> tuple[str, ...]:
                 json.dumps(secret)[1:-1],
                 html.escape(secret),
                 html.escape(secret, quote=False),
-                *(form for form in (raw.hex(), *_in_base64(raw)) if len(form) >= LEAST_CHARACTERS),
+                *(
+                    form
+                    for form in (raw.hex(), raw.hex().upper(), *_in_base64(raw))
+                    if len(form) >= LEAST_CHARACTERS
+                ),
             )
         )
     return tuple(sorted(forms, key=len, reverse=True))
@@ -284,6 +305,39 @@ def _in_base64(raw: bytes) -> Iterator[str]:
         for encode in (base64.b64encode, base64.urlsafe_b64encode):
             inner = encode(b"\0" * shift + raw + b"\0\0\0").decode()[first:last]
             yield inner
+
+
+def _without_plain(text: str, known: tuple[str, ...]) -> str:
+    for form in _spellings(known):
+        if form in text:
+            text = _SEVERAL.sub(MASK, text.replace(form, MASK))
+    return _without_pieces(text, known)
+
+
+def _without_encoded(text: str, known: tuple[str, ...]) -> str:
+    """Without secrets, or pieces of them, that are written as the numbers of their characters."""
+
+    def unless_secret(found: re.Match[str]) -> str:
+        run = found[0]
+        match found.lastgroup:
+            case "html":
+                codes = [
+                    int(f"0{one}", 0) if one[0] in "xX" else int(one) for one in re.findall(r"&#(\w+)", run)
+                ]
+            case "escapes":
+                codes = [int(one, 16) for one in re.findall(r"(?:u00|x)(..)", run, re.IGNORECASE)]
+            case _:
+                codes = list(bytes.fromhex(re.sub(r"[^0-9A-Fa-f]", "", run)))
+        for inner in (_decoded(codes), "".join(map(chr, codes))):
+            if _without_plain(inner, known) != inner:
+                return MASK
+        return run
+
+    return _ENCODED.sub(unless_secret, text)
+
+
+def _decoded(codes: Sequence[int]) -> str:
+    return bytes(code for code in codes if code < 256).decode(errors="replace")
 
 
 @lru_cache(maxsize=16)

@@ -2,6 +2,8 @@
 
 import base64
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.engines import EngineInfo
 from harness.masking import (
     MASK,
     is_secret,
@@ -131,3 +134,46 @@ def test_names_of_secrets(name: str) -> None:
 @pytest.mark.parametrize("name", ["eos_token", "max_tokens", "tokenizer", "key", "clip_key", "duplicate_key"])
 def test_names_of_no_secrets(name: str) -> None:
     assert not is_secret(name)
+
+
+@pytest.mark.parametrize("case", [str.lower, str.upper])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda raw: raw.hex(),
+        lambda raw: raw.hex(":"),
+        lambda raw: raw.hex(" "),
+        lambda raw: "".join(f"%{one:02x}" for one in raw),
+        lambda raw: "".join(f"\\u{one:04x}" for one in raw),
+        lambda raw: "".join(f"\\\\u{one:04x}" for one in raw),
+        lambda raw: "".join(f"\\x{one:02x}" for one in raw),
+        lambda raw: "".join(f"&#{one};" for one in raw),
+        lambda raw: "".join(f"&#x{one:02x};" for one in raw),
+    ],
+)
+@pytest.mark.parametrize("cut", [slice(None), slice(3, None), slice(0, -2)])
+def test_a_key_told_by_the_numbers_of_its_characters(
+    monkeypatch: pytest.MonkeyPatch,
+    cut: slice,
+    spell: Callable[[bytes], str],
+    case: Callable[[str], str],
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", KEY)
+    told = case(spell(KEY.encode()[cut]))
+    assert masked(f"bad key <{told}>, see") == f"bad key <{MASK}>, see"
+    assert masked_bytes(f"é <{told}>".encode()) == f"é <{MASK}>".encode()
+    other = case(spell(b"other words of a server"))
+    assert masked(f"<{other}>") == f"<{other}>"
+
+
+def test_a_model_keeps_its_name_but_for_a_key_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "words-of-a-key")
+    info = EngineInfo(
+        "openai",
+        "1",
+        "qwen:7b@q4/sk-proj-A1b2C3d4E5f6G7h8",
+        options={"base_urls": ["http://g/sk-proj-A1b2C3d4E5f6G7h8"], "remarks": ["it is words-of-a-key"]},
+    )
+    assert info.checkpoint == f"qwen:7b@q4/{MASK}"
+    assert info.options == {"base_urls": [f"http://g/{MASK}"], "remarks": [f"it is {MASK}"]}
+    assert replace(info) == info

@@ -71,8 +71,19 @@ def _headline(run: Run) -> Text:
     engine = f"{manifest.engine.name} {manifest.engine.version}"
     return line(
         f"{manifest.engine.checkpoint} on {dataset}: {manifest.tasks} tasks × "
-        f"{manifest.samples_per_task}, {engine}"
+        f"{manifest.samples_per_task}, {engine}{_how_far(run)}"
     )
+
+
+def _how_far(run: Run) -> str:
+    """What a run that isn't complete holds, and how it goes on."""
+    manifest = run.manifest
+    if manifest.status == "complete":
+        return ""
+    there = f"{sum(1 for _ in run.iter_samples())} of {manifest.planned} samples"
+    if manifest.stopped is not None:
+        return f"; {there}: its live gate had seen enough"
+    return f"; {there}: incomplete, go on with the same harness eval"
 
 
 def _metric_table(run: Run, title: str) -> Table:
@@ -107,8 +118,8 @@ def _failure_table(run: Run) -> Table | None:
 
 
 def _quoted(text: str) -> str:
-    """How an answer begins, each of its characters told apart."""
-    return ascii(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
+    """How an answer begins: letters as they are, white space that isn't a plain blank as its escape."""
+    return repr(text[:_EXAMPLE_CHARACTERS]) + ("…" if len(text) > _EXAMPLE_CHARACTERS else "")
 
 
 def _notes(run: Run) -> list[Text]:

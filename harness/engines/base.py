@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.errors import IncompleteError
+from harness.masking import masked, masked_name, masked_values
 
 if TYPE_CHECKING:
     from harness.cliff import ClassMass
@@ -76,6 +77,8 @@ class Generation:
             `text` is then what it let through, mostly nothing.
         prompt_tokens: prompt length, None when unknown.
         completion_tokens: completion length in tokens, None when unknown.
+        answered_by: the model's name in a server's reply, None where there is none.
+        only_reasoning: whether a server sent reasoning and an empty answer.
     """
 
     key: str
@@ -84,6 +87,8 @@ class Generation:
     finish_reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    answered_by: str | None = None
+    only_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +161,7 @@ class TokenScores:
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """What a manifest records of an engine.
+    """What a manifest records of an engine: names, options and remarks without the keys in them.
 
     Attributes:
         name: `vllm`, `openai`, `hf` or `replay`.
@@ -179,6 +184,14 @@ class EngineInfo:
     context_length: int | None = None
     parameters: int | None = None
     options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, safe in (
+            ("version", masked(self.version)),
+            ("checkpoint", masked_name(self.checkpoint)),
+            ("options", masked_values(self.options)),
+        ):
+            object.__setattr__(self, name, safe)
 
 
 @dataclass(frozen=True, slots=True)

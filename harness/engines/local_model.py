@@ -87,10 +87,16 @@ class LocalModel:
         said: dict[str, Any] = {"trust_remote_code": True} if self._trusted else {}
         if self.checkpoint.revision is not None:
             said["revision"] = self.checkpoint.revision
+        notes = []
         if self.adapter is not None and self.checkpoint.base is not None:
             said["adapter"] = self.adapter.record(self.checkpoint.base)
-            said |= {"notes": list(self.adapter.notes)} if self.adapter.notes else {}
-        return said
+            notes += self.adapter.notes
+        if self.tokenizer.chat_template is None:
+            notes.append(
+                f"{self.tokenizer.folder} has no chat template: the model got each message as plain text and "
+                "a line end"
+            )
+        return said | {"notes": notes} if notes else said
 
 
 def only_taken(config: EngineConfig, ckpts: Sequence[str]) -> EngineConfig:

@@ -18,6 +18,8 @@ from harness.engines.folder_kinds import visible
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 Made = TypeVar("Made")
+PROBES = ('Rank "blue jacket", 12:\n  {"ranking": [3, 1, 2]}', "crème 夏")
+"""What tokenizers differ on: blanks, line ends, digits, quotes; letters of other scripts."""
 MOST_SPECIAL = 1024
 """Most special tokens that a manifest lists; those with the smallest ids."""
 
@@ -57,6 +59,7 @@ class ChatTokenizer:
         self.embeddings = {name: count for name, count in (embeddings or {}).items() if count is not None}
         self._trust_remote_code = trust_remote_code
         self.defused = 0
+        self._is_own = False
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -204,6 +207,7 @@ class ChatTokenizer:
                 )
         if not prompts:
             return []
+        self._require_own_tokenizer()
         messages = [self._defused(prompt) for prompt in prompts]
         self.defused = sum(map(operator.ne, messages, prompts))
         if self.chat_template is None:
@@ -218,6 +222,38 @@ class ChatTokenizer:
             )
         self.require_embedded(rows, "prompt")
         return rows
+
+    def _require_own_tokenizer(self) -> None:
+        """Refuse a tokenizer that isn't the one of its own tokenizer.json.
+
+        transformers 5 builds a tokenizer anew by the `tokenizer_class` of tokenizer_config.json, and takes
+        from tokenizer.json the vocabulary alone: with another class than it was trained with, blanks, line
+        ends and letters can be lost on the way to the model.
+
+        Raises:
+            EngineUnavailableError: it gives other ids than tokenizer.json does.
+        """
+        file = self.folder / "tokenizer.json"
+        if self._is_own or not file.is_file():
+            return
+        found = self._read(list(PROBES), add_special_tokens=False)
+        from tokenizers import Tokenizer
+
+        stored = self._asked(
+            lambda: Tokenizer.from_file(str(file)), "has a tokenizer.json that can't be read"
+        )
+        stored.no_truncation()
+        stored.no_padding()
+        wanted = [tuple(stored.encode(probe, add_special_tokens=False).ids) for probe in PROBES]
+        for probe, its, ours in zip(PROBES, wanted, found, strict=True):
+            if its != ours:
+                raise EngineUnavailableError(
+                    f"{self.folder}: transformers makes another tokenizer of its tokenizer_class than its "
+                    f"tokenizer.json is (for {probe!r} {len(ours)} tokens, not {len(its)}); where that is "
+                    'what it was trained with write "tokenizer_class": "PreTrainedTokenizerFast" into '
+                    "tokenizer_config.json, else save the tokenizer anew and give that as `tokenizer=`"
+                )
+        self._is_own = True
 
     def require_embedded(self, rows: Sequence[Sequence[int]], what: str) -> None:
         """Refuse token ids that a model has no embedding for; a tokenizer that merely could give such may.

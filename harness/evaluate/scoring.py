@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
+from harness.evaluate.session import settled
 from harness.judge import rubric_metrics
 from harness.judge.judged import read_judged
 from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
@@ -99,13 +100,16 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
             raise DataError(
                 f"{path} has no samples yet, so there is nothing to score; draw them with its `harness eval`"
             )
-        samples = _scored_anew(run, scorers, on_progress)
+        tally = _Tally()
+        samples = _scored_anew(run, scorers, on_progress, tally)
         with directory.unsettled(cliff) as unsettle:
             directory.replace_samples(samples, unsettle)
             if not manifest.sealed:
                 # Written by an older version: from now on all of it carries checksums.
                 directory.write_tasks(tasks)
             directory.write_metrics(summarise_run(path, manifest, kept=cliff))
+        if not manifest.was_complete:
+            _settle(directory, tally)
     return load(path)
 
 
@@ -144,7 +148,34 @@ def _changed_by_hand(path: Path) -> Iterator[str]:
             yield f"{path} isn't what its {METRICS_FILE} was made from: {'; '.join(found)}"
 
 
-def _scored_anew(run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress) -> Iterator[Sample]:
+@dataclass
+class _Tally:
+    """What a run holds, counted while it is read."""
+
+    samples: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, sample: Sample) -> None:
+        self.samples += 1
+        self.prompt_tokens += sample.prompt_tokens or 0
+        self.completion_tokens += sample.completion_tokens or 0
+
+
+def _settle(directory: RunDirectory, tally: _Tally) -> None:
+    """Nobody is drawing: a session that was killed noted less than it left, and the run is incomplete."""
+    manifest = read_manifest(directory.path)
+    sessions = settled(
+        manifest.sessions, tally.samples, tally.prompt_tokens, tally.completion_tokens, manifest.started
+    )
+    status = "incomplete" if manifest.status == "running" else manifest.status
+    if (sessions, status) != (manifest.sessions, manifest.status):
+        directory.write_manifest(manifest.model_copy(update={"sessions": sessions, "status": status}))
+
+
+def _scored_anew(
+    run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress, tally: _Tally
+) -> Iterator[Sample]:
     place = {task_id: number for number, task_id in enumerate(scorers)}
     held = Held(run)
     for done, sample in enumerate(run.iter_samples(), start=1):
@@ -152,6 +183,7 @@ def _scored_anew(run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgre
         if scorer is None:
             raise unknown_task(run.path, sample)
         held.add(place[sample.task_id], sample)
+        tally.add(sample)
         parsed, scores = scorer(sample.text, sample.finish_reason)
         on_progress(Progress("rescoring", done, run.manifest.planned))
         yield replace(sample, parse=parsed, scores=scores)

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from harness.engines import Generation
-from harness.runs import Drawn
 from harness.runs.manifest import Session, SessionStatus, now
 
 NOTED_EVERY = 2.0
@@ -74,7 +73,9 @@ class SessionClock:
         self._due = ended + max(NOTED_EVERY, (ended - began) / _NOTES_SHARE)
 
 
-def settled(sessions: Sequence[Session], drawn: Drawn, started: str) -> tuple[Session, ...]:
+def settled(
+    sessions: Sequence[Session], samples: int, prompt_tokens: int, completion_tokens: int, started: str
+) -> tuple[Session, ...]:
     """The sessions of a run that nobody is writing, those that were killed told to the token.
 
     Samples that no finished session counted were drawn by the one that was killed: every session settles the
@@ -82,15 +83,17 @@ def settled(sessions: Sequence[Session], drawn: Drawn, started: str) -> tuple[Se
 
     Args:
         sessions: as the manifest has them.
-        drawn: what the run holds.
+        samples: that the run holds.
+        prompt_tokens: of all of them together, as far as they are known.
+        completion_tokens: likewise.
         started: when the run began; of versions that noted a session only at its end, killed ones are added
             as one that began then.
     """
     ended = [one for one in sessions if one.status != "running"]
     rest = {
-        "generated": len(drawn.keys) - sum(one.generated for one in ended),
-        "prompt_tokens": drawn.prompt_tokens - sum(one.prompt_tokens for one in ended),
-        "completion_tokens": drawn.completion_tokens - sum(one.completion_tokens for one in ended),
+        "generated": samples - sum(one.generated for one in ended),
+        "prompt_tokens": prompt_tokens - sum(one.prompt_tokens for one in ended),
+        "completion_tokens": completion_tokens - sum(one.completion_tokens for one in ended),
     }
     killed = [one for one in sessions if one.status == "running"]
     if not killed and rest["generated"] > 0:

@@ -49,7 +49,7 @@ def drawn(samples: int, tokens: int) -> Drawn:
 def test_what_no_ended_session_counted_was_drawn_by_the_killed_one(
     there: list[Session], run: Drawn, expected: list[Session]
 ) -> None:
-    assert list(settled(there, run, BEGAN)) == expected
+    assert list(settled(there, len(run.keys), run.prompt_tokens, run.completion_tokens, BEGAN)) == expected
 
 
 def test_a_session_is_noted_at_its_start_at_its_first_sample_and_then_now_and_again(
