@@ -33,8 +33,7 @@ MOST_ADDED: Final = 1_000_000
 """Most characters that a template may add to a message."""
 
 # Holds what templates are found to trip over: quotation marks, angle brackets, line ends, other scripts.
-PROBE: Final = 'Rank "these" & <those>, it\'s:\n1. crème 2. 漢字 {"a": [1, 2]}\n\nthe last line, 7f3a91.'
-"""What templates and tokenizers are tried on."""
+_PROBE: Final = 'Rank "these" & <those>, it\'s:\n1. crème 2. 漢字 {"a": [1, 2]}\n\nthe last line, 7f3a91.'
 _RANDOM = re.compile(r"\|\s*random\b|\blipsum\b")
 _WORD = re.compile(r"\w{3,}")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}>")
@@ -91,12 +90,12 @@ class ChatTemplate:
             EngineUnavailableError: it fails, or keeps neither.
         """
         try:
-            rendered = self._run([PROBE], "string")[0]
+            rendered = self._run([_PROBE], "string")[0]
         except EngineUnavailableError as error:
             if isinstance(error.__cause__, _Runaway) or not self._keeps_parts():
                 raise
             return "parts"
-        if (why := lost(PROBE, rendered)) is None:
+        if (why := lost(_PROBE, rendered)) is None:
             return "string"
         if self._keeps_parts():
             return "parts"
@@ -118,7 +117,7 @@ class ChatTemplate:
 
     def _keeps_parts(self) -> bool:
         try:
-            return lost(PROBE, self._run([PROBE], "parts")[0]) is None
+            return lost(_PROBE, self._run([_PROBE], "parts")[0]) is None
         except EngineUnavailableError:
             return False
 
@@ -126,7 +125,7 @@ class ChatTemplate:
         prompts: list[str] = []
 
         def place() -> str:
-            return "" if messages == [PROBE] else f" on prompt {len(prompts)}"
+            return "" if messages == [_PROBE] else f" on prompt {len(prompts)}"
 
         def render_all() -> Iterator[None]:
             for message in messages:

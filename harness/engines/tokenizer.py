@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.engines.base import ScoreRequest
-from harness.engines.chat_template import LONE_SURROGATE, PROBE, ChatTemplate
+from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
 from harness.engines.checkpoint import needs_code, read_json
 from harness.engines.folder_kinds import visible
 from harness.errors import DataError, EngineUnavailableError, HarnessError
@@ -22,11 +22,6 @@ PROBES = ('Rank "blue jacket", 12:\n  {"ranking": [3, 1, 2]}', "crème 夏")
 """What tokenizers differ on: blanks, line ends, digits, quotes; letters of other scripts."""
 MOST_SPECIAL = 1024
 """Most special tokens that a manifest lists; those with the smallest ids."""
-
-GENERIC = ("TokenizersBackend", "PreTrainedTokenizerFast")
-"""Classes of transformers that take a tokenizer.json as it is."""
-MOST_BEFORE = 3
-"""Most tokens at a text's beginning in which a class may differ from its tokenizer.json."""
 
 
 class ChatTokenizer:
@@ -87,16 +82,6 @@ class ChatTokenizer:
             raise EngineUnavailableError(
                 f"{self.folder} has no tokenizer (tokenizer.json, tokenizer_config.json …); "
                 "copy it there or give one as `tokenizer=`"
-            )
-        if not self._asked(
-            lambda: _reads_as_filed(tokenizer, self.folder / "tokenizer.json"),
-            "has a tokenizer that can't read a prompt",
-        ):
-            raise EngineUnavailableError(
-                f"{self.folder}: of its tokenizer.json transformers makes a {type(tokenizer).__name__}, as "
-                "tokenizer_config.json or the model's type says, which reads text as other tokens than "
-                "tokenizer.json does; set `tokenizer_class` to PreTrainedTokenizerFast in "
-                "tokenizer_config.json, or give another as `tokenizer=`"
             )
         return tokenizer
 
@@ -328,30 +313,3 @@ def _require_readable_templates(folder: Path) -> None:
         if not path.is_file() and (path.is_symlink() or path.exists()):
             what = "leads nowhere" if path.is_symlink() and not path.exists() else "is no file"
             raise EngineUnavailableError(f"{path} {what}; put the template there, or remove it")
-
-
-def _reads_as_filed(tokenizer: Any, file: Path) -> bool:
-    """Whether a loaded tokenizer cuts and spells text as its file says.
-
-    transformers 5 keeps the vocabulary of a tokenizer.json under most classes and puts their own normaliser,
-    cut and decoder in the place of the file's: a byte-level tokenizer read as LlamaTokenizer loses
-    blanks. How a text begins is left to the class, as its options say.
-    """
-    if type(tokenizer).__name__ in GENERIC or not file.is_file():
-        return True
-    if getattr(tokenizer, "backend_tokenizer", None) is None:
-        return True
-    from tokenizers import Tokenizer
-
-    filed = Tokenizer.from_file(str(file))
-    filed.no_truncation()
-    filed.no_padding()
-    mine = list(tokenizer(PROBE, add_special_tokens=False)["input_ids"])
-    wanted = filed.encode(PROBE, add_special_tokens=False).ids
-    same = 0
-    while same < min(len(mine), len(wanted)) and mine[-1 - same] == wanted[-1 - same]:
-        same += 1
-    if max(len(mine), len(wanted)) - same > MOST_BEFORE:
-        return False
-    spelt = (tokenizer.decode(wanted, clean_up_tokenization_spaces=False), filed.decode(wanted))
-    return len({"".join(text.split()) for text in spelt}) == 1

@@ -165,20 +165,3 @@ def test_special_tokens_of_the_checkpoint_inside_a_message_are_defused(
     assert "S TOP ~ end~" in chat.tokenizer.decode(list(hostile))
     chat.encode(["harmless"])
     assert chat.defused == 0
-
-
-@pytest.mark.parametrize("name", ["LlamaTokenizer", "LlamaTokenizerFast"])
-def test_a_class_that_reads_other_tokens_than_the_file_is_refused(
-    name: str, tiny_qwen3: Path, tmp_path: Path
-) -> None:
-    chat = ChatTokenizer(variant(tiny_qwen3, tmp_path / "it", tokenizer_class=name))
-    with pytest.raises(
-        EngineUnavailableError, match="set `tokenizer_class` to PreTrainedTokenizerFast"
-    ) as caught:
-        chat.encode(["Rank"])
-    assert "\n" not in str(caught.value)
-
-
-def test_a_class_that_takes_the_file_as_it_is_passes(tiny_qwen3: Path, tmp_path: Path) -> None:
-    chat = ChatTokenizer(variant(tiny_qwen3, tmp_path / "it", tokenizer_class="TokenizersBackend"))
-    assert chat.encode(["Rank"]) == ChatTokenizer(tiny_qwen3).encode(["Rank"])
