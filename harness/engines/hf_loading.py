@@ -43,9 +43,11 @@ def load_causal_model(checkpoint: Checkpoint, dtype: Any, trust_remote_code: boo
             local_files_only=True,
             output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError) as error:
+    except Exception as error:
+        # Constructors of models fail with anything, some with no more than a word.
+        said = " ".join(str(error).split())[:300]
         raise EngineUnavailableError(
-            f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
+            f"transformers can't load {checkpoint.name}: {type(error).__name__}: {said}"
         ) from error
     _heed(checkpoint, report)
     return model
