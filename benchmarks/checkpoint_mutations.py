@@ -459,6 +459,15 @@ def older_bin_beside(folder: Folder) -> None:
     folder.bins(load_file(str(zoo_root() / "base" / SINGLE)))
 
 
+@mutation("hidden leftovers of a Mac, an editor and the hub's client beside", harmless=True, chosen=True)
+def hidden_beside(folder: Folder) -> None:
+    hidden = (f"._{SINGLE}", f".{SINGLE}.swp", "._pytorch_model.bin", f"._{INDEX}", ".other.safetensors")
+    for name in (*hidden, f"{SINGLE}.tmp", "._config.json", "._tokenizer.model"):
+        (folder.path / name).write_bytes(b"\0\5\x16\7 not weights")
+    (folder.path / ".cache" / "huggingface").mkdir(parents=True)
+    (folder.path / ".cache" / "huggingface" / SINGLE).write_bytes(b"nor these")
+
+
 @mutation("a .bin alone", harmless=True, chosen=True)
 def bin_alone(folder: Folder) -> None:
     folder.bins(folder.weights)

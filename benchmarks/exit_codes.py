@@ -234,7 +234,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("cliff.json write", "harness.runs.writing:RunDirectory.write_cliff"),
     ),
     "train sft": (
-        ("checkpoint read", "harness.opd.sft.job:find_checkpoint"),
+        ("checkpoint read", "harness.opd.sft.job:find_whole"),
         ("dataset read", "harness.opd.sft.job:load_tasks"),
         ("step", "harness.opd.sft.training:train"),
         ("checkpoint write", "harness.opd.sft.training:save_model"),

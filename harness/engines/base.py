@@ -77,6 +77,8 @@ class Generation:
             `text` is then what it let through, mostly nothing.
         prompt_tokens: prompt length, None when unknown.
         completion_tokens: completion length in tokens, None when unknown.
+        answered_by: the model's name in a server's reply, None where there is none.
+        only_reasoning: whether a server sent reasoning and an empty answer.
     """
 
     key: str
@@ -85,6 +87,8 @@ class Generation:
     finish_reason: FinishReason
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    answered_by: str | None = None
+    only_reasoning: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from harness.engines.checkpoint import Checkpoint
+from harness.engines.folder_kinds import visible
 
 # Copied byte for byte, so that the hashes of tokenizer and chat template stay those of the checkpoint they
 # come from.
@@ -30,5 +31,5 @@ def carry_over(checkpoint: Checkpoint, folder: Path) -> None:
     if checkpoint.base is not None:
         carry_over(checkpoint.base, folder)
     for pattern in CARRIED:
-        for file in sorted(checkpoint.path.glob(pattern)):
+        for file in visible(checkpoint.path, pattern):
             shutil.copyfile(file, folder / file.name)

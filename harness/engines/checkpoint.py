@@ -9,12 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from harness.engines.field_types import FIELDS, require_types
 from harness.engines.folder_kinds import (
     UNFINISHED,
     explain_config,
     explain_file,
     explain_folder,
     is_unfinished,
+    visible,
 )
 from harness.engines.weight_scan import FiniteScan
 from harness.engines.weight_sets import find_weights
@@ -63,16 +65,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file.
 
     Raises:
-        EngineUnavailableError: it can't be read, or holds something else.
+        EngineUnavailableError: it can't be read, holds something else, or a field of a wrong type.
     """
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EngineUnavailableError(f"{path} can't be read as JSON: {_one_line(error)}") from error
     if not isinstance(value, dict):
         raise EngineUnavailableError(f"{path} doesn't hold a JSON object")
+    require_types(path, value)
     return value
 
 
@@ -116,10 +119,13 @@ class Checkpoint:
         self.base: Checkpoint | None = None
         self.config: dict[str, Any]
         if (path / ADAPTER_CONFIG).is_file():
-            if not any(path.glob("adapter_model.*")) and (kind := explain_folder(path)):
+            if not visible(path, "adapter_model.*") and (kind := explain_folder(path)):
                 raise EngineUnavailableError(f"{path} is {kind}")
             self.base = _base_of(path, adapter_base)
         self.config = self.base.config if self.base else read_json(path / "config.json")
+        for described in FIELDS:
+            # Some are read only once the model is there.
+            read_json(path / described)
         self._check()
 
     def _check(self) -> None:
@@ -146,7 +152,7 @@ class Checkpoint:
                 raise EngineUnavailableError(f"{file} is empty; fetch the checkpoint again")
         if self.base is None:
             find_weights(self.path)
-        elif whole := [file.name for pattern in WHOLE for file in sorted(self.path.glob(pattern))]:
+        elif whole := [file.name for pattern in WHOLE for file in visible(self.path, pattern)]:
             raise EngineUnavailableError(
                 f"{self.path} holds a whole model ({whole[0]}) and an adapter ({ADAPTER_CONFIG}); "
                 "move one of them away"
@@ -156,16 +162,17 @@ class Checkpoint:
         """The files that hold the weights; safetensors where both kinds are present."""
         for pattern in WEIGHTS:
             # A link to nothing, as in a cache that was cleared, is no file.
-            if files := sorted(file for file in self.path.glob(pattern) if file.is_file()):
+            if files := [file for file in visible(self.path, pattern) if file.is_file()]:
                 return files
         return []
 
     def identity_files(self) -> list[Path]:
         """The files that decide what the checkpoint says: weights, configs, tokenizer, chat template."""
-        described = {file for pattern in DESCRIPTIONS for file in self.path.glob(pattern) if file.is_file()}
+        described = {one for pattern in DESCRIPTIONS for one in visible(self.path, pattern) if one.is_file()}
         # Where config.json names code in the folder, that decides what it says too.
-        code = set(self.path.glob("*.py")) if read_json(self.path / "config.json").get("auto_map") else set()
-        return sorted(described | code | set(self.weight_files()))
+        own_code = read_json(self.path / "config.json").get("auto_map")
+        code = visible(self.path, "*.py") if own_code else []
+        return sorted(described.union(code, self.weight_files()))
 
     def start_hashing(self) -> None:
         """Begin to hash in threads, so that it overlaps with loading the model."""
@@ -224,6 +231,13 @@ class Checkpoint:
         return longest
 
     @property
+    def vocabulary(self) -> int | None:
+        """How many token ids config.json says that the model has, None where it doesn't."""
+        text = self.config.get("text_config") or {}
+        found = text.get("vocab_size", self.config.get("vocab_size"))
+        return found if isinstance(found, int) else None
+
+    @property
     def dtype(self) -> str | None:
         """The dtype the weights were saved in, as config.json says it."""
         text = self.config.get("text_config") or {}
@@ -251,7 +265,7 @@ def generation_stop_ids(folder: Path) -> tuple[int, ...]:
 
 def has_weights(folder: Path) -> bool:
     """Whether `folder` holds a whole model's weights."""
-    return (folder / "config.json").is_file() and any(any(folder.glob(pattern)) for pattern in WEIGHTS)
+    return (folder / "config.json").is_file() and any(visible(folder, pattern) for pattern in WEIGHTS)
 
 
 def _sha256_of(path: Path) -> str:
@@ -292,21 +306,24 @@ def _base_of(adapter: Path, given: str | None) -> Checkpoint:
             f"{adapter}/{ADAPTER_CONFIG} names no base model (base_model_name_or_path); "
             "give it as `adapter_base=CKPT`"
         )
+    wanted = given or str(named)
     try:
-        base = find_checkpoint(given or str(named), None if given else config.get("revision"))
+        path, revision = _find_folder(wanted, None if given else config.get("revision"))
+        # Before it is opened: a base that is an adapter has a base in turn, at worst this one.
+        if (path / ADAPTER_CONFIG).is_file():
+            raise EngineUnavailableError(
+                f"{wanted} is an adapter itself, the same one; give a whole model"
+                if given is None and path.resolve() == adapter.resolve()
+                else f"{wanted} is an adapter itself; merge it first: `harness merge {wanted} --out DIR`"
+            )
+        return Checkpoint(wanted, path, revision)
     except EngineUnavailableError as error:
         if given is not None:
-            raise
+            raise EngineUnavailableError(f"`adapter_base={given}` can't be used: {error}") from error
         raise EngineUnavailableError(
             f"{adapter}/{ADAPTER_CONFIG} names the base {named}, which can't be used here ({error}); "
             "give the base as `adapter_base=CKPT`"
         ) from error
-    if base.base is not None:
-        raise EngineUnavailableError(
-            f"{base.name}, the base of {adapter}, is an adapter itself; merge it first: "
-            f"`harness merge {base.name} --out DIR`"
-        )
-    return base
 
 
 def hub_name(name: str) -> tuple[str, str | None] | None:
@@ -333,11 +350,17 @@ def find_checkpoint(name: str, revision: str | None = None, adapter_base: str | 
         HarnessError: `zoo:NAME` of which there is none, or two revisions.
         EngineUnavailableError: missing, not a checkpoint, gated, or a hub id that can't be reached.
     """
+    path, commit = _find_folder(name, revision)
+    return Checkpoint(name, path, commit, adapter_base)
+
+
+def _find_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    """Where a checkpoint is, and its commit on the hub; raises as `find_checkpoint`."""
     path = resolved(name)
     if path.is_dir():
         if is_unfinished(path):
             raise EngineUnavailableError(f"{name} is {UNFINISHED}")
-        return Checkpoint(name, path, None, adapter_base)
+        return path, None
     if path.exists():
         kind = explain_file(path) or "a file; a checkpoint is a folder with config.json and weights"
         raise EngineUnavailableError(f"{name} is {kind}")
@@ -348,7 +371,7 @@ def find_checkpoint(name: str, revision: str | None = None, adapter_base: str | 
     if own is not None and revision not in (None, own):
         raise HarnessError(f"{name} names a revision, and `revision={revision}` another; give one")
     folder = download(repository, own or revision)
-    return Checkpoint(name, folder, folder.name, adapter_base)
+    return folder, folder.name
 
 
 def needs_code(folder: Path, error: BaseException) -> EngineUnavailableError | None:
@@ -397,7 +420,7 @@ def download(name: str, revision: str | None) -> Path:
                 name, revision=revision, allow_patterns=[*described, "*.json", "*.safetensors", "*.py"]
             )
         )
-        if not any(folder.glob("*.safetensors")):
+        if not visible(folder, "*.safetensors"):
             snapshot_download(name, revision=revision, allow_patterns=["*.bin"])
     except errors.GatedRepoError as error:
         raise EngineUnavailableError(

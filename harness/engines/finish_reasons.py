@@ -7,7 +7,16 @@ from typing import Final
 from harness.engines.base import FinishReason
 
 GIVEN_UP: Final = frozenset(
-    {"abort", "aborted", "error", "cancelled", "canceled", "failed", "timeout", "not_finished"}
+    {
+        *("abort", "aborted", "error", "cancelled", "canceled", "cancel", "user_cancel", "failed", "failure"),
+        *("timeout", "timed_out", "deadline_exceeded", "not_finished", "interrupted", "preempted"),
+        # Zhipu, DeepSeek, Ollama (an empty reply while it loads or unloads the model), and gateways.
+        *("network_error", "insufficient_system_resource", "load", "unload", "disconnect", "disconnected"),
+        *("system_error", "server_error", "internal_error", "internal_server_error", "unknown_error"),
+        *("connection_error", "engine_error", "backend_error", "provider_error", "upstream_error"),
+        *("model_error", "exception", "overloaded", "overload", "unavailable", "service_unavailable"),
+        *("rate_limit", "rate_limited", "rate_limit_exceeded", "resource_exhausted", "out_of_memory", "oom"),
+    }
 )
 """Words for a request that a server gave up: no answer, but a fault that may be gone at the next attempt."""
 
@@ -16,7 +25,7 @@ _BY_MEANING: Final[dict[FinishReason, tuple[str, ...]]] = {
         *("stop", "eos", "eos_token", "end_of_text", "complete", "completed", "finish", "finished"),
         # Anthropic, Bedrock, Cohere, TGI, MLC, Gemini: ended by the model itself, or by a stop word of ours.
         *("end_turn", "stop_sequence", "stop_string", "stop_token", "stop_criteria_met", "stopped_eos"),
-        *("stopped_word", "unspecified", "null", "none"),
+        *("stopped_word", "unspecified", "null", "none", "normal", "endoftext"),
         # A tool called in place of an answer is the model's own failure to answer.
         *("tool_calls", "tool_call", "tool_use", "function_call", "malformed_function_call"),
         *("malformed_tool_use", "malformed_model_output", "unexpected_tool_call", "too_many_tool_calls"),
@@ -43,7 +52,8 @@ def finish_reason(word: str | None) -> FinishReason:
 
     `withheld` is whatever the provider, and not the model, ended: filters, recitation checks, refusals that
     the service marks as such, and Gemini's `OTHER`, which doesn't say. Words are those of the APIs of
-    OpenAI, Azure, Anthropic, Bedrock, Gemini, Cohere, Mistral, TGI, vLLM, SGLang and llama.cpp.
+    OpenAI, Azure, Anthropic, Bedrock, Gemini, Cohere, Mistral, Zhipu, DeepSeek, TGI, vLLM, SGLang, Ollama and
+    llama.cpp.
 
     Args:
         word: as it was sent or recorded; None or an empty one means that the answer ended by itself.

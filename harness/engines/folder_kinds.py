@@ -6,6 +6,7 @@ what it is, and the command that its own framework has for it (looked up in Nove
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -31,6 +32,23 @@ _CARRY = "then copy config.json and the tokenizer into DIR"
 _NUMBER = re.compile(r"\d+")
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """What matches a pattern below a folder, less what is hidden and not asked for by its dot; sorted.
+
+    `Path.glob` gives hidden names too. What a Mac, an editor or the hub's client leaves there (`._model.…`,
+    `.model.….swp`, `.cache/`) is read by no loader: transformers takes fixed names, vLLM `glob.glob`'s.
+    """
+    asked = Path(pattern).parts
+    return sorted(
+        found
+        for found in folder.glob(pattern)
+        if not any(
+            part.startswith(".") and not of.startswith(".")
+            for part, of in zip(found.relative_to(folder).parts, asked, strict=True)
+        )
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class FolderKind:
     """One kind of folder.
@@ -54,7 +72,7 @@ class FolderKind:
         if self.named and not re.fullmatch(self.named, folder.resolve().name):
             return None
         for sign in self.signs:
-            found = sorted(folder.glob(sign), key=_numbers)
+            found = sorted(visible(folder, sign), key=_numbers)
             if found:
                 last = found[-1]
                 places = {
@@ -327,8 +345,13 @@ def explain_config(folder: Path, config: Mapping[str, Any]) -> str | None:
             f"converted from, or unpack it: mlx_lm.convert --hf-path {shlex.quote(str(folder))} "
             "--mlx-path DIR --dequantize"
         )
-    whole = sorted(folder.glob("pytorch_model_fsdp*.bin"))
-    if whole and not [*folder.glob("*.safetensors"), *folder.glob("pytorch_model[.-]*bin")]:
+    if _pools(folder / "modules.json"):
+        return (
+            "an embedding model (its modules.json makes one vector of all hidden states), which writes no "
+            "text; name the checkpoint of a causal language model"
+        )
+    whole = visible(folder, "pytorch_model_fsdp*.bin")
+    if whole and not [*visible(folder, "*.safetensors"), *visible(folder, "pytorch_model[.-]*bin")]:
         # Its name looks like a weight file's, and no loader takes it for one.
         old, new = (shlex.quote(str(file)) for file in (whole[0], folder / "pytorch_model.bin"))
         return (
@@ -336,6 +359,16 @@ def explain_config(folder: Path, config: Mapping[str, Any]) -> str | None:
             f"pytorch_model.bin (mv {old} {new})"
         )
     return None
+
+
+def _pools(modules: Path) -> bool:
+    """Whether it is a list of modules of sentence-transformers, one of which pools."""
+    try:
+        listed = json.loads(modules.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    steps = listed if isinstance(listed, list) else []
+    return any(isinstance(step, dict) and str(step.get("type")).endswith("Pooling") for step in steps)
 
 
 def explain_folder(folder: Path) -> str | None:

@@ -183,6 +183,7 @@ class HfEngine:
             raise RuntimeError("the engine is not started")
         from harness.engines.hf_scoring import score
 
+        self._tokenizer.require_readable(requests)
         return score(self._model, requests, top_k, self._batch_size(), done)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from harness.engines.checkpoint import Checkpoint, find_checkpoint, find_tokeniz
 from harness.engines.config import EngineConfig
 from harness.engines.limits import shortest
 from harness.engines.tokenizer import ChatTokenizer
-from harness.engines.whole import require_whole
+from harness.engines.whole import embeddings_of, require_whole
 from harness.errors import HarnessError
 
 ORIGIN = ("revision", "adapter", "notes")
@@ -51,7 +51,9 @@ class LocalModel:
             folder = find_tokenizer(config.tokenizer)
         elif self.checkpoint.base and not (folder / "tokenizer_config.json").is_file():
             folder = self.checkpoint.base.path
-        self.tokenizer = ChatTokenizer(folder, trust)
+        self.tokenizer = ChatTokenizer(
+            folder, trust, {self.checkpoint.name: embeddings_of(self.checkpoint, trust)}
+        )
         self.dtype = config.dtype if config.dtype != "auto" else self.checkpoint.dtype or "auto"
         self.context_length = shortest(config.max_model_len, self.checkpoint.context_length)
 
@@ -85,10 +87,16 @@ class LocalModel:
         said: dict[str, Any] = {"trust_remote_code": True} if self._trusted else {}
         if self.checkpoint.revision is not None:
             said["revision"] = self.checkpoint.revision
+        notes = []
         if self.adapter is not None and self.checkpoint.base is not None:
             said["adapter"] = self.adapter.record(self.checkpoint.base)
-            said |= {"notes": list(self.adapter.notes)} if self.adapter.notes else {}
-        return said
+            notes += self.adapter.notes
+        if self.tokenizer.chat_template is None:
+            notes.append(
+                f"{self.tokenizer.folder} has no chat template: the model got each message as plain text and "
+                "a line end"
+            )
+        return said | {"notes": notes} if notes else said
 
 
 def only_taken(config: EngineConfig, ckpts: Sequence[str]) -> EngineConfig:

@@ -16,6 +16,7 @@ from harness.engines.adapters import apply_adapter
 from harness.engines.carried import carry_over
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.config import AdapterBase, EngineConfig, Revision, TrustRemoteCode
+from harness.engines.folder_kinds import visible
 from harness.engines.local_model import LocalModel
 from harness.engines.weight_needs import quietly
 from harness.engines.weight_sets import SINGLE, find_weights, read_weights
@@ -155,7 +156,7 @@ def _merge_adapter(source: Checkpoint, folder: Path, trust: bool, on_progress: O
     model.generation_config = transformers.GenerationConfig()
     model.save_pretrained(folder)
     if base.config.get("auto_map"):
-        for file in sorted(base.path.glob("*.py")):
+        for file in visible(base.path, "*.py"):
             shutil.copyfile(file, folder / file.name)
     del model
     gc.collect()
@@ -233,7 +234,7 @@ def _join_shards(source: Checkpoint, folder: Path, on_progress: OnProgress) -> N
     write_safetensors(folder / _WHOLE, read_weights(weights))
     shutil.copyfile(source.path / "config.json", folder / "config.json")
     if source.config.get("auto_map"):
-        for file in sorted(source.path.glob("*.py")):
+        for file in visible(source.path, "*.py"):
             shutil.copyfile(file, folder / file.name)
 
 

@@ -13,6 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from harness.engines.answering import Answering
 from harness.engines.background import in_background
 from harness.engines.base import (
     REMARKS,
@@ -30,16 +31,23 @@ from harness.engines.chat_template import FIXED_DATE, require_told_apart
 from harness.engines.checkpoint import Checkpoint, find_tokenizer, generation_stop_ids, has_weights
 from harness.engines.config import EngineConfig
 from harness.engines.dialect import Dialect
-from harness.engines.http_exchange import CONNECT_SECONDS, REPLY_BYTES, let_streams_close, shown
+from harness.engines.http_exchange import (
+    CONNECT_SECONDS,
+    REPLY_BYTES,
+    ReplyError,
+    let_streams_close,
+    shown,
+)
 from harness.engines.http_fleet import Call, Fleet, SetAsideError
 from harness.engines.limits import answer_limit, check_prompts, shortest
 from harness.engines.openai_probe import FleetInfo, chat_body, headers, probe, server_root
 from harness.engines.openai_replies import (
-    count,
     ending_of,
     only_choice,
+    reasoning_of,
     scores_of,
     text_of,
+    token_counts,
     token_ids,
     tokens_of,
 )
@@ -88,6 +96,7 @@ class OpenAIEngine:
         self._dialect = Dialect()
         self._own_defaults = False
         self._unknown_reasons: set[str] = set()
+        self._answering = Answering()
 
     @cached_property
     def _fleet(self) -> FleetInfo:
@@ -303,9 +312,15 @@ class OpenAIEngine:
         ids = token_ids(choice.get("token_ids") or [])
         if ids and self._tokenizer is not None:
             text = self._tokenizer.decode(ids)
-        usage = answer.get("usage")
-        counts = usage if isinstance(usage, dict) else {}
-        made = count(counts.get("completion_tokens"))
+        if unknown is not None and not text.strip():
+            raise ReplyError(f"nothing but a finish_reason that nobody knows ({unknown})")
+        thoughts = reasoning_of(choice)
+        prompt_tokens, made = token_counts(
+            answer, limit + len(thoughts.encode(errors="replace")), self._context_length()
+        )
+        by = None
+        if reason != "withheld":  # A filter before the model answers under a name of its own.
+            by = self._answering.require_same(self._fleet.model, answer.get("model"))
         if not choice.get("finish_reason") and reason == "stop" and made == limit:
             reason = "length"  # Servers that give no reason can still be seen to have cut an answer off.
         if unknown is not None:
@@ -315,8 +330,10 @@ class OpenAIEngine:
             text=text,
             token_ids=ids,
             finish_reason=reason,
-            prompt_tokens=count(counts.get("prompt_tokens")),
+            prompt_tokens=prompt_tokens,
             completion_tokens=made,
+            answered_by=by,
+            only_reasoning=bool(thoughts.strip()) and not text.strip() and reason != "withheld",
         )
 
     async def _score(self, top_k: int, fleet: Fleet, request: ScoreRequest) -> TokenScores | Unanswered:
@@ -333,13 +350,20 @@ class OpenAIEngine:
             "prompt_logprobs": top_k,
         }
         most = REPLY_BYTES + len(body["prompt"]) * (top_k + 1) * LOGPROB_BYTES
-        return Call("/v1/completions", body, partial(scores_of, request, top_k), most=most)
+
+        def read(answer: dict[str, Any]) -> TokenScores:
+            scores = scores_of(request, top_k, answer)
+            self._answering.require_same(self._fleet.model, answer.get("model"))
+            return scores
+
+        return Call("/v1/completions", body, read, most=most)
 
     def _remarks(self) -> list[str]:
         """What of the answers, or of how they were asked for, isn't as it would be elsewhere."""
         unknown = [f"nobody knows the finish reason {one!r}: taken as stop" for one in self._unknown_reasons]
         own = "top_k, min_p and penalties are the server's own defaults: only vLLM can be asked for none"
-        return [*([own] if self._own_defaults else []), *self._dialect.remarks(), *sorted(unknown)]
+        told = [*self._dialect.remarks(), *self._answering.remarks(), *sorted(unknown)]
+        return [*([own] if self._own_defaults else []), *told]
 
     def _described(self) -> dict[str, Any]:
         if self._tokenizer is not None:

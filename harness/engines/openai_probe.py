@@ -56,6 +56,7 @@ class FleetInfo:
         version: of vLLM, None for other servers.
         tokenizes: whether `/tokenize` gives the tokens of a text.
         renders: whether it gives those of messages, by the model's chat template.
+        reads: tokens of `TEXTS`, where it tokenizes.
     """
 
     urls: tuple[str, ...]
@@ -66,6 +67,7 @@ class FleetInfo:
     version: str | None
     tokenizes: bool
     renders: bool
+    reads: tuple[tuple[int, ...], ...] = ()
 
 
 def server_root(url: str) -> str:
@@ -78,7 +80,7 @@ def server_root(url: str) -> str:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         host = parts.hostname
         usable = host and parts.scheme in ("http", "https") and not parts.netloc.endswith(":")
-        usable = usable and parts.port != 0
+        usable = usable and parts.port != 0 and _can_be_asked(url)
     except ValueError:
         host, usable = None, False
     # Before anything else: an address that is wrong besides must not be shown with what is secret in it.
@@ -93,6 +95,21 @@ def server_root(url: str) -> str:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")
     path = parts.path.rstrip("/").removesuffix("/v1")
     return urlunsplit((parts.scheme, parts.netloc, path.rstrip("/"), "", ""))
+
+
+def _can_be_asked(url: str) -> bool:
+    """Whether nothing in an address keeps it from being sent: blanks, control characters, a name too long."""
+    import httpx
+
+    if not url.isprintable() or any(one.isspace() or one == "\\" for one in url):
+        return False
+    try:
+        asked = httpx.URL(url if "//" in url else f"http://{url}")
+        # The resolver takes no part of a name that is empty or longer than 63.
+        asked.raw_host.decode("ascii").encode("idna")
+        return bool(asked.host)  # read from punycode, which may be none
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def headers(config: EngineConfig) -> dict[str, str]:
@@ -130,10 +147,9 @@ def probe(config: EngineConfig) -> FleetInfo:
             f"no server answers at {', '.join(unreachable)}; check the address, or start one: "
             f"vllm serve {config.ckpt or 'CHECKPOINT'}"
         )
-    if len({(one.root, one.context_length, one.version, one.renders) for one in found}) > 1:
-        roots = ", ".join(f"{one.urls[0]} {shown(one.root, _key(config))}" for one in found)
-        raise EngineUnavailableError(f"the servers serve different models: {roots}")
     first = found[0]
+    for other in found[1:]:
+        _require_alike(first, other, _key(config))
     return FleetInfo(
         urls=urls,
         unreachable=tuple(unreachable),
@@ -143,7 +159,33 @@ def probe(config: EngineConfig) -> FleetInfo:
         version=first.version,
         tokenizes=first.tokenizes,
         renders=first.renders,
+        reads=first.reads,
     )
+
+
+def _require_alike(first: FleetInfo, other: FleetInfo, key: str) -> None:
+    """Refuse two servers that don't serve the same: each would answer a part of the run.
+
+    Raises:
+        EngineUnavailableError: naming both, by the first thing in which they differ.
+    """
+    pairs = {
+        "models": (first.model, other.model),
+        "checkpoints": (first.root, other.root),
+        "contexts": (first.context_length, other.context_length),
+        "versions of vLLM": (first.version, other.version),
+        "templates": (first.renders, other.renders),
+        "tokenizers": (first.reads, other.reads),
+    }
+    for what, (mine, theirs) in pairs.items():
+        if mine == theirs:
+            continue
+        words = [f" {shown(one, key)}" if isinstance(one, str | int) else "" for one in (mine, theirs)]
+        words = words if what not in ("templates", "tokenizers") else ["", ""]
+        raise EngineUnavailableError(
+            f"the servers serve different {what}: {first.urls[0]}{words[0]}, {other.urls[0]}{words[1]}; give "
+            "those of one model, or say which as `served_model=`"
+        )
 
 
 @asynccontextmanager
@@ -173,6 +215,7 @@ async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) 
     entry = next((entry for entry in models if entry["id"] == model), {})
     limit, root = entry.get("max_model_len"), entry.get("root")
     version = _optional(await ask.what_few_have("GET", "/version"), "version")
+    reads = await _distinguished(ask, lambda text: {"model": model, "prompt": text})
     return FleetInfo(
         urls=(url,),
         unreachable=(),
@@ -180,8 +223,9 @@ async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) 
         root=root if isinstance(root, str) else None,
         context_length=limit if type(limit) is int and limit > 0 else None,
         version=version if isinstance(version, str) else None,
-        tokenizes=await _distinguishes(ask, lambda text: {"model": model, "prompt": text}),
-        renders=await _distinguishes(ask, lambda text: chat_body(model, text, {})),
+        tokenizes=bool(reads),
+        renders=bool(await _distinguished(ask, lambda text: chat_body(model, text, {}))),
+        reads=reads,
     )
 
 
@@ -195,20 +239,24 @@ def chat_body(model: str, content: str, template_arguments: Mapping[str, Any]) -
     return body | ({"chat_template_kwargs": dict(template_arguments)} if template_arguments else {})
 
 
-async def _distinguishes(ask: _Asking, body: Callable[[str], dict[str, Any]]) -> bool:
-    """Whether `/tokenize` reads what it is sent: llama.cpp's reads another field, and finds nothing in it."""
-    found = []
+async def _distinguished(ask: _Asking, body: Callable[[str], dict[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """The tokens of `TEXTS` by `/tokenize`; none where it doesn't read what it is sent.
+
+    llama.cpp's reads another field, and finds nothing in it.
+    """
+    found: list[tuple[int, ...]] = []
     for text in TEXTS:
         reply = await ask.what_few_have("POST", "/tokenize", body(text))
         if reply is None or not reply.is_success:
-            return False
+            return ()
         try:
             found.append(tokens_of(json_object(reply.content)))
         except ReplyError:
-            return False
+            return ()
         if not found[-1]:
-            return False
-    return len(set(found)) == len(TEXTS) and len(found[0]) < len(found[-1])
+            return ()
+    told_apart = len(set(found)) == len(TEXTS) and len(found[0]) < len(found[-1])
+    return tuple(found) if told_apart else ()
 
 
 @dataclass(frozen=True, slots=True)

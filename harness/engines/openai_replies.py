@@ -11,6 +11,10 @@ from harness.engines.finish_reasons import GIVEN_UP, finish_reason, plain_word
 from harness.engines.http_exchange import ReplyError
 
 MOST_TOKENS = 2**31
+MOST_CONTEXT = 2**24
+"""No model reads as many tokens."""
+COUNTED_BESIDE = 16
+"""Tokens that services count beside those asked for: of the end, of a message's frame."""
 MOST_TOKEN_ID = 2**24
 """No vocabulary is as large."""
 
@@ -100,6 +104,41 @@ def tokens_of(answer: dict[str, Any]) -> tuple[int, ...]:
         ReplyError: there are none.
     """
     return token_ids(answer.get("tokens"))
+
+
+def reasoning_of(choice: dict[str, Any]) -> str:
+    """What servers with a reasoning parser send beside the answer, or in place of one; mostly empty."""
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        return ""
+    said = [message.get("reasoning_content"), message.get("reasoning")]
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    # Of a part that thinks: a text, or a list of parts again.
+    said += [str(part.get("thinking")) for part in parts if isinstance(part, dict) and part.get("thinking")]
+    return next((one for one in said if isinstance(one, str) and one.strip()), "")
+
+
+def token_counts(answer: dict[str, Any], most: int, context: int | None) -> tuple[int | None, int | None]:
+    """Tokens of prompt and completion by the reply's `usage`; None for those that can't be so many.
+
+    Args:
+        answer: the reply.
+        most: completion tokens that it may have.
+        context: longest prompt + completion, None where it isn't known.
+    """
+    usage = answer.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    longest = MOST_CONTEXT if context is None else context
+    details = counts.get("completion_tokens_details")
+    # Some services let a model think beyond max_tokens, and say how much.
+    hidden = count(details.get("reasoning_tokens")) if isinstance(details, dict) else None
+    prompt, made = count(counts.get("prompt_tokens")), count(counts.get("completion_tokens"))
+    room = min(most + (hidden or 0), longest) + COUNTED_BESIDE
+    return (
+        None if prompt is None or prompt > longest + COUNTED_BESIDE else prompt,
+        None if made is None or made > room else made,
+    )
 
 
 def count(value: object) -> int | None:

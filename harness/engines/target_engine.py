@@ -115,6 +115,8 @@ class TargetEngine(HfEngine):
         super().__init__(for_role(config, target.teacher))
         self._target = target
         self._beside = HfEngine(for_role(config, target.base).changed(tokenizer=None))
+        # Both read what the teacher's makes of a prompt.
+        self._tokenizer.embeddings.update(self._beside._tokenizer.embeddings)
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
         if mine != theirs:
             raise HarnessError(

@@ -6,16 +6,20 @@ import hashlib
 import json
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.engines.base import ScoreRequest
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
-from harness.engines.checkpoint import needs_code
+from harness.engines.checkpoint import needs_code, read_json
+from harness.engines.folder_kinds import visible
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 Made = TypeVar("Made")
+PROBES = ('Rank "blue jacket", 12:\n  {"ranking": [3, 1, 2]}', "crème 夏")
+"""What tokenizers differ on: blanks, line ends, digits, quotes; letters of other scripts."""
 MOST_SPECIAL = 1024
 """Most special tokens that a manifest lists; those with the smallest ids."""
 
@@ -28,14 +32,29 @@ class ChatTokenizer:
 
     Attributes:
         folder: where the tokenizer is.
+        embeddings: by name, models that are to read its ids and how many of them each has embeddings for.
         defused: messages of the last `encode` that held special tokens, which don't reach the model as such.
     """
 
-    def __init__(self, folder: Path, trust_remote_code: bool = False) -> None:
-        """Remember where the tokenizer is; nothing is read yet."""
+    def __init__(
+        self,
+        folder: Path,
+        trust_remote_code: bool = False,
+        embeddings: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Remember where the tokenizer is; nothing is read yet.
+
+        Args:
+            folder: where it is.
+            trust_remote_code: whether code that comes with it may be run.
+            embeddings: by name, models that are to read its ids and how many of them each has embeddings for,
+                None where that isn't known.
+        """
         self.folder = folder
+        self.embeddings = {name: count for name, count in (embeddings or {}).items() if count is not None}
         self._trust_remote_code = trust_remote_code
         self.defused = 0
+        self._is_own = False
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -51,6 +70,7 @@ class ChatTokenizer:
                 "tokenizers need transformers; run: pip install 'format-safety-harness[hf]'"
             ) from error
         _require_readable_templates(self.folder)
+        read_json(self.folder / "tokenizer_config.json")
         tokenizer = self._asked(
             lambda: AutoTokenizer.from_pretrained(
                 str(self.folder), trust_remote_code=self._trust_remote_code, local_files_only=True
@@ -72,8 +92,15 @@ class ChatTokenizer:
         Raises:
             EngineUnavailableError: one that can't be used.
         """
-        if getattr(self.tokenizer, "chat_template", None) in (None, ""):
+        template = getattr(self.tokenizer, "chat_template", None)
+        if template is None:
             return None
+        if isinstance(template, str) and not template.strip():
+            raise EngineUnavailableError(
+                f"the chat template of {self.folder} is empty, so it drops the message; put the model's "
+                "there, or, for prompts as plain text, take chat_template.jinja and the `chat_template` in "
+                "tokenizer_config.json away"
+            )
         return ChatTemplate(self.tokenizer, str(self.folder))
 
     @property
@@ -154,8 +181,8 @@ class ChatTokenizer:
 
         Raises:
             DataError: a prompt that isn't valid Unicode.
-            EngineUnavailableError: the template fails on one or doesn't keep it, or the tokenizer can't read
-                what it renders.
+            EngineUnavailableError: the template fails on one or doesn't keep it, the tokenizer can't read
+                what it renders, or the model has no embedding for what it reads.
         """
         for index, prompt in enumerate(prompts):
             if found := LONE_SURROGATE.search(prompt):
@@ -165,6 +192,7 @@ class ChatTokenizer:
                 )
         if not prompts:
             return []
+        self._require_own_tokenizer()
         messages = [self._defused(prompt) for prompt in prompts]
         self.defused = sum(map(operator.ne, messages, prompts))
         if self.chat_template is None:
@@ -177,7 +205,66 @@ class ChatTokenizer:
                 f"the tokenizer of {self.folder} makes no token at all of prompt {rows.index(())}; "
                 "give another as `tokenizer=`"
             )
+        self.require_embedded(rows, "prompt")
         return rows
+
+    def _require_own_tokenizer(self) -> None:
+        """Refuse a tokenizer that isn't the one of its own tokenizer.json.
+
+        transformers 5 builds a tokenizer anew by the `tokenizer_class` of tokenizer_config.json, and takes
+        from tokenizer.json the vocabulary alone: with another class than it was trained with, blanks, line
+        ends and letters can be lost on the way to the model.
+
+        Raises:
+            EngineUnavailableError: it gives other ids than tokenizer.json does.
+        """
+        file = self.folder / "tokenizer.json"
+        if self._is_own or not file.is_file():
+            return
+        found = self._read(list(PROBES), add_special_tokens=False)
+        from tokenizers import Tokenizer
+
+        stored = self._asked(
+            lambda: Tokenizer.from_file(str(file)), "has a tokenizer.json that can't be read"
+        )
+        stored.no_truncation()
+        stored.no_padding()
+        wanted = [tuple(stored.encode(probe, add_special_tokens=False).ids) for probe in PROBES]
+        for probe, its, ours in zip(PROBES, wanted, found, strict=True):
+            if its != ours:
+                raise EngineUnavailableError(
+                    f"{self.folder}: transformers makes another tokenizer of its tokenizer_class than its "
+                    f"tokenizer.json is (for {probe!r} {len(ours)} tokens, not {len(its)}); where that is "
+                    'what it was trained with write "tokenizer_class": "PreTrainedTokenizerFast" into '
+                    "tokenizer_config.json, else save the tokenizer anew and give that as `tokenizer=`"
+                )
+        self._is_own = True
+
+    def require_embedded(self, rows: Sequence[Sequence[int]], what: str) -> None:
+        """Refuse token ids that a model has no embedding for; a tokenizer that merely could give such may.
+
+        Args:
+            rows: token ids, in order.
+            what: what a row is, such as `prompt`.
+
+        Raises:
+            EngineUnavailableError: naming the first row that holds one, and the token.
+        """
+        for name, count in self.embeddings.items():
+            for number, ids in enumerate(rows):
+                if (largest := max(ids, default=-1)) < count:
+                    continue
+                known = max(self.tokenizer.get_vocab().values(), default=-1)
+                piece = ascii(self.tokenizer.convert_ids_to_tokens(largest))
+                raise EngineUnavailableError(
+                    f"the tokenizer of {self.folder} has ids up to {known}, and {name} {count} embeddings: "
+                    f"{what} {number} holds id {largest} ({piece}), which that can't read; give the "
+                    "tokenizer it was trained with as `tokenizer=`, or resize_token_embeddings and train it"
+                )
+
+    def require_readable(self, requests: Sequence[ScoreRequest]) -> None:
+        """The same for what another model may have written; raises as `require_embedded`."""
+        self.require_embedded([(*one.prompt_ids, *one.completion_ids) for one in requests], "sequence")
 
     def _encode_plain(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
         rows = self._read([f"{prompt}\n" for prompt in prompts], add_special_tokens=True)
@@ -222,7 +309,7 @@ class ChatTokenizer:
 
 def _require_readable_templates(folder: Path) -> None:
     """Refuse template files that aren't there behind their names; transformers passes those by in silence."""
-    for path in (folder / "chat_template.jinja", *folder.glob("additional_chat_templates/*.jinja")):
+    for path in (folder / "chat_template.jinja", *visible(folder, "additional_chat_templates/*.jinja")):
         if not path.is_file() and (path.is_symlink() or path.exists()):
             what = "leads nowhere" if path.is_symlink() and not path.exists() else "is no file"
             raise EngineUnavailableError(f"{path} {what}; put the template there, or remove it")

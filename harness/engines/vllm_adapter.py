@@ -100,7 +100,8 @@ def _odd_tensor(names: Iterable[str]) -> str | None:
 
 
 def _max_rank(config: Mapping[str, Any]) -> int:
-    return max([int(config["r"]), *(int(rank) for rank in (config.get("rank_pattern") or {}).values())])
+    ranks = (config.get("rank_pattern") or {}).values()
+    return max([int(config["r"]), *(rank for rank in ranks if isinstance(rank, int))])
 
 
 class AdapterReport:

@@ -196,9 +196,11 @@ class VllmEngine:
         Raises:
             IncompleteError: vLLM died.
             HarnessError: a sequence it refuses, such as one longer than the context.
+            EngineUnavailableError: a token id that the model has no embedding for.
         """
         finished = set(done)
         wanted = [request for request in requests if request.key not in finished]
+        self._tokenizer.require_readable(wanted)
         jobs = [
             messages.ScoreJob(index, request.prompt_ids, request.completion_ids)
             for index, request in enumerate(wanted)

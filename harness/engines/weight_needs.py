@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines.architectures import require_causal, require_one_way
 from harness.engines.checkpoint import needs_code
 from harness.engines.weights import FROM_TORCH, StoredTensor
 from harness.errors import EngineUnavailableError
@@ -57,6 +58,7 @@ class Needs:
         model: name of transformers' class.
         names: its parameters and stored buffers.
         tied: parameter → the one it shares its numbers with.
+        embeddings: token ids it has embeddings for, None where it doesn't say.
         prefix: what names of the inner model begin with in the whole one, empty where there is none.
         skeleton: the model itself, on torch's meta device.
     """
@@ -75,6 +77,7 @@ class Needs:
         _without_quantisation(config)
         with quietly(), torch.device("meta"):
             skeleton = _skeleton(transformers, config, trust_remote_code)
+        require_one_way(skeleton, folder)
         self.skeleton: Any = skeleton
         self._class = type(skeleton)
         self._config = skeleton.config
@@ -82,6 +85,7 @@ class Needs:
         self.names = frozenset(skeleton.state_dict())
         self._floats = {name: bool(one.is_floating_point()) for name, one in skeleton.state_dict().items()}
         self.tied: dict[str, str] = dict(getattr(skeleton, "all_tied_weights_keys", None) or {})
+        self.embeddings = _embeddings(skeleton)
         inner = str(getattr(skeleton, "base_model_prefix", ""))
         self.prefix = f"{inner}." if inner else ""
 
@@ -123,6 +127,14 @@ class Needs:
         )
 
 
+def _embeddings(model: Any) -> int | None:
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (AttributeError, NotImplementedError, TypeError):
+        # Classes that embed in their own way.
+        return None
+
+
 def without_place(unexpected: Iterable[str]) -> tuple[str, ...]:
     """The names a loader found no place for, less buffers of old that it rightly leaves out."""
     return tuple(sorted(name for name in unexpected if not OLD_BUFFERS.search(name)))
@@ -147,6 +159,7 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
             ) from error
         raise NotAskedError(f"transformers {transformers.__version__} doesn't know {kind!r}") from error
     _require_one_architecture(transformers, config, folder)
+    require_causal(config, folder)
     return config
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.engines.folder_kinds import visible
 from harness.engines.weights import FETCH_AGAIN, StoredTensor, counted, listed, stored_tensors, tensor_of
 from harness.errors import EngineUnavailableError
 
@@ -59,8 +60,8 @@ def find_weights(folder: Path) -> WeightSet:
 def _of_kind(folder: Path, suffix: str) -> WeightSet:
     named = folder / SINGLE[suffix]
     pattern = f"*{suffix}" if suffix == ".safetensors" else f"pytorch_model*{suffix}"
-    found = (file for file in folder.glob(pattern) if file.is_file())
-    every = sorted(file for file in found if not file.name.startswith(ADAPTER))
+    found = (file for file in visible(folder, pattern) if file.is_file())
+    every = [file for file in found if not file.name.startswith(ADAPTER)]
     own = [file for file in every if file.name.startswith(OWN_FORMAT)]
     usual = [file for file in every if file not in own]
     index = named.with_name(named.name + INDEX)

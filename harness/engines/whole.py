@@ -44,11 +44,13 @@ class WeightCheck:
         against: transformers' class whose parameters the files hold, None where it wasn't asked.
         unchecked: what wasn't checked and why, None where all was.
         unread: weight files beside those, which no engine reads.
+        embeddings: token ids the model has embeddings for, None where that isn't known.
     """
 
     against: str | None
     unchecked: str | None = None
     unread: tuple[str, ...] = ()
+    embeddings: int | None = None
 
     def __str__(self) -> str:
         """For a manifest."""
@@ -75,6 +77,16 @@ def require_whole(checkpoint: Checkpoint, trust_remote_code: bool = False) -> We
     if checkpoint.base is not None:
         return require_whole(checkpoint.base, trust_remote_code)
     return _checked(checkpoint.name, checkpoint.path, _stamp(checkpoint.path), trust_remote_code)
+
+
+def embeddings_of(checkpoint: Checkpoint, trust_remote_code: bool = False) -> int | None:
+    """How many token ids a checkpoint has embeddings for, None where nothing says it.
+
+    Raises:
+        EngineUnavailableError: as `require_whole`.
+    """
+    found = require_whole(checkpoint, trust_remote_code).embeddings
+    return (checkpoint.base or checkpoint).vocabulary if found is None else found
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -108,7 +120,7 @@ def _checked(name: str, folder: Path, stamp: object, trust_remote_code: bool) ->
     _require_once(name, needs, stored)
     _require_tied_alike(name, needs, stored)
     packed = f"shapes and extra tensors of layers quantised by {quantised}" if quantised else None
-    return WeightCheck(needs.model, packed, unread)
+    return WeightCheck(needs.model, packed, unread, needs.embeddings)
 
 
 def _refuse_wrapped(name: str, stored: Mapping[str, StoredTensor]) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.loading import LoadedDataset, load_tasks
-from harness.engines import REMARKS, Engine, Generation, GenerationRequest, UnansweredError, open_engine
+from harness.engines import Engine, Generation, GenerationRequest, UnansweredError, open_engine
 from harness.errors import IncompleteError, Interrupted, RefusedError, RunMismatchError
+from harness.evaluate.answered import Answered, require_same_served
 from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.missing import missing_of, require_allowed
@@ -80,7 +81,10 @@ class _Evaluation:
             prompts, seconds = self._encode(), None
         info = self.engine.info()
         manifest = planned_manifest(self.config, self.dataset, info, self.sampling, earlier)
+        before = None if earlier is None else earlier.engine
         _require_same(self.directory.path, manifest, earlier)
+        require_same_served(self.directory.path, manifest.engine, before)
+        self.answered = Answered(self.directory.path, before)
         requests = plan_requests(prompts, info, self.sampling, self.config.samples, self.config.contract)
         drawn = self.directory.open_samples()
         done = drawn.keys
@@ -103,10 +107,10 @@ class _Evaluation:
             return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
-        before = settled(
+        sessions = settled(
             manifest.sessions, len(done), drawn.prompt_tokens, drawn.completion_tokens, manifest.started
         )
-        self._generate(manifest.model_copy(update={"sessions": before}), prompts, requests, done, seconds)
+        self._generate(manifest.model_copy(update={"sessions": sessions}), prompts, requests, done, seconds)
         return load(self.directory.path)
 
     def _require_same_prompts(
@@ -134,7 +138,8 @@ class _Evaluation:
     ) -> None:
         def note(session: Session) -> None:
             entries = (*manifest.sessions, session)
-            self.directory.write_manifest(manifest.model_copy(update={"sessions": entries}))
+            learnt = self.answered.kept_in(manifest.engine, None, len(done) + session.generated)
+            self.directory.write_manifest(manifest.model_copy(update={"sessions": entries, "engine": learnt}))
 
         session = SessionClock(load_seconds, note)
         try:
@@ -219,6 +224,7 @@ class _Evaluation:
         try:
             with closing(draw(self.engine, requests, self.sampling, frozenset(done))) as generations:
                 for generation in generations:
+                    self.answered.count(generation)
                     request = by_key[generation.key]
                     prompt_sha256, scorer = scorers[request.task_id]
                     sample = _to_sample(request, prompt_sha256, generation, scorer)
@@ -278,16 +284,16 @@ class _Evaluation:
                     "finished": session.finished if status == "complete" else None,
                     "stopped": self._stopped(manifest, status),
                     "missing": self.missing,
-                    "engine": self._with_remarks(manifest.engine),
+                    "engine": self._with_remarks(manifest, clock.generated),
                     "sessions": (*manifest.sessions, session),
                 }
             )
         )
 
-    def _with_remarks(self, engine: EngineRecord) -> EngineRecord:
-        """The engine as it was begun with, and what it came to know of its servers."""
-        found = {name: value for name, value in self.engine.info().options.items() if name == REMARKS}
-        return engine.model_copy(update={"options": engine.options | found})
+    def _with_remarks(self, manifest: Manifest, generated: int) -> EngineRecord:
+        """The engine as it was begun with, and what it and its replies tell since."""
+        there = generated + sum(session.generated for session in manifest.sessions)
+        return self.answered.kept_in(manifest.engine, self.engine.info(), there)
 
     def _stopped(self, manifest: Manifest, status: Status) -> Stopped | None:
         """A run that was stopped by its samples stays one until everything is drawn."""

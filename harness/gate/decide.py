@@ -59,6 +59,7 @@ from harness.runs.staleness import digest_entries
 from harness.stats import Estimate
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
+BASELINES = " (of the baseline)"
 
 
 def decide(
@@ -157,14 +158,17 @@ def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
     return "pass" if all(verdict == "pass" for verdict in rules) else "inconclusive"
 
 
-def done_without(run: Run) -> list[str]:
-    """A remark on what a complete run lacks; empty where it lacks nothing."""
+def remarks_on(run: Run, whose: str = "") -> list[str]:
+    """What isn't as it was asked for of the engine and its answers, and what a complete run lacks."""
+    said = run.manifest.engine.options.get("remarks")
+    found = [f"{one}{whose}" for one in said] if isinstance(said, list) else []
     missing = run.manifest.missing if run.manifest.status == "complete" else ()
     if not missing:
-        return []
+        return found
     return [
+        *found,
         f"{len(missing)} of {run.manifest.planned} samples of {run.path} couldn't be had and count at their "
-        f"worst and at their best (first: of task {missing[0].task_id}, {missing[0].cause})"
+        f"worst and at their best (first: of task {missing[0].task_id}, {missing[0].cause})",
     ]
 
 
@@ -204,7 +208,7 @@ class _Session:
             with _bounds_offered(one):
                 _require_complete(one, allow_incomplete)
                 self.sources.append((one, self._sound(one)))
-            self.notes += done_without(one)
+            self.notes += remarks_on(one, "" if one is run else BASELINES)
         check_rules(rules, run.metrics)
         self.notes += blind_spot(rules)
         self._tables = self._tabulate(run, [rule for rule in rules if not isinstance(rule, WordRule)])

@@ -13,7 +13,7 @@ from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot, withheld_note
-from harness.gate.decide import conclude, describe, done_without, made_from
+from harness.gate.decide import BASELINES, conclude, describe, made_from, remarks_on
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
@@ -266,7 +266,7 @@ class LiveGate:
         notes = blind_spot(self._policy.parsed_rules)
         notes += withheld_note(withheld, live.samples_drawn)
         for one in [run] if self._pairing is None else [run, self._pairing.run]:
-            notes += done_without(one)
+            notes += remarks_on(one, "" if one is run else BASELINES)
         notes += self._pairing.notes if self._pairing is not None else ()
         if self._baseline is not None and self._pairing is None:
             notes.append("no rule of the policy compares with the baseline")

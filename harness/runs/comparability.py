@@ -16,7 +16,7 @@ from harness.metrics.columns import Columns, TaskTable
 from harness.plain_text import plain
 from harness.runs.columns import Measure, read_task_rows
 from harness.runs.loading import Run
-from harness.runs.manifest import Manifest
+from harness.runs.manifest import ANSWERED_BY, ONLY_REASONING, EngineRecord, Manifest
 
 Common = Annotated[bool, Field(description="Compare unlike runs on the tasks they share.")]
 
@@ -209,9 +209,14 @@ def _why(mine: Manifest, theirs: Manifest) -> str:
         return "; ".join(found)
     if new.tokenizer_sha256 is None and new.options.get("prompts") == "token ids from the server":
         return "the server's own template gave others: it was exchanged, or writes the date"
-    if mine.harness_version != theirs.harness_version or new.options.keys() != old.options.keys():
+    if mine.harness_version != theirs.harness_version or _begun_with(new) != _begun_with(old):
         return "an earlier version of the harness let templates write the date"
     return "the manifests agree in all that makes a prompt"
+
+
+def _begun_with(engine: EngineRecord) -> set[str]:
+    """Names of the options that don't depend on what was answered."""
+    return engine.options.keys() - {ANSWERED_BY, ONLY_REASONING}
 
 
 def require_same_prompts(

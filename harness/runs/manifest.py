@@ -57,6 +57,11 @@ class DatasetRecord(BaseModel):
         return None if self.rows is None else max(0, self.rows - self.rows_read)
 
 
+ANSWERED_BY, ONLY_REASONING = "answered_by", "only_reasoning"
+"""Among an engine's options, learnt from replies: the model's name in them, and how many hold no answer but
+reasoning."""
+
+
 class EngineRecord(BaseModel):
     """Which engine and checkpoint answered; the fields of `harness.engines.EngineInfo`."""
 

@@ -15,6 +15,7 @@ import pytest
 from harness.engines import chat_template
 from harness.engines.chat_template import FIXED_DATE, lost, require_told_apart
 from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError
 from tests.checkpoints.template_folders import CASES, template_of, with_template
 
@@ -111,6 +112,21 @@ def test_a_template_file_that_is_none_is_refused(kind: str, tiny_qwen3: Path, tm
         ChatTokenizer(folder).encode(["x"])
 
 
+@pytest.mark.parametrize("text", ["", " \n"])
+@pytest.mark.parametrize("place", ["chat_template.jinja", "tokenizer_config.json"])
+def test_an_empty_template_is_not_taken_for_none(
+    text: str, place: str, tiny_qwen3: Path, tmp_path: Path
+) -> None:
+    folder = with_template(tiny_qwen3, tmp_path / "it", text if place == "tokenizer_config.json" else None)
+    if place == "chat_template.jinja":
+        (folder / place).write_text(text)
+    with pytest.raises(EngineUnavailableError, match="is empty, so it drops the message"):
+        ChatTokenizer(folder).encode(["x"])
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    with_none = with_template(folder, tmp_path / "none", None)
+    assert ChatTokenizer(with_none).chat_template is None
+
+
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{", b"[]", b'{"model": 7}', b"null"])
 def test_a_tokenizer_that_cannot_be_read_is_refused(content: bytes, tiny_qwen3: Path, tmp_path: Path) -> None:
     folder = tmp_path / "it"
@@ -120,6 +136,20 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(content: bytes, tiny_qwen3: 
         ChatTokenizer(folder).encode(["x"])
     assert re.search("no tokenizer", str(caught.value))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "GPT2Tokenizer", "Qwen2TokenizerFast", None])
+def test_a_tokenizer_made_by_another_class_than_its_own_is_refused(name: str | None, tmp_path: Path) -> None:
+    """transformers 5 takes the vocabulary alone from tokenizer.json there: 100 % valid answers become 0."""
+    folder = tmp_path / "it"
+    shutil.copytree(resolved("zoo:listopd"), folder)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    assert ChatTokenizer(folder).encode(["x"])
+    del config["tokenizer_class"]
+    path.write_text(json.dumps(config if name is None else config | {"tokenizer_class": name}))
+    with pytest.raises(EngineUnavailableError, match="another tokenizer of its tokenizer_class"):
+        ChatTokenizer(folder).encode(["x"])
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,112 @@ def test_an_adapter_without_a_base_is_refused(folder: Path) -> None:
     assert "names no base model" in refused(folder)
 
 
+def test_an_adapter_on_an_adapter_is_refused_whatever_that_sits_on(folder: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for made, base in ((first, second), (second, first)):
+        made.mkdir()
+        write_safetensors(made / "adapter_model.safetensors", {"lora": [2, 2]})
+        (made / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    assert f"{second} is an adapter itself; merge it first" in refused(first)
+    (first / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(first)}))
+    assert "is an adapter itself, the same one" in refused(first)
+    assert find_checkpoint(str(first), adapter_base=str(folder)).base is not None
+    with pytest.raises(EngineUnavailableError, match=r"`adapter_base=.*is an adapter itself; merge it first"):
+        find_checkpoint(str(first), adapter_base=str(first))
+
+
+ODD: list[object] = ["2", True, 1.5, [], {}, [None], ["a", None], [[1]], float("nan"), -7]
+FINE = {
+    ("eos_token_id", "[]"),
+    ("rope_parameters", "{}"),
+    ("text_config", "{}"),
+    ("tie_word_embeddings", "true"),
+    ("architectures", "[]"),
+    ("model_type", '"2"'),
+    ("model_max_length", "1.5"),
+    ("model_max_length", "-7"),
+}
+
+
+@pytest.mark.parametrize("value", ODD, ids=json.dumps)
+@pytest.mark.parametrize(
+    ("file", "field"),
+    [
+        ("config.json", "eos_token_id"),
+        ("config.json", "max_position_embeddings"),
+        ("config.json", "rope_parameters"),
+        ("config.json", "text_config"),
+        ("config.json", "dtype"),
+        ("config.json", "tie_word_embeddings"),
+        ("config.json", "architectures"),
+        ("config.json", "model_type"),
+        ("config.json", "vocab_size"),
+        ("generation_config.json", "eos_token_id"),
+        ("tokenizer_config.json", "model_max_length"),
+    ],
+)
+def test_a_field_of_a_wrong_type_is_named(folder: Path, file: str, field: str, value: object) -> None:
+    path = folder / file
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | {field: value}))
+    if (field, json.dumps(value)) in FINE:
+        checkpoint = find_checkpoint(str(folder))
+        _ = checkpoint.stop_token_ids, checkpoint.context_length, checkpoint.dtype, checkpoint.parameters
+    else:
+        assert f"{path}: `{field}` is {json.dumps(value)}, not " in refused(folder)
+    path.write_text(json.dumps(content | {field: None}))
+    assert find_checkpoint(str(folder)).stop_token_ids == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "inside"),
+    [
+        ("text_config", {"eos_token_id": "x"}),
+        ("rope_scaling", {"factor": "4"}),
+        ("rope_parameters", {"rope_theta": 0}),
+    ],
+)
+def test_a_field_inside_another_is_named_with_it(folder: Path, field: str, inside: dict) -> None:
+    (folder / "config.json").write_text(json.dumps({field: inside}))
+    assert f"`{field}.{next(iter(inside))}` is " in refused(folder)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("base_model_name_or_path", ["x"]),
+        ("revision", 3),
+        ("peft_type", ["LORA"]),
+        ("r", "8"),
+        ("rank_pattern", ["q_proj"]),
+        ("rank_pattern", {"q_proj": "8"}),
+        ("alpha_pattern", [1]),
+        ("target_modules", [1]),
+        ("target_modules", 7),
+        ("use_dora", "false"),
+    ],
+)
+def test_a_field_of_a_wrong_type_in_an_adapter(
+    folder: Path, tmp_path: Path, field: str, value: object
+) -> None:
+    adapter = tmp_path / "adapter"
+    adapter.mkdir()
+    write_safetensors(adapter / "adapter_model.safetensors", {"lora": [2, 2]})
+    config = {"base_model_name_or_path": str(folder), field: value}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    assert f"adapter_config.json: `{field}` is {json.dumps(value)}, not " in refused(adapter)
+
+
+def test_hidden_leftovers_are_no_part_of_a_checkpoint(folder: Path) -> None:
+    before = find_checkpoint(str(folder)).sha256
+    for name in ("._model.safetensors", ".model.safetensors.swp", "._a.index.json", "model.safetensors.tmp"):
+        (folder / name).write_bytes(b"left over")
+    after = find_checkpoint(str(folder))
+    assert (after.sha256, after.parameters) == (before, 18)
+    (folder / "model.safetensors").unlink()
+    assert "no weights" in refused(folder)
+
+
 @pytest.mark.usefixtures("offline")
 def test_a_hub_id_without_the_hub_is_refused_at_once() -> None:
     pytest.importorskip("huggingface_hub")

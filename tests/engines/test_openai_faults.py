@@ -456,6 +456,64 @@ def test_servers_of_different_models_are_refused() -> None:
             open_engine(config(server.url, served_model="c")).info()
 
 
+def test_a_fleet_serves_one_model() -> None:
+    other = {"/v1/models": Fault(200, body=b'{"data": [{"id": "a", "max_model_len": 9}]}')}
+    pages = {"/tokenize": Fault(200, body=b'{"tokens": [1]}')}
+    with (
+        faulty(lambda *_: None, models=("a",), version="1") as first,
+        faulty(lambda *_: None, models=("b",), version="1") as second,
+        faulty(lambda *_: None, pages=other, version="1") as third,
+        faulty(lambda *_: None, models=("a",), pages=pages, version="1") as fourth,
+    ):
+        for server, what in ((second, "models: .* a, .* b;"), (third, "contexts"), (fourth, "templates")):
+            with pytest.raises(EngineUnavailableError, match=f"different {what}") as caught:
+                open_engine(config(first.url, server.url)).info()
+            assert server.url in str(caught.value)
+        with pytest.raises(EngineUnavailableError, match=f"{second.url} serves b, not a"):
+            open_engine(config(first.url, second.url, served_model="a")).info()
+        assert open_engine(config(first.url, first.url)).info().options["served_model"] == "a"
+
+
+def by(name: str, text: str = "a") -> Fault:
+    return Fault(200, body=json.dumps(said(text) | {"model": name}).encode())
+
+
+def test_an_answer_by_another_model_is_asked_for_again() -> None:
+    with faulty(lambda n, _: by("other" if n == 2 else "Echo-2024")) as server:
+        engine = open_engine(config(server.url, concurrency=1))
+        answers = list(engine.generate(requests(4), SAMPLING))
+        assert {one.answered_by for one in answers} == {"Echo-2024"}
+        assert (len(answers), len(server.bodies)) == (4, 5)
+        [remark] = [one for one in engine.info().options["remarks"] if "answers as" in one]
+        assert "echo" in remark
+        assert "Echo-2024" in remark
+    with faulty(lambda n, _: by("echo" if n < 2 else "other")) as server:
+        drawn = open_engine(config(server.url, concurrency=1, retry_seconds=0)).generate(
+            requests(4), SAMPLING
+        )
+        assert [next(drawn).answered_by, next(drawn).answered_by] == ["echo", "echo"]
+        with pytest.raises(IncompleteError, match="an answer by other where echo answered before"):
+            next(drawn)
+
+
+def test_the_model_asked_for_after_another_one_answered_stops_everything() -> None:
+    with faulty(lambda n, _: by("echo" if n else "fallback")) as server:
+        drawn = open_engine(config(server.url, concurrency=1)).generate(requests(4), SAMPLING)
+        assert next(drawn).answered_by == "fallback"
+        with pytest.raises(IncompleteError, match="echo was asked for each time, and fallback answered"):
+            next(drawn)
+
+
+def test_what_a_filter_calls_itself_is_no_other_model() -> None:
+    def script(number: int, _: Any) -> Fault:
+        filtered = said("", finish_reason="content_filter") | {"model": "shield"}
+        return Fault(200, body=json.dumps(filtered).encode()) if number == 1 else by("echo")
+
+    with faulty(script) as server:
+        answers = list(open_engine(config(server.url, concurrency=1)).generate(requests(3), SAMPLING))
+    assert [one.finish_reason for one in answers].count("withheld") == 1
+
+
 def test_what_is_not_such_a_server_is_refused() -> None:
     with (
         faulty(lambda *_: None, models=()) as server,
@@ -599,6 +657,19 @@ def test_a_finish_reason_that_nobody_knows_is_named_once() -> None:
     assert "went_home" in remark
 
 
+@pytest.mark.parametrize("reason", ["network_error", "insufficient_system_resource", "SYSTEM-ERROR", "what"])
+def test_an_empty_answer_that_the_service_gave_up_is_asked_for_again(reason: str) -> None:
+    body = json.dumps(said("", finish_reason=reason)).encode()
+    with faulty(lambda n, _: Fault(200, body=body) if n == 0 else None) as server:
+        [answer] = open_engine(config(server.url)).generate(requests(1), SAMPLING)
+        assert (answer.text, len(server.bodies)) == ("echo prompt 0", 2)
+    with (
+        faulty(lambda *_: Fault(200, body=body)) as server,
+        pytest.raises(IncompleteError, match=reason),
+    ):
+        list(open_engine(config(server.url, retry_seconds=0)).generate(requests(1), SAMPLING))
+
+
 @pytest.mark.parametrize(("made", "expected"), [(SAMPLING.max_tokens, "length"), (2, "stop")])
 def test_an_answer_as_long_as_allowed_is_cut_off_where_no_reason_is_given(made: int, expected: str) -> None:
     reply = said("a", finish_reason=None) | {"usage": {"prompt_tokens": 1, "completion_tokens": made}}
@@ -634,6 +705,25 @@ def test_token_counts_that_are_none_are_unknown(count: str, expected: int | None
     counts = f'{{"prompt_tokens": {count}, "completion_tokens": {count}}}'
     answer = answer_to(reply.replace('"COUNTS"', counts).encode())
     assert (answer.prompt_tokens, answer.completion_tokens) == (expected, expected)
+
+
+@pytest.mark.parametrize(
+    ("made", "message", "details", "expected"),
+    [
+        (10**9, {}, {}, None),
+        (SAMPLING.max_tokens + 50, {}, {}, None),
+        (SAMPLING.max_tokens + 50, {"reasoning_content": "hm" * 30}, {}, SAMPLING.max_tokens + 50),
+        (500, {}, {"reasoning_tokens": 499}, 500),
+        (500, {}, {"reasoning_tokens": -1}, None),
+    ],
+)
+def test_more_tokens_than_asked_for_are_unknown(
+    made: int, message: dict[str, Any], details: dict[str, Any], expected: int | None
+) -> None:
+    reply = completion(message={"content": "a"} | message, finish_reason="stop")
+    usage = {"prompt_tokens": 10**9, "completion_tokens": made, "completion_tokens_details": details}
+    answer = answer_to(reply | {"usage": usage})
+    assert (answer.prompt_tokens, answer.completion_tokens) == (None, expected)
 
 
 @pytest.mark.parametrize("usage", [None, [], [1], "9", 9, {}])
@@ -803,6 +893,8 @@ def test_the_key_is_sent_and_shown_nowhere(monkeypatch: pytest.MonkeyPatch, writ
         ("http://localhost:8000/v1/", "http://localhost:8000"),
         ("localhost:8000", "http://localhost:8000"),
         ("https://host/gateway/v1", "https://host/gateway"),
+        ("http://[::1]:8000", "http://[::1]:8000"),
+        ("http://bücher.example/v1", "http://bücher.example"),
     ],
 )
 def test_addresses_are_understood(url: str, root: str) -> None:
@@ -827,6 +919,16 @@ def test_addresses_are_understood(url: str, root: str) -> None:
         "http://host/v1?api_key=PASS",
         "http://[host/v1?api_key=PASS",
         "http://host/v1#PASS",
+        "http://host/\x1b[31m",
+        "http://host\r\nX: y",
+        "http://ho st",
+        "http://host/a b",
+        "http://host/\u202e",
+        "http://host:99999",
+        "http://a..b/v1",
+        f"http://{'a' * 300}",
+        "http://xn--a/",
+        "http://h\\x",
     ],
 )
 def test_bad_addresses_are_refused_at_once_and_show_no_secret(url: str) -> None:
@@ -834,6 +936,7 @@ def test_bad_addresses_are_refused_at_once_and_show_no_secret(url: str) -> None:
         open_engine(config(url))
     assert type(caught.value) is HarnessError
     assert "PASS" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
 def test_an_iterator_that_is_given_up_leaves_no_thread() -> None:

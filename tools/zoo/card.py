@@ -93,6 +93,9 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
     )
 
 
+_YOUNGER = ("keep_every", "plausible")
+
+
 def described_recipe(name: str) -> dict[str, Any]:
     """All that decides a member's weights, as JSON has it."""
     member = MEMBERS[name]
@@ -100,6 +103,10 @@ def described_recipe(name: str) -> dict[str, Any]:
     if isinstance(member.recipe, OPDConfig):
         # As the shipped records have it.
         fields["contract"] = str(member.recipe.contract)
+        # Settings that are younger than the records, and off.
+        for setting in _YOUNGER:
+            if fields[setting] == OPDConfig.model_fields[setting].default:
+                del fields[setting]
     if member.fresh_tasks:
         fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}
     return fields

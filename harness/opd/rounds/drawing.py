@@ -16,6 +16,7 @@ from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
 from harness.engines.limits import how_it_ended, shortest, usual_answer_tokens
 from harness.engines.tokenizer import ChatTokenizer
+from harness.engines.whole import embeddings_of
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
 from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
 
@@ -117,7 +118,9 @@ class Drawer:
 
         Raises:
             IncompleteError: an engine that gave no token at all.
+            EngineUnavailableError: a token that one of the models has no embedding for.
         """
+        self.tokenizer.require_embedded(completions, "rollout")
         drawn = []
         for order, token_ids in zip(orders, completions, strict=True):
             if not token_ids:
@@ -160,10 +163,12 @@ def open_drawer(
         trust_remote_code: run Python code that comes with the tokenizer.
 
     Raises:
-        EngineUnavailableError: no tokenizer, or one without an end token.
+        EngineUnavailableError: no tokenizer, one without an end token, or one that gives a prompt ids that a
+            model has no embedding for.
         DataError: a prompt that leaves no room for an answer.
     """
-    tokenizer = ChatTokenizer(student.path, trust_remote_code)
+    embeddings = {one.name: embeddings_of(one, trust_remote_code) for one in (student, *readers)}
+    tokenizer = ChatTokenizer(student.path, trust_remote_code, embeddings)
     stops = tokenizer.stop_token_ids(student.stop_token_ids)
     if not stops:
         raise EngineUnavailableError(f"{student.name} has no end token, so no rollout could ever end")

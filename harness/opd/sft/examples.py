@@ -70,6 +70,7 @@ def sft_examples(
         context_length: longest sequence the model takes, None for no limit.
 
     Raises:
+        EngineUnavailableError: token ids that the model has no embedding for.
         DataError: a tokenizer without an end token, or a sequence longer than the context.
     """
     eos = tokenizer.eos_token_id
@@ -79,6 +80,7 @@ def sft_examples(
     answers = tokenizer.tokenizer(
         [answer_text(ideal_ranking(task.relevance), contract) for task in tasks], add_special_tokens=False
     )["input_ids"]
+    tokenizer.require_embedded([(*answer, eos) for answer in answers], "answer")
     examples = []
     for task, prompt, answer in zip(tasks, prompts, answers, strict=True):
         length = len(prompt) + len(answer) + 1

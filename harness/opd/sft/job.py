@@ -17,7 +17,7 @@ from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import changed_titles
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
-from harness.engines.whole import require_whole
+from harness.engines.whole import embeddings_of
 from harness.errors import HarnessError
 from harness.files import new_folder, write_text
 from harness.opd.config import SFTConfig
@@ -54,9 +54,10 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     if config.out.exists():
         raise HarnessError(f"{config.out} exists; name another folder for the trained checkpoint")
     checkpoint = find_whole(config.checkpoint)
-    require_whole(checkpoint, config.placement.trust_remote_code)
+    trust = config.placement.trust_remote_code
+    embeddings = embeddings_of(checkpoint, trust)
     dataset = load_tasks(config.data, config.split, limit=config.limit)
-    tokenizer = ChatTokenizer(checkpoint.path, config.placement.trust_remote_code)
+    tokenizer = ChatTokenizer(checkpoint.path, trust, {checkpoint.name: embeddings})
     examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)
     try:
         with new_folder(config.out) as folder:
