@@ -87,7 +87,7 @@ class LocalModel:
         said: dict[str, Any] = {"trust_remote_code": True} if self._trusted else {}
         if self.checkpoint.revision is not None:
             said["revision"] = self.checkpoint.revision
-        notes = []
+        notes: list[str] = []
         if self.adapter is not None and self.checkpoint.base is not None:
             said["adapter"] = self.adapter.record(self.checkpoint.base)
             notes += self.adapter.notes

@@ -72,7 +72,7 @@ def require_same_served(folder: Path, now: EngineRecord, before: EngineRecord | 
     Raises:
         RunMismatchError: naming both.
     """
-    if before is None or not now.name == before.name == "openai":
+    if before is None or None in (one.options.get("served_model") for one in (now, before)):
         return
     roots = now.options.get("served_root") and before.options.get("served_root")
     what = "served_root" if roots else "served_model"

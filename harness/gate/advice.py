@@ -42,11 +42,16 @@ def further(rule: BarRule, evidence: Evidence, levels: Levels, rules: int, left:
     side = [end for end in ends if (end - bar) * (value - bar) > 0.0] or ends
     far = max(side, key=lambda end: abs(end - bar), default=value)
 
+    # A test sees answers without a value at their worst, of those drawn later as of those there are.
+    worst = None if evidence.kind == "sequential" else evidence.at_worst
+    there = evidence.units + (0 if worst is None else evidence.hidden)
+    likely_truth = value if worst is None else worst
+
     def beyond(truth: float) -> int | None:
         needed = _units(rule, evidence, truth, levels, rules)
-        return None if needed is None or needed > _MANY else max(1, needed - evidence.units)
+        return None if needed is None or needed > _MANY else max(1, needed - there)
 
-    soonest, likely = beyond(far), beyond(value)
+    soonest, likely = beyond(far), beyond(likely_truth)
     if soonest is not None and likely is not None and soonest > likely:
         soonest = likely
     return More(soonest, likely, left)
@@ -60,6 +65,8 @@ def advice(evidence: Evidence, more: More | None) -> str:
         return evidence.deciding or "nothing that could be drawn decides it"
     unit = "samples" if evidence.kind in ("rate", "stored") else "tasks"
     left = _left(more)
+    if evidence.at_worst is not None and evidence.kind != "sequential":
+        left = f", and as many answers have no value as now{left}"
     if more.soonest is None:
         return f"it lies so close that further {unit} are unlikely to settle it"
     if more.likely is None:
@@ -101,8 +108,10 @@ def _units(rule: BarRule, evidence: Evidence, truth: float, levels: Levels, rule
     if alpha <= 0.0:
         return None
     if evidence.kind == "rate":
-        return _rate_size(bar, truth, evidence.units, alpha, levels.power)
+        return _rate_size(bar, truth, evidence.units + evidence.hidden, alpha, levels.power)
     # log p and log capital grow with the square of the distance: scaled from what was seen.
+    if evidence.at_worst is not None and evidence.kind != "sequential" and evidence.log_capital <= 0.0:
+        value = evidence.at_worst  # which the p-values are of
     stretch = ((truth - bar) / (value - bar)) ** 2 if value != bar else 0.0
     if evidence.kind == "sequential":
         return _sequential_size(evidence, alpha, stretch)

@@ -196,7 +196,8 @@ def explained(
         theirs: the baseline's on the same tasks, None for a rule against a number.
     """
     if theirs is None:
-        evidence = replace(evidence, detail=rests_on(Tally.of(mine), rule.metric))
+        hidden = int(((mine.count == 0) & (mine.missing > 0)).sum())
+        evidence = replace(evidence, detail=rests_on(Tally.of(mine), rule.metric), hidden=hidden)
         return bounded(evidence, rule, *list_range(mine, None))
     assert isinstance(rule, BaselineRule)
     pairs = Pairs.of(mine, theirs)
@@ -235,7 +236,8 @@ def bounded(
         return evidence
     settled = (low >= bar or high < bar) if sense == ">=" else (high <= bar or low > bar)
     if settled:
-        return evidence
+        above = low >= bar if sense == ">=" else low > bar
+        return evidence if low == high else replace(evidence, at_worst=low if above else high)
     deciding = "what has no value decides it, not further tasks"
     if isinstance(rule, BaselineRule) and not rule.common:
         metric = sample_metrics().get(rule.metric)

@@ -47,6 +47,9 @@ class Evidence:
         missing: planned samples that aren't there, which were taken at their worst and at their best.
         reach: after the estimate, what it could be once every answer had a value.
         deciding: what decides the rule where further samples can't.
+        at_worst: the estimate with every answer without a value on the side of the bar that it isn't on; None
+            where all have one.
+        hidden: units without a value, not among `units`.
     """
 
     p_pass: float
@@ -59,6 +62,8 @@ class Evidence:
     missing: int = 0
     reach: str = ""
     deciding: str = ""
+    at_worst: float | None = None
+    hidden: int = 0
 
 
 def against_bar(

@@ -12,6 +12,7 @@ from harness.gate.live import decide_live
 from harness.report import ReportConfig, report
 from harness.runs import Run, load
 from harness.runs.gate_record import Verdict
+from harness.stats import sample_size_proportion
 from tests.gate.gate_runs import BAD, config, good, write_lines, write_tasks
 from tests.resealing import change_document
 
@@ -102,6 +103,17 @@ def test_a_difference_is_bounded_on_both_sides(tmp_path: Path) -> None:
 def test_the_sentence_says_what_was_withheld(tmp_path: Path) -> None:
     (rule,) = decide(run_of(tmp_path, 170, 10), Policy(rules=(VALID,))).rules
     assert "on the 180 of 200 answers with a value (20 were withheld)" in rule.why
+
+
+def test_advice_counts_what_was_withheld_at_its_worst(tmp_path: Path) -> None:
+    """187 valid, 13 withheld: 0.935 at worst, which 0.91 can't be told from by one sample more."""
+    (rule,) = decide(run_of(tmp_path, 187, 0), Policy(rules=("parse_validity.strict >= 0.91",))).rules
+    assert rule.verdict == "inconclusive"
+    assert rule.more is not None
+    assert rule.more.likely is not None
+    wanted = sample_size_proportion(0.91, 0.935, alpha=0.05, power=0.8) - TASKS
+    assert 0.6 * wanted < rule.more.likely < 1.6 * wanted
+    assert "as many answers have no value as now" in rule.why
 
 
 def test_it_stays_so_when_scored_anew_and_resumed(tmp_path: Path) -> None:
