@@ -207,7 +207,7 @@ def secrets_of(url: str) -> Iterator[str]:
     """What is secret in an address: the password, or a user without one, and parameters that look secret."""
     _, slashes, rest = url.rpartition("//")
     place, _, query = rest.partition("?")
-    if "@" in place and (slashes or ":" in place):
+    if "@" in place and (slashes or (":" in place and not place.startswith("zoo:"))):
         user, _, password = place.rpartition("@")[0].partition(":")
         yield password or user
     for pair in re.split("[&;#]", query):
@@ -232,7 +232,7 @@ def _secret_words(words: Iterable[str]) -> Iterator[str]:
             given = value if equals else given
         if found and given:
             yield given.strip("\"'")
-        yield from secrets_of(value if equals and "//" in value else word)
+        yield from secrets_of(value if equals and ("//" in value or word.startswith("--")) else word)
         before = word if word.startswith("--") and not equals else ""
 
 

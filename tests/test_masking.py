@@ -99,6 +99,7 @@ def test_a_command_line() -> None:
     [
         ["harness", "cliff", "--clip-key", "student_logprobs", "--assume", "run-key=1.5", "--seed", "3"],
         ["harness", "eval", "--engine-arg", "eos_token=</s>", "--engine-arg", "dtype=auto", "--token"],
+        ["harness", "eval", "--ckpt", "zoo:one-with-a-long-name@a@b", "--teacher=zoo:another-long-one@main"],
     ],
 )
 def test_a_command_line_without_secrets_stays(words: list[str]) -> None:

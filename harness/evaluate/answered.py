@@ -7,6 +7,7 @@ from typing import Any
 
 from harness.engines import REMARKS, EngineInfo, Generation
 from harness.errors import IncompleteError, RunMismatchError
+from harness.masking import masked_name
 from harness.runs.manifest import ANSWERED_BY, ONLY_REASONING, EngineRecord
 
 _REASONING_SAID = "hold only reasoning and no answer: allow more completion tokens, or turn thinking off"
@@ -37,12 +38,13 @@ class Answered:
             IncompleteError: it is another model's than those before.
         """
         if generation.answered_by is not None:
-            if self._by is not None and self._by.casefold() != generation.answered_by.casefold():
+            by = masked_name(generation.answered_by)
+            if self._by is not None and self._by.casefold() != by.casefold():
                 raise IncompleteError(
-                    f"the answers in {self._folder} are by {self._by}, and now {generation.answered_by} "
+                    f"the answers in {self._folder} are by {self._by}, and now {by} "
                     "answers; serve the first again and run the same command, or choose another `out=`"
                 )
-            self._by = generation.answered_by
+            self._by = by
         self._only_reasoning += generation.only_reasoning
 
     def kept_in(self, record: EngineRecord, info: EngineInfo | None, samples: int) -> EngineRecord:
