@@ -207,6 +207,8 @@ def secrets_of(url: str) -> Iterator[str]:
     """What is secret in an address: the password, or a user without one, and parameters that look secret."""
     _, slashes, rest = url.rpartition("//")
     place, _, query = rest.partition("?")
+    # An @ in its path is none of the address.
+    place = place.partition("/")[0] if slashes else place
     if "@" in place and (slashes or (":" in place and not place.startswith("zoo:"))):
         user, _, password = place.rpartition("@")[0].partition(":")
         yield password or user
@@ -251,7 +253,9 @@ def _known() -> tuple[str, ...]:
         if len(value) >= LEAST_CHARACTERS and _names_a_secret(name):
             found |= dict.fromkeys(_of_variable(value))
         elif "://" in value and "@" in value:  # Such as of a proxy or a database.
-            found |= dict.fromkeys(one for one in secrets_of(value) if len(one) >= LEAST_CHARACTERS)
+            addresses = (word for word in value.split() if "://" in word)
+            secrets = (one for word in addresses for one in secrets_of(word))
+            found |= dict.fromkeys(one for one in secrets if len(one) >= LEAST_CHARACTERS)
     return tuple(found)
 
 

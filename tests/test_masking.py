@@ -72,6 +72,12 @@ def test_variables_that_are_named_like_keys(monkeypatch: pytest.MonkeyPatch, nam
     assert masked("it is only-words-here") == f"it is {MASK}"
 
 
+def test_an_at_sign_behind_an_address_makes_no_password_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `PYTEST_CURRENT_TEST` has it, and a shell's history."""
+    monkeypatch.setenv("LAST_SEEN", "of [http://[::1]:8000/v1]@some/file.py, and http://host/v1 a@b")
+    assert masked("http://[::1]:8000/v1 of host/v1 a") == "http://[::1]:8000/v1 of host/v1 a"
+
+
 def test_what_is_remembered_is_masked() -> None:
     assert masked("plain words of a gateway") == "plain words of a gateway"
     remember("words of a gateway")
