@@ -236,7 +236,7 @@ def _codes(samples: Path) -> str:
     if not samples.exists():
         return ""
     rows = [json.loads(line) for line in samples.read_text().splitlines()]
-    said = sorted({f"{row['parse']['code']} ({row['finish_reason']})" for row in rows})
+    said = sorted({f"{(row['parse'] or {}).get('code')} ({row['finish_reason']})" for row in rows})
     return f"; samples: {', '.join(said)}" if said else ""
 
 
