@@ -26,13 +26,11 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +38,7 @@ import yaml
 
 from harness.cli import consoles, eval, gate, judge, report  # noqa: F401  (imported before forks)
 from harness.cli import main as main_of_harness
+from tests.local_server import JSONHandler, LocalServer
 from tests.resealing import change_document
 
 ROOT = Path(__file__).parents[1]
@@ -222,41 +221,17 @@ class Place:
         return run
 
 
-class Teller(ThreadingHTTPServer):
+class Teller(LocalServer):
     """A server that says the text, where its mode tells."""
 
-    daemon_threads = True
-    mode = ""
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, *_: object) -> None:
-        """Clients go when they have heard enough."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(JSONHandler):
     server: Teller
 
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
-
-    def send(self, status: int, content: object) -> None:
-        data = (content if isinstance(content, str) else json.dumps(content)).encode("utf-8", "surrogatepass")
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (http.server's name)
         mode = self.server.mode
         if mode == "models-html":
             return self.send(200, TEXT)
@@ -266,7 +241,7 @@ class _Handler(BaseHTTPRequestHandler):
         others = [{"id": f"other {TEXT}"}] if mode == "two-names" else []
         return self.send(200, {"data": [model, *others]})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  (http.server's name)
         self.rfile.read(int(self.headers.get("content-length", 0)))
         mode = self.server.mode
         if ":" in self.path:

@@ -27,18 +27,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from tests.local_server import JSONHandler, LocalServer
 from tests.resealing import change_document, made_before_checksums
 
 ROOT = Path(__file__).parents[1]
@@ -174,51 +173,24 @@ def valid() -> str:
     return json.dumps({"ranking": [1, 2, 3]})
 
 
-class Repeater(ThreadingHTTPServer):
+class Repeater(LocalServer):
     """A server whose mode says where it repeats the key it was sent."""
 
-    daemon_threads = True
-    mode = ""
     slow = 0.0
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def handle_error(self, *_: object) -> None:
-        """Clients go when they have heard enough."""
-
-    @property
-    def url(self) -> str:
-        """Its address."""
-        return f"http://127.0.0.1:{self.server_port}"
+        super().__init__(_Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class _Handler(JSONHandler):
     server: Repeater
-
-    def log_message(self, *_: object) -> None:
-        """Nothing."""
 
     @property
     def key(self) -> str:
         sent = self.headers.get("authorization", "").removeprefix("Bearer ")
         return sent or self.headers.get("x-goog-api-key", "") or "none"
 
-    def send(self, status: int, content: object, kind: str = "application/json", **headers: str) -> None:
-        data = (
-            content
-            if isinstance(content, bytes)
-            else (content.encode() if isinstance(content, str) else json.dumps(content).encode())
-        )
-        self.send_response(status)
-        for name, value in {"content-type": kind, "content-length": str(len(data)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(data)
-
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (http.server's name)
         mode, key = self.server.mode, self.key
         if mode == "models-401":
             return self.send(
@@ -237,7 +209,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self.send(200, {"data": [{"id": f"a-{key}"}, {"id": f"b-{key}"}]})
         return self.send(200, {"data": [model]})
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802  (http.server's name)
         self.rfile.read(int(self.headers.get("content-length", 0)))
         mode, key = self.server.mode, self.key
         time.sleep(self.server.slow)

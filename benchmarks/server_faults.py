@@ -65,7 +65,7 @@ class Ended:
             yield f"exit {self.code} instead of {expected}: {self.errors.strip().splitlines()[-1:]}"
         lines = [line for line in self.errors.splitlines() if line.startswith("harness: error: ")]
         if "Traceback" in self.errors or "internal:" in self.errors:
-            yield "a traceback or a bug"
+            yield f"a traceback or a bug: {self.errors[-2000:]}"
         if len(lines) != (self.code != 0):
             yield f"{len(lines)} lines of error"
 

@@ -27,6 +27,7 @@ from harness.engines.weights import (
     StoredTensor,
     counted,
     listed,
+    of_another_shape,
     stored_tensors,
 )
 from harness.engines.whole import WRAPPERS
@@ -272,11 +273,7 @@ def _refusal(checkpoint: Checkpoint, base: Checkpoint, misfit: _Misfit, stored: 
     if misfit.missing:
         said.append(f"{counted(len(misfit.missing), 'tensor')} missing ({listed(misfit.missing, 2)})")
     if misfit.misshapen:
-        first = next(iter(misfit.misshapen))
-        has, wants = misfit.misshapen[first]
-        said.append(
-            f"{len(misfit.misshapen)} of another shape (first {first}: {list(has)}, needed {list(wants)})"
-        )
+        said.append(of_another_shape(misfit.misshapen))
     return (
         f"{checkpoint.name} doesn't fit its base {base.name} as {ADAPTER_CONFIG} describes it: "
         f"{'; '.join(said)}; {_remedy(misfit)}"

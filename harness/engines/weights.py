@@ -274,3 +274,13 @@ def listed(names: Iterable[str], most: int = 3) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 tensor`, `2 tensors`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def of_another_shape(tensors: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> str:
+    """`2 of another shape (first NAME: [3, 4], needed [4, 4])`.
+
+    Args:
+        tensors: name → (stored shape, needed shape), one at least.
+    """
+    first, (has, wants) = next(iter(tensors.items()))
+    return f"{len(tensors)} of another shape (first {first}: {list(has)}, needed {list(wants)})"

@@ -18,7 +18,14 @@ from harness.engines.checkpoint import Checkpoint
 from harness.engines.config import hf_missing
 from harness.engines.weight_needs import QUANTISED, Fit, Needs, NotAskedError, quantisation
 from harness.engines.weight_sets import OWN_FORMAT, find_weights, read_weights, require_same_in_bin
-from harness.engines.weights import PLAIN_FLOATS, StoredTensor, counted, listed, same_numbers
+from harness.engines.weights import (
+    PLAIN_FLOATS,
+    StoredTensor,
+    counted,
+    listed,
+    of_another_shape,
+    same_numbers,
+)
 from harness.errors import EngineUnavailableError
 
 # What wrappers put before every name, and what is to be saved instead.
@@ -194,11 +201,7 @@ def _require_fit(name: str, needs: Needs, fit: Fit, stored: Mapping[str, StoredT
     if fit.unexpected:
         said.append(f"{len(fit.unexpected)} that it has no place for ({listed(fit.unexpected)})")
     if fit.misshapen:
-        first = next(iter(fit.misshapen))
-        has, wants = fit.misshapen[first]
-        said.append(
-            f"{len(fit.misshapen)} of another shape (first {first}: {list(has)}, needed {list(wants)})"
-        )
+        said.append(of_another_shape(fit.misshapen))
     if fit.trouble:
         said.append(_odd_experts(stored) or f"transformers can't convert it: {fit.trouble[:200]}")
     if said:

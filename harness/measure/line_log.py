@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from harness.cliff.reached import NODES, LineSums
-from harness.errors import DataError
-from harness.files import LineLog, resumable, whole_lines
+from harness.files import LineLog, resumable
+from harness.measure.kept_rows import kept_rows
 
 LINE = "line.jsonl"
 _ARRAYS = ["log_partition", "slope", "curvature"]
@@ -53,20 +54,9 @@ class LineSumsLog:
         file = self._path / LINE
         with resumable(self._path):
             self._file = LineLog(file)
-        for number, line in whole_lines(file):
-            try:
-                row = json.loads(line)
-                if row["placer"] == self._placer:
-                    self.known[str(row["key"])] = LineSums(
-                        int(row["tokens"]),
-                        float(row["gain"]),
-                        float(row["excess"]),
-                        *(np.array(row[name], dtype=np.float64) for name in _ARRAYS),
-                    )
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise DataError(
-                    f"{file}:{number}: {error!r}; delete this line, and the same command makes it again"
-                ) from error
+        for placer, key, sums in kept_rows(file, _read):
+            if placer == self._placer:
+                self.known[key] = sums
         return self
 
     def __exit__(
@@ -84,3 +74,9 @@ class LineSumsLog:
         row = json.dumps({"placer": self._placer, "key": key} | told, separators=(",", ":"))
         with resumable(self._path):
             self._file.append(row.encode("ascii") + b"\n")
+
+
+def _read(row: Mapping[str, Any]) -> tuple[str, str, LineSums]:
+    arrays = (np.array(row[name], dtype=np.float64) for name in _ARRAYS)
+    sums = LineSums(int(row["tokens"]), float(row["gain"]), float(row["excess"]), *arrays)
+    return str(row["placer"]), str(row["key"]), sums

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from harness.cliff import ClassMass, MassBounds
 from harness.engines.class_masses import ClassScores
-from harness.errors import DataError
-from harness.files import LineLog, resumable, whole_lines
+from harness.files import LineLog, resumable
+from harness.measure.kept_rows import kept_rows
 
 SCORES = "scores.jsonl"
 
@@ -48,13 +48,7 @@ class ScoreLog:
         file = self._path / SCORES
         with resumable(self._path):
             self._file = LineLog(file)
-        for number, line in whole_lines(file):
-            try:
-                scorer, scores = _read(json.loads(line))
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{file}:{number}: {error!r}; delete this line, and the same command scores it again"
-                ) from error
+        for scorer, scores in kept_rows(file, _read):
             self._stored.setdefault(scorer, {})[scores.key] = scores
         return self
 
