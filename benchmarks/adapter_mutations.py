@@ -372,7 +372,7 @@ def adapters(only: str, engine: str) -> int:
         )
         said = f"logits off by {off:.1e}" if off is not None else line
         print(f"{code}  {name:36}{said}{'   <-- ' + trouble if trouble else ''}", flush=True)
-    print(f"{refused} refused, {same} evaluated as saved, {wrong} wrong")
+    print(f"{refused + same + wrong} adapters: {refused} refused, {same} evaluated as saved, {wrong} wrong")
     return wrong
 
 
@@ -588,7 +588,7 @@ def folders(only: str, engine: str) -> int:
         trouble = "" if code == 2 and case.says in line else f"should end with 2 and say {case.says!r}"
         wrong += bool(trouble)
         print(f"{code}  {name:36}{line}{'   <-- ' + trouble if trouble else ''}", flush=True)
-    print(f"{wrong} wrong")
+    print(f"{sum(only in name for name in FOLDERS)} folders: {wrong} wrong")
     return wrong
 
 

@@ -1,4 +1,4 @@
-"""Every command that keeps something, on a disk that fills up under it: how it ends, and how it goes on.
+"""Commands that keep something, on a disk that fills up under it: how it ends, and how it goes on.
 
 A command runs on a disk in memory with room for only a part of what it writes. It must end with one line and
 exit code 2 or 3, leave no file of 0 bytes where there was none, and once there is room the same command must

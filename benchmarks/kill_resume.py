@@ -1,4 +1,4 @@
-"""SIGKILL every command that keeps something, run it again, and compare with one that was never stopped.
+"""SIGKILL commands that keep something, run them again, and compare with one that was never stopped.
 
 A command runs in a child of this process, which has the libraries loaded. It is killed at random times, and
 just before a file appears, takes another's place or goes: there what is on disk doesn't fit together yet.

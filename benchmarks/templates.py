@@ -21,9 +21,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as Xml
@@ -38,6 +35,7 @@ from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import HarnessError
 from tests.checkpoints.template_folders import CASES, template_of, with_template
+from tests.local_server import JSONHandler, LocalServer
 
 TASKS = 4
 DATES = ("2024-02-29", "2031-11-05")
@@ -72,42 +70,21 @@ print(json.dumps([ChatTokenizer(Path(one)).encode(told["messages"]) for one in t
 """
 
 
-class Server(BaseHTTPRequestHandler):
+class Handler(JSONHandler):
     """Completes whatever it is asked, and remembers which prompts it was given."""
 
     asked: list[Any] = []  # noqa: RUF012  (the table empties it between cases)
 
-    def do_GET(self) -> None:
-        self._answer({"data": [{"id": "m"}]} if self.path.endswith("/models") else None)
+    def do_GET(self) -> None:  # noqa: N802  (http.server's name)
+        models = self.path.endswith("/models")
+        self.send(200 if models else 404, {"data": [{"id": "m"}]} if models else None)
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.path.endswith("/v1/completions"):
-            return self._answer(None)
+            return self.send(404, None)
         self.asked.append(body["prompt"])
-        return self._answer({"choices": [{"text": "{}", "finish_reason": "stop"}]})
-
-    def _answer(self, content: object) -> None:
-        data = json.dumps(content).encode()
-        self.send_response(404 if content is None else 200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """The server's URL."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+        return self.send(200, {"choices": [{"text": "{}", "finish_reason": "stop"}]})
 
 
 def call(command: str, places: dict[str, str]) -> tuple[int, str]:
@@ -155,14 +132,14 @@ def row(
     refused, wrong, codes, line = "refused" in case, [], {}, ""
     folder = Path(places["folder"])
     for name, command in commands.items():
-        Server.asked.clear()
+        Handler.asked.clear()
         codes[name], line = call(command, places)
         allowed = {2} if refused else {0, 1, 4} if name == "gate" else {0}
         if codes[name] not in allowed:
             wrong.append(f"{name} ends with {codes[name]}: {line}")
         elif refused and not re.search(case["refused"], line):
             wrong.append(f"{name} says {line!r}")
-        if name == "openai" and refused and Server.asked:
+        if name == "openai" and refused and Handler.asked:
             wrong.append("a server was asked")
     if refused and not has_error(folder / "junit.xml"):
         wrong.append("no JUnit with an error")
@@ -177,7 +154,8 @@ def main_table(only: str, vllm: bool) -> int:
     tasks = generate_tasks("train", TASKS, seed=1)
     messages = [render_prompt(task, DEFAULT) for task in tasks]
     wrong: list[str] = []
-    with tempfile.TemporaryDirectory(prefix="harness-templates-") as name, serving() as url:
+    with tempfile.TemporaryDirectory(prefix="harness-templates-") as name:
+        url = f"{LocalServer(Handler).url}/v1"
         root = Path(name)
         os.chdir(root)
         write_tasks(root / "tasks.jsonl", tasks)
