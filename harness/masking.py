@@ -63,13 +63,13 @@ _PERHAPS = re.compile(
 _WORDS_OF_SECRETS = re.compile(
     r"(?i)key|token|secret|passw|passphrase|pwd|credential|authorization|cookie|signature"
 )
-_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;]+")
+_BEARER = re.compile(r"(?i)\b(bearer\s+)[^\s\"',;\\]+")
 _BASIC = re.compile(r"(?i)\b(basic\s+)([A-Za-z0-9+/_-]{6,}={0,2})")
 # Either after the two slashes of an address, or what stands before an @ with a colon in it.
 _CREDENTIALS = re.compile(
-    r"(?<=//)[^/\s\"'<>]{0,300}@|(?<![^\s/@\"'=])(?!zoo:)[^\s/:@\"'=]{1,200}:[^\s/@\"']{1,300}@"
+    r"(?<=//)[^/\s\"'<>\\]{0,300}@|(?<![^\s/@\"'=])(?!zoo:)[^\s/:@\"'=\\]{1,200}:[^\s/@\"'\\]{1,300}@"
 )
-_QUERY = re.compile(r"([?&;])([\w.%-]{1,100})=([^&\s#\"'<>;`)\]}]+)")
+_QUERY = re.compile(r"([?&;])([\w.%-]{1,100})=([^&\s#\"'<>;`)\]}\\]+)")
 _QUOTED = re.compile(rf"""(?ix)(\\?["'])({_NAMED})(\\?["']\s*:\s*b?)(\\?["'])((?:(?!\4)[^\n])+)\4""")
 _ASSIGNED = re.compile(rf"""(?ix)(?<![\w.-])({_NAMED})(\s?[=:]\s?)(["']?)(?!["'\s*])([^\s"',;&<>()`\\]+)""")
 _ENGINE_ARGUMENT = "engine-arg"

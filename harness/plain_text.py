@@ -58,6 +58,7 @@ def plain_json(text: str) -> str:
     """The same JSON document in characters that are safe to show: it means what it meant."""
     if not text.isprintable():
         text = "".join(_json_escape(one) if not _is_plain(one) and one != "\n" else one for one in text)
+    text = _SECTION.sub(lambda found: f"{found[1][:-1]}{_escaped_letter(found[1][-1])}", text)
     return re.sub(r"#(?=#[A-Za-z]*\[)", r"\\u0023", text)
 
 
@@ -93,6 +94,10 @@ def _joins(before: str, after: str) -> bool:
 
 def _without_commands(line: str) -> str:
     return _COLONS.sub(lambda found: found[1] or ": ", _SECTION.sub(r"\1 ", _COMMAND.sub("## ", line)))
+
+
+def _escaped_letter(char: str) -> str:
+    return f"\\u{ord(char):04x}"
 
 
 def _json_escape(char: str) -> str:

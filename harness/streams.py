@@ -7,13 +7,19 @@ every layer, for the command line and for processes of our own.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
 from harness.plain_text import visible, without_commands
 
 _TAIL = 24
+
+
+def _one_by_one(stream: GuardedStream | StyledStream, lines: Iterable[str]) -> None:
+    """In place of the stream's own `writelines`, which would go past its guard."""
+    for line in lines:
+        stream.write(line)
 
 
 class GuardedStream:
@@ -39,6 +45,8 @@ class GuardedStream:
             for line in lines:
                 self.beside(line)
         return len(text)
+
+    writelines = _one_by_one
 
     def write_styled(self, text: str) -> None:
         """Write what a console of ours has made, colours and all: its words are plain already."""
@@ -73,6 +81,8 @@ class StyledStream:
         """Write what was made plain already."""
         self._guarded.write_styled(text)
         return len(text)
+
+    writelines = _one_by_one
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._guarded, name)

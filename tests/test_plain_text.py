@@ -3,15 +3,17 @@
 import io
 import json
 import re
+import sys
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.masking import masked_values
+from harness.cli import output
+from harness.masking import masked, masked_values
 from harness.plain_text import json_text, plain, plain_json, visible, without_commands
-from harness.streams import GuardedStream
+from harness.streams import GuardedStream, guarded
 
 HOSTILE = st.lists(
     st.one_of(
@@ -116,3 +118,26 @@ def test_a_key_is_masked_in_what_a_library_prints(monkeypatch: pytest.MonkeyPatc
     stream = io.StringIO()
     print("using", "words-that-are-secret", file=GuardedStream(stream))
     assert stream.getvalue() == "using ***\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'say "Bearer abcdef" now',
+        'see "http://x/?token=abc" now',
+        'key "a:b@c.example" there',
+        "section_start:1 travis_fold:x ##[group]",
+        'password: "x\\"y"',
+    ],
+)
+def test_a_document_on_a_guarded_stream_is_json_still(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with guarded():
+        output.document({"v": words, "more": [words]})
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"v": masked(words), "more": [masked(words)]}
+
+
+def test_lines_written_at_once_are_guarded(capsys: pytest.CaptureFixture[str]) -> None:
+    with guarded():
+        sys.stdout.writelines(["\x1b[31m red\n", "::error::x\n"])
+    assert capsys.readouterr().out == "\\x1b[31m red\n: :error::x\n"

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness.plain_text import json_text, plain, plain_json, visible
+from harness.plain_text import json_text, plain, visible
+from harness.streams import styled
 
 
 def result(line: str) -> None:
@@ -24,12 +25,8 @@ def lines(text: str) -> None:
 
 def document(value: Any) -> None:
     """A result for machines: a JSON document of dicts, lists, texts and finite numbers."""
-    sys.stdout.write(f"{json_text(value)}\n")
-
-
-def json_document(text: str) -> None:
-    """A result for machines that is JSON already."""
-    sys.stdout.write(plain_json(text))
+    # What guards the stream reads words, and would find some across quotes and escapes.
+    styled(sys.stdout).write(f"{json_text(value)}\n")
 
 
 def either(value: Any, line: str, *, as_machine: bool) -> None:
@@ -40,12 +37,13 @@ def either(value: Any, line: str, *, as_machine: bool) -> None:
         result(line)
 
 
-def commands(commands: Sequence[str], *, as_machine: bool) -> None:
+def commands(lines: Sequence[str], *, as_machine: bool) -> None:
     """Commands to be run, a line each."""
     if as_machine:
-        document(commands)
-    for command in () if as_machine else commands:
-        result(command)
+        document(lines)
+    else:
+        for command in lines:
+            result(command)
 
 
 def remark(line: str) -> None:

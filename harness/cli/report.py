@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -74,7 +75,10 @@ def report(
         where = {"report": None if out is None else str(out), "bytes": len(made.encoded), "rows": made.rows}
         output.document(where | as_dict(made.content))
     elif out is None:
-        (output.json_document if form == "json" else output.lines)(made.document)
+        if form == "json":
+            output.document(json.loads(made.document))
+        else:
+            output.lines(made.document)
     else:
         _say(made, out)
 

@@ -40,6 +40,9 @@ _ENDINGS = {
 }
 
 
+_EITHER = ("CAUSAL", "MASKED")
+
+
 def require_causal(config: Any, folder: Path) -> None:
     """Refuse a config that names a class which doesn't write text from left to right.
 
@@ -72,8 +75,16 @@ def _what_else(config: Any, name: str) -> str | None:
         if name in _names(f"MODEL_FOR_{kind}_MAPPING_NAMES"):
             return what
     if name in _names("MODEL_MAPPING_NAMES"):
-        return "a model without a language model's head"
+        # Where such a type has a head to be had, the weights say whether it is there: tied, it needs none.
+        return None if _has_causal_class(config) else "a model without a language model's head"
     return next((what for ending, what in _ENDINGS.items() if name.endswith(ending)), None)
+
+
+def _has_causal_class(config: Any) -> bool:
+    from transformers.models.auto import modeling_auto
+
+    causal, masked = (getattr(modeling_auto, f"MODEL_FOR_{kind}_LM_MAPPING_NAMES", {}) for kind in _EITHER)
+    return config.model_type in causal and config.model_type not in masked
 
 
 def _names(mapping: str) -> set[str]:

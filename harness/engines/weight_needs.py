@@ -180,7 +180,11 @@ def _require_one_architecture(transformers: Any, config: Any, folder: Path) -> N
             # A class whose own libraries aren't installed.
             continue
         inner = [getattr(config, key, None) for key in getattr(config, "sub_configs", {})]
-        if wanted is not None and not any(isinstance(one, wanted) for one in (config, *inner)):
+        # A checkpoint's own code brings a config class of its own, for the same type of model.
+        if wanted is not None and not any(
+            isinstance(one, wanted) or getattr(one, "model_type", None) == wanted.model_type
+            for one in (config, *inner)
+        ):
             raise EngineUnavailableError(
                 f"{folder}/config.json names two models: `model_type` {config.model_type}, which "
                 f"transformers loads, and `architectures` {name}, which vLLM does; correct one of them"

@@ -21,7 +21,6 @@ from harness.errors import EngineUnavailableError
 
 SINGLE = {".safetensors": "model.safetensors", ".bin": "pytorch_model.bin"}
 INDEX = ".index.json"
-SHARD = re.compile(r".*-\d{5}-of-\d{5}\.(safetensors|bin)")
 # Mistral's own format, which lies beside the other in its repositories.
 OWN_FORMAT = "consolidated"
 ADAPTER = "adapter_model"
@@ -51,17 +50,22 @@ def find_weights(folder: Path) -> WeightSet:
     Raises:
         EngineUnavailableError: two sets, an index that can't be read, or files it names that aren't there.
     """
-    chosen = [_of_kind(folder, suffix) for suffix in (".safetensors", ".bin")]
-    first, *rest = [one for one in chosen if one.files] or [WeightSet(())]
-    others = [file for one in rest for file in (*one.files, *one.beside)]
-    return WeightSet(first.files, first.index, (*first.beside, *others))
+    first = _of_kind(folder, ".safetensors")
+    if not first.files:
+        return _of_kind(folder, ".bin")
+    # Nobody reads these, whole or not: downloads of safetensors bring the index of a .bin set along.
+    return WeightSet(first.files, first.index, (*first.beside, *_candidates(folder, ".bin")))
+
+
+def _candidates(folder: Path, suffix: str) -> list[Path]:
+    pattern = f"*{suffix}" if suffix == ".safetensors" else f"pytorch_model*{suffix}"
+    found = (file for file in visible(folder, pattern) if file.is_file())
+    return [file for file in found if not file.name.startswith(ADAPTER)]
 
 
 def _of_kind(folder: Path, suffix: str) -> WeightSet:
     named = folder / SINGLE[suffix]
-    pattern = f"*{suffix}" if suffix == ".safetensors" else f"pytorch_model*{suffix}"
-    found = (file for file in visible(folder, pattern) if file.is_file())
-    every = [file for file in found if not file.name.startswith(ADAPTER)]
+    every = _candidates(folder, suffix)
     own = [file for file in every if file.name.startswith(OWN_FORMAT)]
     usual = [file for file in every if file not in own]
     index = named.with_name(named.name + INDEX)
@@ -80,7 +84,7 @@ def _of_kind(folder: Path, suffix: str) -> WeightSet:
             f"{folder} is incomplete: {index.name} names {listed(absent)}; {FETCH_AGAIN}"
         )
     left = [file for file in usual if file not in files]
-    shards = [file.name for file in left if SHARD.fullmatch(file.name)]
+    shards = [file.name for file in left if _is_shard(file, named)]
     if shards:
         raise EngineUnavailableError(
             f"{folder} holds {listed(shards)}, which {index.name} doesn't name: left over from another save, "
@@ -89,16 +93,16 @@ def _of_kind(folder: Path, suffix: str) -> WeightSet:
     return WeightSet(tuple(files), index, (*left, *own))
 
 
+def _is_shard(file: Path, named: Path) -> bool:
+    """Whether a file is a shard of the set that `named` would be in one; variants have names of their own."""
+    return re.fullmatch(rf"{re.escape(named.stem)}-\d{{5}}-of-\d{{5}}", file.stem) is not None
+
+
 def _single(named: Path, others: Sequence[Path], own: Sequence[Path]) -> WeightSet:
-    if not others:
-        return WeightSet((named,), None, tuple(own))
-    shards = [file for file in others if SHARD.fullmatch(file.name)]
-    held = stored_tensors([named]).keys()
-    if shards or any(held & stored_tensors([file]).keys() for file in others):
+    if shards := [file.name for file in others if _is_shard(file, named)]:
         raise EngineUnavailableError(
-            f"{named.parent} holds two sets of weights, {named.name} and "
-            f"{listed([file.name for file in shards or others])}: transformers reads the first, vLLM all of "
-            f"them; {KEEP_ONE}"
+            f"{named.parent} holds two sets of weights, {named.name} and {listed(shards)}: transformers "
+            f"reads the first, vLLM all of them; {KEEP_ONE}"
         )
     return WeightSet((named,), None, (*others, *own))
 
@@ -162,15 +166,23 @@ def as_vllm_reads(weights: WeightSet) -> dict[str, str]:
     Raises:
         EngineUnavailableError: nothing does.
     """
-    own = [file.name for file in weights.beside if file.name.startswith(OWN_FORMAT)]
-    if not own:
-        return {}
-    if weights.index is None:
+    beside = [file for file in weights.beside if file.suffix == weights.files[0].suffix]
+    if weights.index is None and (twice := _first_that_repeats(weights.files, beside)):
         raise EngineUnavailableError(
-            f"{weights.files[0].parent} holds two sets of weights, {weights.files[0].name} and {own[0]}, "
-            f"of which vLLM would read both; {KEEP_ONE}, or use `engine=hf`"
+            f"{twice.parent} holds two sets of weights, {weights.files[0].name} and {twice.name}, of which "
+            f"vLLM would read both; {KEEP_ONE}, or use `engine=hf`"
         )
-    return {"load_format": "hf", "config_format": "hf"}
+    own = any(file.name.startswith(OWN_FORMAT) for file in beside)
+    return {"load_format": "hf", "config_format": "hf"} if own else {}
+
+
+def _first_that_repeats(files: Sequence[Path], beside: Sequence[Path]) -> Path | None:
+    """The first file that holds tensors of the set again, or is Mistral's, which vLLM takes before it."""
+    held = stored_tensors(files).keys() if beside else frozenset()
+    return next(
+        (one for one in beside if one.name.startswith(OWN_FORMAT) or held & stored_tensors([one]).keys()),
+        None,
+    )
 
 
 def require_same_in_bin(weights: WeightSet, stored: dict[str, StoredTensor]) -> None:
@@ -185,7 +197,10 @@ def require_same_in_bin(weights: WeightSet, stored: dict[str, StoredTensor]) -> 
     bins = [file for file in weights.beside if file.suffix == ".bin"]
     if not bins or weights.files[0].suffix != ".safetensors":
         return
-    other = stored_tensors(bins)
+    try:
+        other = stored_tensors(bins)
+    except EngineUnavailableError:
+        return  # A Git LFS pointer, or one of two shards: nobody reads them.
     common = sorted(stored.keys() & other.keys(), key=lambda name: (stored[name].elements, name))
     differing = next((name for name in common if stored[name].shape != other[name].shape), None)
     if differing is None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from harness.forecast.result import Gain, Point
 from harness.metrics.columns import TaskTable
+from harness.stats import Estimate
 from harness.stats.bounded import mean_interval
 from harness.stats.falling import LargestLevel
 
@@ -35,7 +36,7 @@ def notes_of(points: Sequence[Point], largest: LargestLevel, bar: float) -> tupl
             f"the teacher itself keeps the contract in {teacher.estimate:.1%} of its answers, so no λ is "
             "to blame: was it trained on this prompt and this contract?"
         )
-    if base is not None and teacher is not None and (base.low or 0.0) > (teacher.high or 0.0):
+    if base is not None and teacher is not None and _surely_above(base, teacher):
         found.append(
             f"the base keeps the contract better than the teacher ({base.estimate:.1%} against "
             f"{teacher.estimate:.1%}): extrapolation leads away from it; are the two swapped?"
@@ -73,4 +74,13 @@ def gain_of(quality: Mapping[float, TaskTable], confidence: float = 0.95) -> Gai
             ones = np.ones(len(known))
             estimate = mean_interval(known, ones, confidence=each, bounds=(-1.0, 1.0), most=1)
             found.append(Gain(lam, estimate))
-    return max(found, key=lambda one: one.difference.estimate or -1.0, default=None)
+    return max(found, key=_best, default=None)
+
+
+def _surely_above(one: Estimate, other: Estimate) -> bool:
+    return one.low is not None and other.high is not None and one.low > other.high
+
+
+def _best(gain: Gain) -> float:
+    estimate = gain.difference.estimate
+    return -math.inf if estimate is None else estimate

@@ -60,6 +60,7 @@ from harness.stats import Estimate
 
 _EXIT_CODES: dict[Verdict, int] = {"pass": 0, "fail": 1, "inconclusive": 4}
 BASELINES = " (of the baseline)"
+OF_BASELINE = " of the baseline"
 
 
 def decide(
@@ -322,7 +323,7 @@ class _Session:
             if run is self.run and (remark := hidden.remark()):
                 self.notes.append(remark)
             self._columns.append(columns)
-            whose = "" if run is self.run else " of the baseline"
+            whose = "" if run is self.run else OF_BASELINE
             self.notes += withheld_note(columns.withheld_samples, columns.n, whose)
             tables = tables_of(columns, metrics)
         for name in (name for name in names if name.startswith(RUBRIC_PREFIX)):

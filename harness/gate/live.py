@@ -13,7 +13,7 @@ from harness.gate import looks
 from harness.gate.advice import BarRule
 from harness.gate.cliff_rules import cliff_word, settle_word
 from harness.gate.common_tasks import blind_spot, withheld_note
-from harness.gate.decide import BASELINES, conclude, describe, made_from, remarks_on
+from harness.gate.decide import BASELINES, OF_BASELINE, conclude, describe, made_from, remarks_on
 from harness.gate.expression import BaselineRule, PolicyError, WordRule
 from harness.gate.following import Following, Until
 from harness.gate.policy import Policy, check_rules
@@ -247,7 +247,8 @@ class LiveGate:
         notes = require_same_prompts(
             self._pairing, manifest, asked, prompts_of(columns), common=self._options.common
         )
-        self._pairing = replace(self._pairing, notes=(*self._pairing.notes, *notes))
+        withheld = withheld_note(columns.withheld_samples, columns.n, OF_BASELINE)
+        self._pairing = replace(self._pairing, notes=(*self._pairing.notes, *notes, *withheld))
         return tables_of(columns, metrics)
 
     def _about(self, rule: BarRule, tasks: Sequence[str]) -> Sequence[str]:

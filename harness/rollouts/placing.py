@@ -55,7 +55,12 @@ def place(
     Raises:
         TooLittleMemoryError: a device ran out of memory.
     """
-    sums = {key: known[key] for key in rollouts if key in known}
+    # Another rollout that was drawn under the same key since is seldom as long.
+    sums = {
+        key: known[key]
+        for key, one in rollouts.items()
+        if key in known and known[key].tokens == len(one.token_ids)
+    }
     requests = [
         ScoreRequest(key, one.prompt_ids, one.token_ids) for key, one in rollouts.items() if key not in sums
     ]

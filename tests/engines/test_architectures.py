@@ -64,14 +64,21 @@ def test_what_transformers_saves_of_another_kind(
     assert "isn't a causal language model" in said
 
 
-@pytest.mark.parametrize("name", ["Qwen3Model", "Qwen3ForSequenceClassification", "OurRewardModel"])
+@pytest.mark.parametrize("name", ["Qwen3ForSequenceClassification", "OurRewardModel"])
 def test_a_whole_causal_model_that_names_another_class(name: str, tmp_path: Path) -> None:
     assert f"says {name}, " in refusal(configured(tmp_path, architectures=[name]))
 
 
-@pytest.mark.parametrize("names", [None, [], ["Qwen3ForCausalLM"], ["OurOwnForCausalLM"], ["OurThing"]])
+@pytest.mark.parametrize(
+    "names", [None, [], ["Qwen3ForCausalLM"], ["Qwen3Model"], ["OurOwnForCausalLM"], ["OurThing"]]
+)
 def test_what_says_nothing_against_it(names: list[str] | None, tmp_path: Path) -> None:
     assert require_whole(find_checkpoint(str(configured(tmp_path, architectures=names)))).against
+
+
+def test_a_base_class_whose_head_is_nowhere(tmp_path: Path) -> None:
+    transformers.LlamaModel(transformers.LlamaConfig(**SIZES)).save_pretrained(tmp_path / "it")
+    assert "missing" in refusal(tmp_path / "it")
 
 
 @pytest.mark.parametrize("decoder", [False, True])

@@ -133,6 +133,9 @@ def test_gain_is_that_of_the_best_lambda_paired_by_task() -> None:
     assert (found.lam, found.difference.estimate) == (1.5, 0.5)
     assert found.difference.low is not None
     assert 0.3 < found.difference.low < 0.5
+    level = gain_of({1.0: table(teacher), 1.5: table(teacher), 2.0: table(worse)})
+    assert level is not None
+    assert (level.lam, level.difference.estimate) == (1.5, 0.0)
     assert gain_of({0.0: table(teacher), 1.0: table(teacher)}) is None
     assert gain_of({0.0: table(teacher), 2.0: table(teacher)}) is None
 
