@@ -550,7 +550,9 @@ FOLDERS: dict[str, Folder] = {
         ("manifest.json", "train.jsonl", *_within("checkpoint", *_HF, "*model.safetensors")),
         "/model/checkpoint",
     ),
-    "an unfinished run of harness train": Folder(("manifest.json", "train.jsonl", "state/0.pt"), "--resume"),
+    "an unfinished run of harness train": Folder(
+        ("manifest.json", "train.jsonl", "state/0.pt"), "resume=True"
+    ),
     "a killed harness merge": Folder((*_HF, "*model.safetensors"), "was killed", "merged.unfinished"),
     "tokenizer alone": Folder(_HF[1:], "no config.json"),
     "an archive": Folder(("model.tar.gz",), "unpack", ckpt="model.tar.gz"),

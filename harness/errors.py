@@ -69,6 +69,16 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
+def words_of(error: BaseException, most: int | None = None) -> str:
+    """What an exception says on one line, or its kind where it says nothing.
+
+    Args:
+        error: any.
+        most: characters.
+    """
+    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
     """`; did you mean a, b or c?`, or nothing where no name is like it."""
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Self, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from harness.errors import HarnessError, nearest
+from harness.errors import HarnessError, nearest, words_of
 from harness.masking import masked
 
 
@@ -145,7 +145,7 @@ def first_problem(error: ValidationError | OSError, model: type[BaseModel] | Non
         model: whose field names an unknown one may have been meant as.
     """
     if isinstance(error, OSError):
-        return " ".join(str(error).split())
+        return words_of(error)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     # "Input should be …", "String should have …": the subject is the field, which stands before it.

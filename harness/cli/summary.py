@@ -13,7 +13,6 @@ from rich.text import Text
 
 from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
-from harness.engines.base import REMARKS
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD
 from harness.runs import Run
@@ -130,7 +129,7 @@ def _notes(run: Run) -> list[Text]:
 
 def _left_out(run: Run) -> list[Text]:
     """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
-    remarks = [line(remark) for remark in run.manifest.engine.options.get(REMARKS, ())]
+    remarks = [line(remark) for remark in run.manifest.remarks]
     if missing := run.manifest.missing:
         remarks.append(
             line(

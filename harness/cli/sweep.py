@@ -134,7 +134,7 @@ def _plan_of(options: dict[str, Any]) -> Any:
     ]
     seeds = list(range(options["seeds"] or 4))
     named = at_revision(options, ("teacher", "base"))
-    plan = {**named, "seeds": seeds, "arms": arms}
+    plan: dict[str, Any] = {**named, "seeds": seeds, "arms": arms}
     if options["trust_remote_code"]:
         plan["training"] = {"trust_remote_code": True}
     return parse_plan(plan, "options")

@@ -39,7 +39,7 @@ def _revision() -> list[click.Option]:
     return options_of(EngineConfig, only=("revision",))
 
 
-def at_revision(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def at_revision(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, str]:
     """Checkpoints among a command's options, those on the hub with the revision that was given for all.
 
     Args:
@@ -49,18 +49,12 @@ def at_revision(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, A
     Raises:
         HarnessError: a revision that no checkpoint takes.
     """
-    revision = options["revision"]
     given = {name: options[name] for name in names if options[name] is not None}
-    if revision is None:
+    if options["revision"] is None:
         return given
-    from harness.engines.checkpoint import hub_name
+    from harness.engines.local_model import with_revision
 
-    taking = {name for name, ckpt in given.items() if (found := hub_name(ckpt)) and found[1] is None}
-    if not taking:
-        raise HarnessError(
-            f"--revision is for hub ids without one, and {', '.join(given.values())} isn't that"
-        )
-    return {name: f"{ckpt}@{revision}" if name in taking else ckpt for name, ckpt in given.items()}
+    return with_revision(given, options["revision"])
 
 
 @click.group(epilog="Example: harness train opd --help")

@@ -31,7 +31,7 @@ from harness.engines.weights import (
     stored_tensors,
 )
 from harness.engines.whole import WRAPPERS
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 NAME = "default"
@@ -197,7 +197,7 @@ def _settings(folder: Path, config: Mapping[str, Any]) -> Any:
     except Exception as error:
         # Constructors of configs fail with anything.
         raise EngineUnavailableError(
-            f"{folder}/{ADAPTER_CONFIG} isn't one that peft can read: {_said(error)}"
+            f"{folder}/{ADAPTER_CONFIG} isn't one that peft can read: {words_of(error, 240)}"
         ) from error
     if config["peft_type"] == "LORA":
         # Only how an adapter begins, which is no question of names; some ways read the base's weights.
@@ -227,7 +227,7 @@ def _misfit(
     except Exception as error:
         # Such as target modules of which the base has none; peft fails with errors of many kinds.
         raise EngineUnavailableError(
-            f"{checkpoint.name} doesn't fit its base {base.name}: {_said(error)}; "
+            f"{checkpoint.name} doesn't fit its base {base.name}: {words_of(error, 240)}; "
             f"give the base it was trained on as `adapter_base=`, or {_SAVE_AGAIN}"
         ) from error
     found = _Misfit(missing=[name for name in needed if name not in stored])
@@ -284,6 +284,8 @@ def _remedy(misfit: _Misfit) -> str:
     for prefix, saved in WRAPPERS.items():
         if any(f".{prefix}" in f".{name.removeprefix('base_model.model.')}" for name in misfit.unexpected):
             return saved
+    if any("embed" in name or "lm_head" in name for name in misfit.misshapen):
+        return "give the base with as many embeddings as it was trained on as `adapter_base=`"
     if misfit.misshapen and not (misfit.missing or misfit.unexpected):
         return f"give the base it was trained on as `adapter_base=`, or put its rank right: {_SAVE_AGAIN}"
     return f"give the base it was trained on as `adapter_base=`, or {_SAVE_AGAIN}"
@@ -356,7 +358,3 @@ def apply_adapter(model: Any, checkpoint: Checkpoint) -> Any:
             f"place ({listed(lost, 2)}); {_SAVE_AGAIN}"
         )
     return adapted
-
-
-def _said(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:240]

@@ -33,3 +33,10 @@ def carry_over(checkpoint: Checkpoint, folder: Path) -> None:
     for pattern in CARRIED:
         for file in visible(checkpoint.path, pattern):
             shutil.copyfile(file, folder / file.name)
+
+
+def carry_code(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy the Python code that a whole model comes with, where its config names any."""
+    if checkpoint.config.get("auto_map"):
+        for file in visible(checkpoint.path, "*.py"):
+            shutil.copyfile(file, folder / file.name)

@@ -22,7 +22,7 @@ from harness.engines.weight_scan import FiniteScan
 from harness.engines.weight_sets import find_weights
 from harness.engines.weights import stored_tensors, tied_twice
 from harness.engines.zoo import resolved
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.errors import EngineUnavailableError, HarnessError, words_of
 
 HASH_CHUNK_BYTES = 1 << 22
 HASH_THREADS = 4
@@ -72,15 +72,11 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, RecursionError) as error:
-        raise EngineUnavailableError(f"{path} can't be read as JSON: {_one_line(error)}") from error
+        raise EngineUnavailableError(f"{path} can't be read as JSON: {words_of(error)}") from error
     if not isinstance(value, dict):
         raise EngineUnavailableError(f"{path} doesn't hold a JSON object")
     require_types(path, value)
     return value
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def is_adapter(ckpt: str | None) -> bool:
@@ -394,6 +390,8 @@ def find_tokenizer(name: str) -> Path:
     folder = resolved(name)
     if folder.is_dir():
         return folder
+    if folder.is_file():
+        raise EngineUnavailableError(f"tokenizer {name} is a file; give the folder it lies in")
     found = hub_name(name)
     if found is None:
         raise EngineUnavailableError(f"tokenizer {name} does not exist; give a folder or a hub id")

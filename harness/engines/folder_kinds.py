@@ -111,7 +111,7 @@ KINDS = (
     FolderKind(
         "the folder of a training run that isn't finished",
         ("train.jsonl",),
-        "run the same `harness train` command with --resume",
+        "go on with the same `harness train` command and `resume=True`",
     ),
     # verl, before what it is made of.
     FolderKind(

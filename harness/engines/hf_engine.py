@@ -20,7 +20,7 @@ from harness.engines.config import EngineConfig, hf_missing, installed_version
 from harness.engines.hf_loading import load_causal_model
 from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.local_model import LocalModel
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 BATCH_SIZE = {"cpu": 8}
 ACCELERATOR_BATCH_SIZE = 32
@@ -95,7 +95,7 @@ class HfEngine:
             model.config._name_or_path = checkpoint.name
         except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
             raise EngineUnavailableError(
-                f"transformers can't load {checkpoint.name}: {' '.join(str(error).split())[:300]}"
+                f"transformers can't load {checkpoint.name}: {words_of(error, 300)}"
             ) from error
 
     def generate(

@@ -9,7 +9,7 @@ from harness.engines.checkpoint import Checkpoint
 from harness.engines.weight_needs import quantisation, without_place
 from harness.engines.weight_sets import INDEX, SINGLE, find_weights
 from harness.engines.weights import counted, listed
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 
 def load_causal_model(checkpoint: Checkpoint, dtype: Any, trust_remote_code: bool) -> Any:
@@ -45,7 +45,7 @@ def load_causal_model(checkpoint: Checkpoint, dtype: Any, trust_remote_code: boo
         )
     except Exception as error:
         # Constructors of models fail with anything, some with no more than a word.
-        said = " ".join(str(error).split())[:300]
+        said = words_of(error, 300)
         raise EngineUnavailableError(
             f"transformers can't load {checkpoint.name}: {type(error).__name__}: {said}"
         ) from error

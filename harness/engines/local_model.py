@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -114,17 +114,30 @@ def for_role(config: EngineConfig, ckpt: str) -> EngineConfig:
     return only_taken(config, [ckpt]).model_copy(update={"ckpt": ckpt})
 
 
+def with_revision(ckpts: Mapping[str, str], revision: str) -> dict[str, str]:
+    """Checkpoints by role, those on the hub that name no revision with this one.
+
+    Raises:
+        HarnessError: none of them takes it.
+    """
+    taking = {role for role, ckpt in ckpts.items() if _takes_revision(ckpt)}
+    if not taking:
+        raise HarnessError(
+            f"`revision={revision}` is for a hub id without one, and {', '.join(ckpts.values())} isn't that; "
+            "leave it out"
+        )
+    return {role: f"{ckpt}@{revision}" if role in taking else ckpt for role, ckpt in ckpts.items()}
+
+
 def require_taken(config: EngineConfig, ckpts: Sequence[str]) -> None:
     """Refuse a revision or an adapter's base that none of the checkpoints takes.
 
     Raises:
         HarnessError: naming the setting.
     """
+    if config.revision is not None:
+        with_revision({ckpt: ckpt for ckpt in ckpts}, config.revision)
     named = ", ".join(ckpts)
-    if config.revision is not None and not any(_takes_revision(ckpt) for ckpt in ckpts):
-        raise HarnessError(
-            f"`revision={config.revision}` is for a hub id without one, and {named} isn't that; leave it out"
-        )
     if config.adapter_base is not None and not any(_takes_base(ckpt) for ckpt in ckpts):
         raise HarnessError(
             f"`adapter_base={config.adapter_base}` is for a peft adapter, and {named} isn't one; leave it out"

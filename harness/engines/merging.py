@@ -13,16 +13,15 @@ from typing import Any
 
 from harness import __version__
 from harness.engines.adapters import apply_adapter
-from harness.engines.carried import carry_over
+from harness.engines.carried import carry_code, carry_over
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.config import AdapterBase, EngineConfig, Revision, TrustRemoteCode
-from harness.engines.folder_kinds import visible
+from harness.engines.hf_loading import load_causal_model
 from harness.engines.local_model import LocalModel
-from harness.engines.weight_needs import quietly
 from harness.engines.weight_sets import SINGLE, find_weights, read_weights
 from harness.engines.weights import BITS, StoredTensor
 from harness.engines.whole import require_whole
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.errors import EngineUnavailableError, HarnessError, words_of
 from harness.files import new_folder, replacing, write_text
 from harness.progress import OnProgress, Progress, ignore
 from harness.settings import Settings
@@ -108,7 +107,7 @@ def merge(config: MergeConfig, on_progress: OnProgress = ignore) -> Merged:
             write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise HarnessError(
-            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another `out=`"
+            f"can't write {config.out}: {words_of(error)}; make room or choose another `out=`"
         ) from error
     return merged
 
@@ -140,7 +139,7 @@ def _merge_adapter(source: Checkpoint, folder: Path, trust: bool, on_progress: O
             "away; give the base it was quantised from as `adapter_base=`"
         )
     on_progress(Progress("loading the base"))
-    model = apply_adapter(_load(base, base.path, trust), source)
+    model = apply_adapter(load_causal_model(base, "auto", trust).eval(), source)
     _untie(model)
     spoken = _speak(model)
     on_progress(Progress("merging"))
@@ -149,33 +148,18 @@ def _merge_adapter(source: Checkpoint, folder: Path, trust: bool, on_progress: O
     except ValueError as error:
         # Of `safe_merge`: numbers that are none.
         raise EngineUnavailableError(
-            f"{source.name} can't be merged into {base.name}: {' '.join(str(error).split())[:200]}"
+            f"{source.name} can't be merged into {base.name}: {words_of(error, 200)}"
         ) from error
     half = model.dtype != torch.float32
     # Some published generation configs don't pass transformers' check on saving; theirs is copied afterwards.
     model.generation_config = transformers.GenerationConfig()
     model.save_pretrained(folder)
-    if base.config.get("auto_map"):
-        for file in visible(base.path, "*.py"):
-            shutil.copyfile(file, folder / file.name)
+    carry_code(base, folder)
     del model
     gc.collect()
     on_progress(Progress("reading it back"))
-    _require_same(spoken, _speak(_load(source, folder, trust)), half, source)
-
-
-def _load(named: Checkpoint, folder: Path, trust: bool) -> Any:
-    import transformers
-
-    try:
-        with quietly():
-            return transformers.AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype="auto", trust_remote_code=trust, local_files_only=True
-            ).eval()
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise EngineUnavailableError(
-            f"transformers can't load {named.name}: {' '.join(str(error).split())[:300]}"
-        ) from error
+    merged = load_causal_model(Checkpoint(source.name, folder), "auto", trust).eval()
+    _require_same(spoken, _speak(merged), half, source)
 
 
 def _untie(model: Any) -> None:
@@ -233,9 +217,7 @@ def _join_shards(source: Checkpoint, folder: Path, on_progress: OnProgress) -> N
     on_progress(Progress("joining the shards"))
     write_safetensors(folder / _WHOLE, read_weights(weights))
     shutil.copyfile(source.path / "config.json", folder / "config.json")
-    if source.config.get("auto_map"):
-        for file in visible(source.path, "*.py"):
-            shutil.copyfile(file, folder / file.name)
+    carry_code(source, folder)
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, StoredTensor]) -> None:

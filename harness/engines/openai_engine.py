@@ -360,9 +360,11 @@ class OpenAIEngine:
 
     def _remarks(self) -> list[str]:
         """What of the answers, or of how they were asked for, isn't as it would be elsewhere."""
-        unknown = [f"nobody knows the finish reason {one!r}: taken as stop" for one in self._unknown_reasons]
+        unknown = [
+            f"nobody knows the finish reason {one!r}: taken as stop" for one in sorted(self._unknown_reasons)
+        ]
         own = "top_k, min_p and penalties are the server's own defaults: only vLLM can be asked for none"
-        told = [*self._dialect.remarks(), *self._answering.remarks(), *sorted(unknown)]
+        told = [*self._dialect.remarks(), *self._answering.remarks(), *unknown]
         return [*([own] if self._own_defaults else []), *told]
 
     def _described(self) -> dict[str, Any]:

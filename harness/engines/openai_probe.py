@@ -89,7 +89,7 @@ def server_root(url: str) -> str:
     if any(mark in url for mark in "@?#"):
         raise HarnessError(
             f"the address of {host or 'a server'} holds credentials or a query; put the key in the "
-            "environment variable OPENAI_API_KEY"
+            "environment variable that `api_key_env=` names, by default OPENAI_API_KEY"
         )
     if not usable:
         raise HarnessError(f"{shown(url)} is not a server address; write it like http://localhost:8000/v1")

@@ -15,7 +15,7 @@ from harness.engines.base import ScoreRequest
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
 from harness.engines.checkpoint import needs_code, read_json
 from harness.engines.folder_kinds import visible
-from harness.errors import DataError, EngineUnavailableError, HarnessError
+from harness.errors import DataError, EngineUnavailableError, HarnessError, words_of
 
 Made = TypeVar("Made")
 PROBES = ('Rank "blue jacket", 12:\n  {"ranking": [3, 1, 2]}', "crème 夏")
@@ -293,7 +293,7 @@ class ChatTokenizer:
                 raise
             if (refused := needs_code(self.folder, error)) is not None:
                 raise refused from error
-            said = " ".join(str(error).split())[:200] or type(error).__name__
+            said = words_of(error, 200)
             raise EngineUnavailableError(
                 f"{self.folder} {failed} ({said}); give another as `tokenizer=`"
             ) from error

@@ -23,10 +23,9 @@ CLOSE_SECONDS = 10.0
 SETTLE_SECONDS = 5.0
 
 
-def _keep_lines(printed: IO[bytes], log: Path | None) -> None:
+def _keep_lines(printed: IO[bytes], log: IO[bytes] | None) -> None:
     """Write lines as they come: vLLM tells its log the arguments it was given, a key among them."""
-    # Prompts may be in it: not for everybody to read.
-    with printed, nullcontext() if log is None else child_log(log, 0o600) as kept:
+    with printed, nullcontext() if log is None else log as kept:
         for line in printed:
             words = visible(line.decode("utf-8", "replace"))
             if kept is None:
@@ -59,6 +58,8 @@ class Replica:
         }
         if devices is not None:
             environment["CUDA_VISIBLE_DEVICES"] = devices
+        # Prompts may be in it: not for everybody to read. Opened here, where a failure is an error in time.
+        kept = None if log is None else child_log(log, 0o600)
         self.process = subprocess.Popen(
             [sys.executable, "-c", bootstrap_code(PACKAGE_ROOT, theirs.fileno())],
             pass_fds=[theirs.fileno()],
@@ -70,7 +71,7 @@ class Replica:
         )
         theirs.close()
         self._printing = threading.Thread(
-            target=_keep_lines, args=(self.process.stdout, log), name="replica-log", daemon=True
+            target=_keep_lines, args=(self.process.stdout, kept), name="replica-log", daemon=True
         )
         self._printing.start()
         self.connection.send(config)

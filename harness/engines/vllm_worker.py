@@ -32,6 +32,7 @@ from harness.engines.vllm_messages import (
     WorkerConfig,
 )
 from harness.engines.vllm_session import end_session
+from harness.errors import words_of
 
 # Requests handed to the scheduler beyond those it runs at once: enough that it never waits for more.
 WAITING_PER_SLOT = 2
@@ -183,7 +184,7 @@ class Feeder:
             raise
         except Exception as error:
             # vLLM validates each request as it comes in, with exceptions of many kinds.
-            raise RequestRefusedError(one_line(error)) from error
+            raise RequestRefusedError(words_of(error, MESSAGE_CHARACTERS)) from error
 
     def run(
         self,
@@ -281,11 +282,6 @@ def score(feeder: Feeder, call: ScoreCall, send: Callable[[Any], None], inbox: I
     feeder.run(requests, deliver, inbox.stopped)
 
 
-def one_line(error: BaseException) -> str:
-    """An exception's text without its line breaks."""
-    return " ".join(str(error).split())[:MESSAGE_CHARACTERS] or type(error).__name__
-
-
 def serve(feeder: Feeder, inbox: Inbox, send: Callable[[Any], None]) -> None:
     """Answer calls for as long as the pipe is open."""
     while True:
@@ -299,7 +295,7 @@ def serve(feeder: Feeder, inbox: Inbox, send: Callable[[Any], None]) -> None:
             else:
                 score(feeder, message, send, inbox)
         except RequestRefusedError as error:
-            send(Failed(one_line(error), dead=False))
+            send(Failed(words_of(error, MESSAGE_CHARACTERS), dead=False))
             continue
         if not inbox.stopped():
             send(Done())
@@ -323,7 +319,7 @@ def main(descriptor: int) -> None:
         import traceback
 
         traceback.print_exc()
-        outbox.send(Failed(f"{type(error).__name__}: {one_line(error)}", dead=True))
+        outbox.send(Failed(f"{type(error).__name__}: {words_of(error, MESSAGE_CHARACTERS)}", dead=True))
     finally:
         end_session()
 

@@ -14,7 +14,7 @@ from typing import Any
 from harness.engines.architectures import require_causal, require_one_way
 from harness.engines.checkpoint import needs_code
 from harness.engines.weights import FROM_TORCH, StoredTensor
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 CLASSES = ("AutoModelForCausalLM", "AutoModelForImageTextToText")
 QUANTISED = "quantization_config"
@@ -115,10 +115,10 @@ class Needs:
                 )
         except RuntimeError as error:
             if "conver" in str(error):
-                return Fit({}, (), {}, " ".join(str(error).split()))
-            raise NotAskedError(_said(error)) from error
+                return Fit({}, (), {}, words_of(error))
+            raise NotAskedError(words_of(error, 200)) from error
         except Exception as error:
-            raise NotAskedError(_said(error)) from error
+            raise NotAskedError(words_of(error, 200)) from error
         return Fit(
             {name: self._floats.get(name, True) for name in sorted(told["missing_keys"])},
             without_place(told["unexpected_keys"]),
@@ -155,7 +155,7 @@ def _config(folder: Path, trust_remote_code: bool) -> Any:
         kind = _model_type(folder)
         if kind in transformers.CONFIG_MAPPING:
             raise EngineUnavailableError(
-                f"{folder}/config.json isn't one of a {kind} model: {_said(error)}"
+                f"{folder}/config.json isn't one of a {kind} model: {words_of(error, 200)}"
             ) from error
         raise NotAskedError(f"transformers {transformers.__version__} doesn't know {kind!r}") from error
     _require_one_architecture(transformers, config, folder)
@@ -203,7 +203,7 @@ def _skeleton(transformers: Any, config: Any, trust_remote_code: bool) -> Any:
             # Constructors of models fail with anything.
             if (refused := needs_code(Path(config.name_or_path), error)) is not None:
                 raise refused from error
-            failures.append(_said(error))
+            failures.append(words_of(error, 200))
     raise NotAskedError(f"transformers can't make a {config.model_type} model here: {failures[0]}")
 
 
@@ -211,10 +211,6 @@ def _without_quantisation(config: Any) -> None:
     for one in (config, getattr(config, "text_config", None)):
         if one is not None and getattr(one, QUANTISED, None) is not None:
             delattr(one, QUANTISED)
-
-
-def _said(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Any
 
 from harness.engines.folder_kinds import visible
 from harness.engines.weights import FETCH_AGAIN, StoredTensor, counted, listed, stored_tensors, tensor_of
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 SINGLE = {".safetensors": "model.safetensors", ".bin": "pytorch_model.bin"}
 INDEX = ".index.json"
@@ -130,9 +130,7 @@ def weight_map(index: Path) -> dict[str, str]:
     try:
         read: Any = json.loads(index.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise EngineUnavailableError(
-            f"{index} can't be read as JSON: {' '.join(str(error).split())}"
-        ) from error
+        raise EngineUnavailableError(f"{index} can't be read as JSON: {words_of(error)}") from error
     placed = read.get("weight_map") if isinstance(read, dict) else None
     if not isinstance(placed, dict) or not placed or not all(isinstance(one, str) for one in placed.values()):
         raise EngineUnavailableError(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import EngineUnavailableError
+from harness.errors import EngineUnavailableError, words_of
 
 # A header longer than this is not a safetensors file (the format's own limit is 100 MB).
 MAX_HEADER_BYTES = 100_000_000
@@ -253,7 +253,7 @@ def torch_state(file: Path, device: str) -> dict[str, Any]:
             state = torch.load(file, map_location=device, weights_only=True)
     except Exception as error:
         # A pickle can fail with anything.
-        said = " ".join(str(error).split())[:160]
+        said = words_of(error, 160)
         raise EngineUnavailableError(
             f"{file} is truncated, damaged or not a file of weights ({said}); {FETCH_AGAIN}"
         ) from error

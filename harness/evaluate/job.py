@@ -18,7 +18,7 @@ from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_wav
 from harness.evaluate.missing import missing_of, require_allowed
 from harness.evaluate.plan import default_out, planned_manifest, require_k, sampling_of
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
-from harness.evaluate.session import SessionClock, settled
+from harness.evaluate.session import SessionClock, Tally, settled
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Prompt, make_prompts, plan_requests
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, read_samples
@@ -107,9 +107,8 @@ class _Evaluation:
             return run
         if self._wants_more(requests, done):
             self.directory.drop_metrics()
-        sessions = settled(
-            manifest.sessions, len(done), drawn.prompt_tokens, drawn.completion_tokens, manifest.started
-        )
+        held = Tally(len(done), drawn.prompt_tokens, drawn.completion_tokens)
+        sessions = settled(manifest.sessions, held, manifest.started)
         self._generate(manifest.model_copy(update={"sessions": sessions}), prompts, requests, done, seconds)
         return load(self.directory.path)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from harness.contract import Contract, ParseResult, parse
 from harness.data.tasks import RankingTask
 from harness.errors import DataError
-from harness.evaluate.session import settled
+from harness.evaluate.session import Tally, settled
 from harness.judge import rubric_metrics
 from harness.judge.judged import read_judged
 from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
@@ -100,7 +100,7 @@ def rescore(path: Path, on_progress: OnProgress = ignore, on_remark: OnRemark = 
             raise DataError(
                 f"{path} has no samples yet, so there is nothing to score; draw them with its `harness eval`"
             )
-        tally = _Tally()
+        tally = Tally()
         samples = _scored_anew(run, scorers, on_progress, tally)
         with directory.unsettled(cliff) as unsettle:
             directory.replace_samples(samples, unsettle)
@@ -148,33 +148,17 @@ def _changed_by_hand(path: Path) -> Iterator[str]:
             yield f"{path} isn't what its {METRICS_FILE} was made from: {'; '.join(found)}"
 
 
-@dataclass
-class _Tally:
-    """What a run holds, counted while it is read."""
-
-    samples: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def add(self, sample: Sample) -> None:
-        self.samples += 1
-        self.prompt_tokens += sample.prompt_tokens or 0
-        self.completion_tokens += sample.completion_tokens or 0
-
-
-def _settle(directory: RunDirectory, tally: _Tally) -> None:
+def _settle(directory: RunDirectory, tally: Tally) -> None:
     """Nobody is drawing: a session that was killed noted less than it left, and the run is incomplete."""
     manifest = read_manifest(directory.path)
-    sessions = settled(
-        manifest.sessions, tally.samples, tally.prompt_tokens, tally.completion_tokens, manifest.started
-    )
+    sessions = settled(manifest.sessions, tally, manifest.started)
     status = "incomplete" if manifest.status == "running" else manifest.status
     if (sessions, status) != (manifest.sessions, manifest.status):
         directory.write_manifest(manifest.model_copy(update={"sessions": sessions, "status": status}))
 
 
 def _scored_anew(
-    run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress, tally: _Tally
+    run: Run, scorers: dict[str, TaskScorer], on_progress: OnProgress, tally: Tally
 ) -> Iterator[Sample]:
     place = {task_id: number for number, task_id in enumerate(scorers)}
     held = Held(run)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from harness.engines import Generation
+from harness.runs import Sample
 from harness.runs.manifest import Session, SessionStatus, now
 
 NOTED_EVERY = 2.0
@@ -73,9 +75,28 @@ class SessionClock:
         self._due = ended + max(NOTED_EVERY, (ended - began) / _NOTES_SHARE)
 
 
-def settled(
-    sessions: Sequence[Session], samples: int, prompt_tokens: int, completion_tokens: int, started: str
-) -> tuple[Session, ...]:
+@dataclass
+class Tally:
+    """What a run holds.
+
+    Attributes:
+        samples: their number.
+        prompt_tokens: of all together, as far as they are known.
+        completion_tokens: likewise.
+    """
+
+    samples: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def add(self, sample: Sample) -> None:
+        """Count one more sample."""
+        self.samples += 1
+        self.prompt_tokens += sample.prompt_tokens or 0
+        self.completion_tokens += sample.completion_tokens or 0
+
+
+def settled(sessions: Sequence[Session], held: Tally, started: str) -> tuple[Session, ...]:
     """The sessions of a run that nobody is writing, those that were killed told to the token.
 
     Samples that no finished session counted were drawn by the one that was killed: every session settles the
@@ -83,17 +104,15 @@ def settled(
 
     Args:
         sessions: as the manifest has them.
-        samples: that the run holds.
-        prompt_tokens: of all of them together, as far as they are known.
-        completion_tokens: likewise.
+        held: what the run holds.
         started: when the run began; of versions that noted a session only at its end, killed ones are added
             as one that began then.
     """
     ended = [one for one in sessions if one.status != "running"]
     rest = {
-        "generated": samples - sum(one.generated for one in ended),
-        "prompt_tokens": prompt_tokens - sum(one.prompt_tokens for one in ended),
-        "completion_tokens": completion_tokens - sum(one.completion_tokens for one in ended),
+        "generated": held.samples - sum(one.generated for one in ended),
+        "prompt_tokens": held.prompt_tokens - sum(one.prompt_tokens for one in ended),
+        "completion_tokens": held.completion_tokens - sum(one.completion_tokens for one in ended),
     }
     killed = [one for one in sessions if one.status == "running"]
     if not killed and rest["generated"] > 0:

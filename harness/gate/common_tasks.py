@@ -50,7 +50,7 @@ class Tally:
     def of(cls, table: TaskTable) -> Tally:
         """Of all tasks of a table."""
         partly = 0 if table.limits is None else int((table.limits[0] < table.limits[1]).sum())
-        withheld = 0 if table.withheld is None else int(table.withheld.sum())
+        withheld = int(table.hidden.sum())
         return cls(
             int(table.count.sum()), int(table.silent.sum()), int(table.missing.sum()), partly, withheld
         )

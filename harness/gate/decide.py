@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from harness.errors import IncompleteError
 from harness.gate import looks
 from harness.gate.advice import BarRule
@@ -33,7 +31,7 @@ from harness.gate.record import counted, earlier_looks
 from harness.gate.settle import settle
 from harness.gate.stream import Stream
 from harness.gate.tables import tables_of, whole_columns
-from harness.metrics.columns import Columns, IntArray, TaskTable
+from harness.metrics.columns import Columns, TaskTable
 from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
     CLIFF_PREFIXES,
@@ -161,8 +159,7 @@ def gate_verdict(rules: Sequence[Verdict]) -> Verdict:
 
 def remarks_on(run: Run, whose: str = "") -> list[str]:
     """What isn't as it was asked for of the engine and its answers, and what a complete run lacks."""
-    said = run.manifest.engine.options.get("remarks")
-    found = [f"{one}{whose}" for one in said] if isinstance(said, list) else []
+    found = [f"{one}{whose}" for one in run.manifest.remarks]
     missing = run.manifest.missing if run.manifest.status == "complete" else ()
     if not missing:
         return found
@@ -332,7 +329,7 @@ class _Session:
             tables |= _pairwise_table(run, name)
         for name, table in tables.items():
             # Without unscored answers a mean is still that of `metrics.json`; without samples it isn't.
-            whole = name.startswith(JUDGE_PREFIXES) or not (table.missing - _withheld(table)).any()
+            whole = name.startswith(JUDGE_PREFIXES) or not (table.missing - table.hidden).any()
             if run.manifest.status == "complete" and name in run.metrics and whole:
                 run.require_current(name, table.estimate)
         return tables
@@ -393,10 +390,6 @@ class _Session:
         if self.policy.scope == "tasks":
             return evidence
         return exactly(evidence, *list_range(mine, theirs), bar, rule.sense)
-
-
-def _withheld(table: TaskTable) -> IntArray:
-    return np.zeros_like(table.missing) if table.withheld is None else table.withheld
 
 
 def _pairwise_table(run: Run, name: str) -> dict[str, TaskTable]:

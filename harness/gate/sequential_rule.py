@@ -7,8 +7,6 @@ from array import array
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from harness.gate.advice import BarRule, bar_of
 from harness.gate.common_tasks import Pairs, Tally, bounded, rests_on, with_pairs
 from harness.gate.evidence import Evidence
@@ -70,8 +68,7 @@ def said_by_task(table: TaskTable) -> dict[str, Said]:
     """A stored metric, task by task."""
     columns = (table.count, table.silent, table.missing, table.total)
     ends = (table.filled(0.0).total, table.filled(1.0).total)
-    withheld = np.zeros_like(table.missing) if table.withheld is None else table.withheld
-    rows = zip(*(column.tolist() for column in (*columns, *ends, withheld)), strict=True)
+    rows = zip(*(column.tolist() for column in (*columns, *ends, table.hidden)), strict=True)
     return {task_id: Said(*row) for task_id, row in zip(table.task_ids, rows, strict=True)}
 
 

@@ -86,7 +86,6 @@ class GenAIClient:
 
     def _failure(self, error: Exception) -> RequestFailedError:
         from google.genai import errors
-        from pydantic import ValidationError
 
         if isinstance(error, errors.APIError):
             headers = getattr(error.response, "headers", None) or {}
@@ -97,7 +96,7 @@ class GenAIClient:
             return RequestFailedError("timeout", detail)
         if _is_a(error, "HTTPError"):
             return RequestFailedError("connection", detail)
-        if isinstance(error, errors.UnknownApiResponseError | ValidationError | ValueError | AttributeError):
+        if isinstance(error, errors.UnknownApiResponseError | ValueError | AttributeError):
             # The library trips over replies that aren't what the service says it sends.
             return RequestFailedError("bad_response", detail)
         return RequestFailedError("fatal", detail)

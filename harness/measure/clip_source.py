@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff import ClipEstimate, estimate_clip, known_clip
-from harness.errors import DataError, HarnessError
+from harness.errors import DataError, HarnessError, words_of
 from harness.yaml_files import read_yaml
 
 if TYPE_CHECKING:
@@ -183,9 +183,7 @@ def _read_config(path: Path) -> Any:
             return json.loads(file.read_text(encoding="utf-8"))
         return read_yaml(file, max_bytes=_LARGEST_CONFIG, max_nodes=_LARGEST_CONFIG)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"{file} can't be read as YAML or JSON: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise DataError(f"{file} can't be read as YAML or JSON: {words_of(error, 200)}") from error
 
 
 def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:

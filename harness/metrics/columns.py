@@ -126,6 +126,11 @@ class TaskTable:
     withheld: IntArray | None = None
 
     @property
+    def hidden(self) -> IntArray:
+        """[T] `withheld`, zeros where none was."""
+        return np.zeros_like(self.missing) if self.withheld is None else self.withheld
+
+    @property
     def estimate(self) -> float | None:
         """Mean over the samples that count."""
         count = int(self.count.sum())

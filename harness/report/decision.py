@@ -238,7 +238,7 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"{len(missing)} of {manifest.planned} samples couldn't be had and are in no number here "
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
-    yield from manifest.engine.options.get("remarks", ())
+    yield from manifest.remarks
     if facts.hidden is not None:
         yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.engines.base import FinishReason
-from harness.errors import DataError
+from harness.errors import DataError, words_of
 from harness.files import write_text
 from harness.rollouts.prompts import make_prompts
 from harness.runs import Run
@@ -107,6 +107,4 @@ def read_rollouts(path: Path) -> list[Rollout]:
             for row in rows
         ]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{path} can't be read as stored rollouts: {' '.join(str(error).split())[:200]}"
-        ) from error
+        raise DataError(f"{path} can't be read as stored rollouts: {words_of(error, 200)}") from error

@@ -163,6 +163,12 @@ class Manifest(BaseModel):
     """Samples that couldn't be had; a complete run was allowed to finish without them."""
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What of the engine and its answers isn't as it was asked for."""
+        said = self.engine.options.get("remarks")
+        return tuple(map(str, said)) if isinstance(said, list) else ()
+
+    @property
     def sealed(self) -> bool:
         """Whether everything in the run must carry its checksum; a run of an older version carries none."""
         return self.format_version >= 2

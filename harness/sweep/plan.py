@@ -14,7 +14,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_validator, mode
 from harness.data.choice import DataName, Limit, Split
 from harness.engines.config import Plausible, TrustRemoteCode
 from harness.engines.limits import MaxTokens
-from harness.errors import HarnessError
+from harness.errors import HarnessError, words_of
 from harness.evaluate.config import EvalConfig, Temperature
 from harness.opd.config import Aggregation, Clip, ClipSides, OPDConfig, Ratio, RatioGradient, Staleness
 from harness.opd.optimisation import Precision
@@ -180,7 +180,7 @@ def read_plan(path: Path) -> SweepPlan:
     try:
         content = read_yaml(path)
     except (OSError, UnreadableYamlError) as error:
-        raise HarnessError(f"{path} can't be read as a sweep plan: {' '.join(str(error).split())}") from error
+        raise HarnessError(f"{path} can't be read as a sweep plan: {words_of(error)}") from error
     return parse_plan(content, str(path))
 
 

@@ -107,7 +107,7 @@ def test_training_gets_names_with_the_revision_in_them() -> None:
         "teacher": "org/name@v2",
         "base": "zoo:base",
     }
-    with pytest.raises(HarnessError, match="--revision"):
+    with pytest.raises(HarnessError, match="`revision=v2` is for a hub id"):
         at_revision(options | {"teacher": "org/name@main"}, ("teacher", "base", "student"))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from harness.engines import Generation
 from harness.evaluate import session as sessions
-from harness.evaluate.session import SessionClock, settled
+from harness.evaluate.session import SessionClock, Tally, settled
 from harness.runs import Drawn
 from harness.runs.manifest import Session
 
@@ -49,7 +49,10 @@ def drawn(samples: int, tokens: int) -> Drawn:
 def test_what_no_ended_session_counted_was_drawn_by_the_killed_one(
     there: list[Session], run: Drawn, expected: list[Session]
 ) -> None:
-    assert list(settled(there, len(run.keys), run.prompt_tokens, run.completion_tokens, BEGAN)) == expected
+    assert (
+        list(settled(there, Tally(len(run.keys), run.prompt_tokens, run.completion_tokens), BEGAN))
+        == expected
+    )
 
 
 def test_a_session_is_noted_at_its_start_at_its_first_sample_and_then_now_and_again(

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from harness import files
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
-from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError
+from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError, words_of
 from harness.masking import masked
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import LOG, keep_until
@@ -247,7 +247,7 @@ def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDatase
 
 
 def _said(error: BaseException) -> str:
-    return masked(" ".join(str(error).split())) or type(error).__name__
+    return masked(words_of(error))
 
 
 def _difference(mine: Any, theirs: Any) -> str:

@@ -15,7 +15,7 @@ import torch
 
 from harness import files
 from harness.cliff import ClassMass, MassBounds, PositionRecords
-from harness.errors import DataError
+from harness.errors import DataError, words_of
 from harness.opd.rounds.scoring import Layout, Scores
 from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
 
@@ -161,7 +161,7 @@ def read_about(folder: Path) -> About:
         return About(**{**fields, "tally": Tally(**fields["tally"])})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
-            f"{folder} is no folder of stored rollouts ({' '.join(str(error).split())[:200]}); "
+            f"{folder} is no folder of stored rollouts ({words_of(error, 200)}); "
             "give RUN/rollouts of a run with fixed rollouts"
         ) from error
 

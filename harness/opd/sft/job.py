@@ -18,7 +18,7 @@ from harness.data.prompt import changed_titles
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import embeddings_of
-from harness.errors import HarnessError
+from harness.errors import HarnessError, words_of
 from harness.files import new_folder, write_text
 from harness.opd.config import SFTConfig
 from harness.opd.models.loading import find_whole
@@ -67,7 +67,7 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
             _write_record(folder, config, checkpoint, dataset, last)
     except (OSError, SafetensorError) as error:
         raise HarnessError(
-            f"can't write {config.out}: {' '.join(str(error).split())}; make room or choose another `out=`"
+            f"can't write {config.out}: {words_of(error)}; make room or choose another `out=`"
         ) from error
     return config.out
 
