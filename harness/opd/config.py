@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.cliff import switch
 from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Limit, Split
 from harness.engines.config import Plausible
@@ -22,11 +23,11 @@ from harness.settings import Count, Group, Level, Natural, Positive, Settings
 _LOSS, _ROLLOUTS, _GUARD = Group("Loss"), Group("Rollouts"), Group("Guard")
 
 Clip = Annotated[float | None, Field(gt=1, allow_inf_nan=False)]
-Ratio = Annotated[Literal["student/behaviour", "student/base", "student/teacher"], _LOSS]
-ClipSides = Annotated[Literal["two", "upper"], _LOSS]
-RatioGradient = Annotated[Literal["detached", "differentiated", "truncated"], _LOSS]
+Ratio = Annotated[switch.Ratio, _LOSS]
+ClipSides = Annotated[switch.ClipSides, _LOSS]
+RatioGradient = Annotated[switch.RatioGradient, _LOSS]
 Aggregation = Annotated[Literal["token", "sequence"], _LOSS]
-Staleness = Annotated[Literal["fresh", "fixed"], _ROLLOUTS]
+Staleness = Annotated[switch.Staleness, _ROLLOUTS]
 BehaviourEngine = Annotated[Literal["hf", "vllm"], _ROLLOUTS]
 Guard = Annotated[Literal["off", "warn", "enforce"], _GUARD]
 
