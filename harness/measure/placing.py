@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 from harness.cliff.placement import Placement
 from harness.cliff.reached import Reached
@@ -158,7 +160,7 @@ def place_student(
         for role, settings in models.items():
             same = next((opened[other] for other in opened if models[other] == settings), None)
             opened[role] = same or stack.enter_context(closing(HfEngine(settings)))
-        order: list[ModelRole] = ["student", "teacher", "base"]
+        order = [cast(ModelRole, one.name) for one in fields(Trio)]
 
         def load() -> Trio:
             on_progress(Progress("loading all models side by side"))
