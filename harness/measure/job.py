@@ -18,6 +18,8 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.cliff.reached import Reached
+from harness.cliff.readings import resampling
+from harness.cliff.token_level import fixed_points
 from harness.contract.tokens import TokenClasses
 from harness.engines import IN_MEMORY, OF_TWO, Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.hf_line import TooLittleMemoryError
@@ -27,9 +29,11 @@ from harness.evaluate.job import evaluate
 from harness.measure.clip_source import find_clip
 from harness.measure.config import CliffConfig, ModelRole
 from harness.measure.line_log import LineSumsLog, placer_of
+from harness.measure.ratio_source import find_ratio
 from harness.measure.report import CliffReport, token_strip
 from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
+from harness.measure.token_level import target_masses
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Positions, Rollout, Walker, rollouts_of_run
 from harness.rollouts.placing import Trio, place
@@ -133,6 +137,7 @@ def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
         raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give `lam=`")
     clip, source = find_clip(config)
+    find_ratio(config)
     if clip.effective <= 1:
         raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     models = config.models()
@@ -182,6 +187,9 @@ def _measure(
         )
         scores = _scores(config, scoring, engine)
         placed = _placed(config, rollouts, rollout_run.path, on_progress)
+        target = target_masses(
+            config, positions, scoring.requests, scoring.classes, rollout_run.path, on_progress
+        )
     student = scores.get("student")
     records = positions.records(
         scores["teacher"].masses,
@@ -196,6 +204,9 @@ def _measure(
         resamples=config.resamples,
         seed=config.evaluation.seed,
     )
+    ratio, ratio_source = find_ratio(config)
+    settings = resampling(given.clip, config.confidence, config.resamples, config.evaluation.seed)
+    fixed = fixed_points(records, config.lam, settings, ratio=ratio, ratio_source=ratio_source, target=target)
     strict = sum(rollout.strict for rollout in rollouts.values()) / len(rollouts)
     result = assess(
         estimate,
@@ -203,6 +214,7 @@ def _measure(
         calibration=config.calibration,
         limits=Limits(grid=config.grid),
         clip_demand=_demand(positions, scores["teacher"], scores[config.rollout_role], given.clip),
+        fixed_points=fixed,
     )
     report = CliffReport(
         path=run.path,
