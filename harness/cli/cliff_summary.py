@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.consoles import line
+from harness.cli.line_summary import role_table
 from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.cliff.token_level import FixedPoints, RoleFixedPoint
@@ -49,6 +50,7 @@ def print_cliff(report: CliffReport, console: Console, further: str) -> None:
         _calibration_table(result),
         _precondition_table(result),
         _strip(report.strip, result.lam),
+        *([role_table(result.reached_by_role)] if result.reached_by_role else []),
         _verdict(result),
         _cost(report),
     )
@@ -138,7 +140,7 @@ def _fixed_point_table(result: CliffResult, fixed: FixedPoints) -> Table:
         )
     notes = ["coin: 1 − q_λ from the role's mean p and b; target: mean tail of π_λ ∝ π_T^λ·π_B^(1−λ)"]
     if not fixed.lambdas:
-        notes.append(f"target not measured: {line(fixed.missing)}")
+        notes.append(f"target: {line(fixed.missing)}")
     elif fixed.ratio.edge is not None:
         notes.append("reached at: the least λ looked at with the target's tail below the edge")
     table.caption, table.caption_justify = "\n".join(notes), "left"

@@ -172,7 +172,7 @@ _SWITCHES = {
 def _token_by_token(fixed: FixedPoints) -> list[str]:
     """How far the coin is from the fixed point it stands for, and whether that passes the edge."""
     if not fixed.lambdas:
-        return [f"The fixed point isn't known token by token: {fixed.missing}."]
+        return [f"The fixed point token by token: {fixed.missing}."]
     times = [one.times for one in fixed.roles if one.times is not None]
     text = f"Token by token the tail of the fixed point at λ = {fixed.lam:g}"
     if times:

@@ -83,7 +83,7 @@ class TargetMasses:
     missing: str = ""
 
 
-NOT_MEASURED: Final = TargetMasses(missing="it wasn't asked for")
+NOT_MEASURED: Final = TargetMasses(missing="not asked for")
 
 
 @dataclass(frozen=True, slots=True)

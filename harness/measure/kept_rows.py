@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from harness.errors import DataError
 from harness.files import LineLog, resumable, whole_lines
@@ -43,6 +43,7 @@ class RowLog(Generic[Row]):
         maker: identifies all that decides a row; rows of others are left alone.
         read: makes a row of its JSON object, see `kept_rows`.
         write: makes the object of a row.
+        owner: field that says whose a row is.
     """
 
     def __init__(
@@ -51,11 +52,12 @@ class RowLog(Generic[Row]):
         maker: str,
         read: Callable[[Mapping[str, Any]], Row],
         write: Callable[[Row], Mapping[str, Any]],
+        owner: str = "maker",
     ) -> None:
-        self._file, self._maker, self._read, self._write = file, maker, read, write
+        self._file, self._maker, self._read, self._write, self._owner = file, maker, read, write, owner
         self.known: dict[str, Row] = {}
 
-    def __enter__(self) -> RowLog[Row]:
+    def __enter__(self) -> Self:
         """Read what there is and open the file for appending.
 
         Raises:
@@ -78,10 +80,10 @@ class RowLog(Generic[Row]):
         Raises:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
-        told = {"maker": self._maker, "key": key, **self._write(row)}
+        told = {self._owner: self._maker, "key": key, **self._write(row)}
         with resumable(self._file.parent):
             self._log.append(json.dumps(told, separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n")
         self.known[key] = self._read(told)
 
     def _mine(self, row: Mapping[str, Any]) -> tuple[str, Row] | None:
-        return (str(row["key"]), self._read(row)) if row["maker"] == self._maker else None
+        return (str(row["key"]), self._read(row)) if row[self._owner] == self._maker else None

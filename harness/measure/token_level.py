@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,16 @@ import numpy.typing as npt
 
 from harness.cliff import MassBounds
 from harness.cliff.token_level import LAMBDAS, NOT_MEASURED, TargetMasses, masses_of_odds
-from harness.engines import IN_MEMORY, ScoreRequest
+from harness.engines import IN_MEMORY
 from harness.engines.hf_engine import HfEngine
 from harness.engines.hf_line import TooLittleMemoryError
 from harness.engines.hf_target import target_odds
 from harness.errors import EngineUnavailableError
 from harness.measure.config import CliffConfig
 from harness.measure.kept_rows import RowLog
-from harness.progress import OnProgress, Progress
+from harness.measure.placing import SideBySide
+from harness.measure.scoring import Scoring
+from harness.progress import Progress
 from harness.rollouts import Positions
 
 ODDS = "odds.jsonl"
@@ -33,50 +34,33 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def target_masses(
-    config: CliffConfig,
-    positions: Positions,
-    requests: Sequence[ScoreRequest],
-    classes: str,
-    folder: Path,
-    on_progress: OnProgress,
+    config: CliffConfig, models: SideBySide, positions: Positions, scoring: Scoring, folder: Path
 ) -> TargetMasses:
     """Class mass of every decision under the target, with teacher and base in memory together.
 
     Args:
         config: of the measurement.
+        models: its.
         positions: of the rollouts.
-        requests: theirs, with classes, in the same order.
-        classes: identifies the classes.
+        scoring: theirs.
         folder: of their run, whose lock is held.
-        on_progress: told where it stands.
     """
     if config.token_level == "skip":
         return NOT_MEASURED
-    pair = [config.models()[role] for role in ("teacher", "base")]
-    if any(one.engine != IN_MEMORY for one in pair):
+    known = config.models()
+    if any(known[role].engine != IN_MEMORY for role in ("teacher", "base")):
         return TargetMasses(
-            missing="it takes whole distributions of teacher and base, which the engine hf alone gives"
+            missing="not measured with this engine; only hf sees whole distributions of teacher and base"
         )
-    lambdas = sorted({*LAMBDAS, config.lam})
-    with ExitStack() as stack:
-        teacher = stack.enter_context(closing(HfEngine(pair[0])))
-        base = teacher if pair[0] == pair[1] else stack.enter_context(closing(HfEngine(pair[1])))
-        maker = _maker(config, (teacher, base), lambdas, classes)
-        log = stack.enter_context(RowLog(folder / ODDS, maker, _read, _written))
+    teacher, base = models["teacher"], models["base"]
+    lambdas, requests = sorted({*LAMBDAS, config.lam}), scoring.requests
+    maker = _maker(config, (teacher, base), lambdas, scoring.classes)
+    with RowLog(folder / ODDS, maker, _read, _written) as log:
         # Another rollout that was drawn under the same key since is seldom as long.
         done = {one.key for one in requests if len(log.known.get(one.key, ())) == len(one.classes)}
         try:
             if len(done) < len(requests):
-                on_progress(Progress("loading teacher and base side by side"))
-                teacher.start()
-                base.start()
-                resumed = len(done)
-                for key, odds in target_odds(
-                    teacher.model, base.model, requests, lambdas, plausible=config.plausible, done=set(done)
-                ):
-                    log.append(key, odds)
-                    done.add(key)
-                    on_progress(Progress(_STAGE, len(done), len(requests), resumed))
+                _measure(config, (teacher, base), lambdas, scoring, done, log)
         except (EngineUnavailableError, TooLittleMemoryError) as error:
             return TargetMasses(missing=str(error))  # each of them has been loaded alone
         every = np.concatenate([log.known[one.key] for one in requests])
@@ -86,6 +70,34 @@ def target_masses(
             for place, lam in enumerate(lambdas)
         }
     )
+
+
+def _measure(
+    config: CliffConfig,
+    pair: tuple[HfEngine, HfEngine],
+    lambdas: Sequence[float],
+    scoring: Scoring,
+    done: set[str],
+    log: RowLog[FloatArray],
+) -> None:
+    """Add what is missing to the log and to what is done."""
+    scoring.on_progress(Progress("loading teacher and base side by side"))
+    for one in pair:
+        one.start()
+    resumed, total = len(done), len(scoring.requests)
+    teacher, base = (one.model for one in pair)
+    found = target_odds(
+        teacher,
+        base,
+        scoring.requests,
+        lambdas,
+        plausible=config.plausible,
+        done=frozenset(done),
+    )
+    for key, odds in found:
+        log.append(key, odds)
+        done.add(key)
+        scoring.on_progress(Progress(_STAGE, len(done), total, resumed))
 
 
 def _maker(config: CliffConfig, pair: Sequence[HfEngine], lambdas: Sequence[float], classes: str) -> str:

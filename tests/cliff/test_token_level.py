@@ -114,7 +114,7 @@ def test_where_nothing_was_measured_the_reason_stands_and_the_coin_is_told():
     assert found.at("open").coin_tail > 0
     assert found.at("close").coin_tail is None  # the teacher has no tail there
     result = assess(estimate_cliff(data, known_clip(5.0), resamples=100), 1.1, fixed_points=found)
-    assert "isn't known token by token: no engine could" in result.explanation
+    assert "The fixed point token by token: no engine could." in result.explanation
 
 
 def test_masses_of_other_decisions_are_refused():
