@@ -14,7 +14,7 @@ import numpy as np
 
 from harness.cliff.reached import NODES, LineSums
 from harness.files import LineLog, resumable
-from harness.measure.kept_rows import kept_rows
+from harness.runs.kept_rows import kept_rows
 
 LINE = "line.jsonl"
 _ARRAYS = ["log_partition", "slope", "curvature"]
