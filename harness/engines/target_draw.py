@@ -6,6 +6,7 @@ when its completion has ended.
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,6 +54,13 @@ class Reader:
         self._model, self._name, self._most = model, name, most
         self._cache: Any = None
         self._mask: Any = None
+        whole = model.get_base_model() if hasattr(model, "get_base_model") else model
+        # Models with ALiBi take no positions, others keep no logits out.
+        self._takes = frozenset(inspect.signature(whole.forward).parameters)
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._cache = self._mask = None
 
     def read(self, ids: Any, mask: Any) -> Any:
         """Logits [rows, vocabulary] behind the prompts [rows, width]."""
@@ -66,6 +74,17 @@ class Reader:
         self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=-1)
         return self._step(tokens[:, None], self._mask.sum(-1, keepdim=True) - 1)
 
+    @property
+    def can_take(self) -> bool:
+        """Whether rows can be repeated and left out once read: not where a cache sums up what was read."""
+        from transformers import cache_utils
+
+        summed = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
+        layers = getattr(self._cache, "layers", None) or [None]
+        return all(
+            isinstance(one, cache_utils.DynamicLayer) and not isinstance(one, summed) for one in layers
+        )
+
     def take(self, rows: Any) -> None:
         """Go on with these rows [new rows], which may repeat."""
         rows = rows.to(self._model.device)
@@ -73,13 +92,14 @@ class Reader:
         self._cache.batch_select_indices(rows)
 
     def _step(self, ids: Any, places: Any) -> Any:
+        places = places if self._most is None else places.clamp(max=self._most - 1)
+        optional = {"position_ids": places, "logits_to_keep": 1}
         output = self._model(
             input_ids=ids.to(self._model.device),
             attention_mask=self._mask,
-            position_ids=places if self._most is None else places.clamp(max=self._most - 1),
             past_key_values=self._cache,
             use_cache=True,
-            logits_to_keep=1,
+            **{name: value for name, value in optional.items() if name in self._takes},
         )
         self._cache = output.past_key_values
         logits = output.logits[:, -1].float()
@@ -207,7 +227,7 @@ class _Batch:
             )
             if ended.all():
                 break
-            if ended.mean() >= _LEAVING:
+            if ended.mean() >= _LEAVING and self._can_take:
                 going = np.flatnonzero(~ended)
                 there, kept = there[going], self._index(going)
                 last = tokens = tokens[kept]
@@ -218,25 +238,37 @@ class _Batch:
             logits = tuple(reader.step(tokens) for reader in self._readers)
         return [tuple(one) for one in self._drawn]
 
+    @property
+    def _can_take(self) -> bool:
+        return all(reader.can_take for reader in self._readers)
+
     def _read_prompts(self) -> tuple[Any, ...]:
         """Logits behind the prompts, [rows, vocabulary] of each model; equal prompts are read once."""
         import torch
 
-        prompts = list(dict.fromkeys(one.prompt_ids for one in self._rows))
+        every = [one.prompt_ids for one in self._rows]
+        prompts = list(dict.fromkeys(every))
+        logits = self._read(prompts)
+        if len(prompts) == len(every):
+            return logits
+        if not self._can_take:
+            for reader in self._readers:
+                reader.forget()
+            return self._read(every)
+        place = {prompt: number for number, prompt in enumerate(prompts)}
+        rows = torch.tensor([place[prompt] for prompt in every])
+        for reader in self._readers:
+            reader.take(rows)
+        return tuple(one[rows.to(one.device)] for one in logits)
+
+    def _read(self, prompts: Sequence[tuple[int, ...]]) -> tuple[Any, ...]:
+        import torch
+
         width = max(map(len, prompts))
         # Any id will do for padding: it is masked.
         ids = torch.tensor([[prompt[0]] * (width - len(prompt)) + list(prompt) for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-        place = {prompt: number for number, prompt in enumerate(prompts)}
-        of_row = torch.tensor([place[one.prompt_ids] for one in self._rows])
-        found = []
-        for reader in self._readers:
-            logits = reader.read(ids, mask)
-            if len(prompts) < len(self._rows):
-                reader.take(of_row)
-                logits = logits[of_row.to(logits.device)]
-            found.append(logits)
-        return tuple(found)
+        return tuple(reader.read(ids, mask) for reader in self._readers)
 
     def _choose(self, logits: tuple[Any, ...], there: Any, step: int, last: Any) -> Any:
         """The next token of each row, [rows]."""

@@ -83,12 +83,15 @@ def weighted_rate(
     _, group = np.unique(np.asarray(task), return_inverse=True)
     found = bootstrap_ratio(
         np.bincount(group, weights=weights * values),
-        np.bincount(group),
+        np.bincount(group).astype(float),
         n=len(logs),
         seed=seed,
         confidence=confidence,
         method="bca",
         bounds=(0.0, 1.0),
     )
-    ends = (None if one is None else min(one, 1.0) for one in (found.estimate, found.low, found.high))
-    return WeightedRate(Estimate(found.n, *ends, f"importance weights, {found.method}"), effective, unseen)
+    middle, low, high = (
+        None if one is None else min(one, 1.0) for one in (found.estimate, found.low, found.high)
+    )
+    rate = Estimate(found.n, middle, low, high, f"importance weights, {found.method}")
+    return WeightedRate(rate, effective, unseen)

@@ -14,7 +14,7 @@ import pytest
 from harness.engines import EngineConfig, SamplingParams, open_engine
 from harness.engines.config import TargetConfig
 from harness.engines.hf_engine import HfEngine
-from harness.engines.target_draw import Reader, target_scores
+from harness.engines.target_draw import Reader, TargetRow, draw_rows, target_scores
 from harness.engines.target_engine import TargetEngine
 from harness.errors import EngineUnavailableError, HarnessError
 from tests.engines.engine_requests import GREEDY, SAMPLED, by_key, contents, make_requests
@@ -155,6 +155,35 @@ def test_what_a_row_draws_depends_on_its_seed_alone(models: dict[str, HfEngine])
     assert contents(by_key(small.generate(requests, SAMPLED))) == contents(
         by_key(large.generate(requests, SAMPLED))
     )
+
+
+class Summed(Reader):
+    """A model whose cache can't give up rows."""
+
+    can_take = property(lambda self: False)  # type: ignore[assignment]
+
+
+def test_rows_of_a_cache_that_cant_give_them_up_are_drawn_all_the_same(models: dict[str, HfEngine]) -> None:
+    """Prompts are then read a row at a time, and rows stay until the batch has ended."""
+    rows = [
+        TargetRow(one.prompt_ids, one.seed, lam)
+        for one in make_requests(models[BASE], 4)
+        for lam in (0.0, 1.0, 2.0)
+    ]
+    drawn = [
+        draw_rows(
+            *(kind(models[name].model, name) for name in (TEACHER, BASE)),
+            rows,
+            SAMPLED,
+            plausible=0.0,
+            stop_ids=[2],
+            context_length=None,
+            device="cpu",
+        )
+        for kind in (Reader, Summed)
+    ]
+    assert drawn[0] == drawn[1]
+    assert len({len(one) for one in drawn[0]}) > 1
 
 
 class Kept:
