@@ -57,9 +57,15 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
             if changes[f"target_{name}"] is None:
                 raise HarnessError(f"--engine target needs {flag}; give --teacher, --base and --lambda")
     else:
-        for name in ("target_plausible", "target_teacher_device", "target_base_device"):
+        for name in ("target_teacher_device", "target_base_device"):
             if options.get(name) is not None:
                 raise HarnessError(f"{flags_of(name)[0]} is for --engine target; leave it out")
+        # Of the line that a checkpoint is placed on, if of anything.
+        if options.get("target_plausible") is not None and options.get("teacher") is None:
+            raise HarnessError(
+                "--plausible is of a target, or of the line between --teacher and --base; leave it out"
+            )
+        options = {name: value for name, value in options.items() if name != "target_plausible"}
     return settings_from(EvalConfig, options, changes)
 
 

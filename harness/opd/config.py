@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.cliff import switch
 from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Limit, Split
 from harness.engines.config import Plausible
@@ -22,11 +23,11 @@ from harness.settings import Count, Group, Level, Natural, Positive, Settings
 _LOSS, _ROLLOUTS, _GUARD = Group("Loss"), Group("Rollouts"), Group("Guard")
 
 Clip = Annotated[float | None, Field(gt=1, allow_inf_nan=False)]
-Ratio = Annotated[Literal["student/behaviour", "student/base", "student/teacher"], _LOSS]
-ClipSides = Annotated[Literal["two", "upper"], _LOSS]
-RatioGradient = Annotated[Literal["detached", "differentiated", "truncated"], _LOSS]
+Ratio = Annotated[switch.Ratio, _LOSS]
+ClipSides = Annotated[switch.ClipSides, _LOSS]
+RatioGradient = Annotated[switch.RatioGradient, _LOSS]
 Aggregation = Annotated[Literal["token", "sequence"], _LOSS]
-Staleness = Annotated[Literal["fresh", "fixed"], _ROLLOUTS]
+Staleness = Annotated[switch.Staleness, _ROLLOUTS]
 BehaviourEngine = Annotated[Literal["hf", "vllm"], _ROLLOUTS]
 Guard = Annotated[Literal["off", "warn", "enforce"], _GUARD]
 
@@ -135,8 +136,9 @@ class OPDConfig(Settings, title="Distillation"):
     """Steps between students that are kept as checkpoints of their own, `checkpoint-STEP/`; 0 keeps the last
     alone, in `checkpoint/`."""
     log_every: Count = 10
-    """Steps between the costly readings (the student's class masses, from the first step on); everything else
-    is logged each step."""
+    """Steps between the costly readings (the student's class masses, from the first step on; and, of fresh
+    rollouts, where it stands on the line of its teacher and base, as the round with such a step begins);
+    everything else is logged each step."""
     seed: Natural = 0
     """Of the choice of tasks, of the rollouts and of the order of minibatches."""
     resume: bool = False
@@ -153,6 +155,14 @@ class OPDConfig(Settings, title="Distillation"):
         if self.staleness == "fixed":
             return self.optimisation.steps
         return self.updates_per_rollout * self.pool // self.optimisation.batch_size
+
+    def placed_at(self, step: int) -> bool:
+        """Whether λ reached is read before a step, counted from 0: as a round with a reading begins.
+
+        Only then are the rollouts the student's own. Fixed ones never are.
+        """
+        within, count = step % self.steps_per_round, self.steps_per_round
+        return self.staleness == "fresh" and within == 0 and -step % self.log_every < count
 
     @property
     def clip_can_bind(self) -> bool:

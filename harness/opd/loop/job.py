@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 
+from harness.cliff.reached import Reached
 from harness.engines.finite import NotNumbersError
 from harness.errors import HarnessError, RunMismatchError
 from harness.files import LineLog, new_folder
 from harness.opd.config import OPDConfig, OPDRun
 from harness.opd.loop.folder import RunFolder
 from harness.opd.loop.guard import GuardReading, LambdaGuard, RoleReading, read_roles
-from harness.opd.loop.log import OPDStep, role_fields, token_fields
+from harness.opd.loop.log import OPDStep, line_fields, role_fields, token_fields
 from harness.opd.loop.update import DivergenceError, StudentUpdates, Update
 from harness.opd.models.loading import Checkpoints
 from harness.opd.rounds.making import Rounds, load_dataset
@@ -110,6 +111,7 @@ class _Training:
         self._held = GuardReading(config.lam, None, False, None, None)
         self._roles: dict[str, RoleReading] = {}
         self._warned = False
+        self._reached: Reached | str | None = None
 
     def run(self, on_progress: OnProgress) -> OPDRun:
         first = self._restore()
@@ -165,11 +167,17 @@ class _Training:
         if self._held.exceeded and not self._warned:
             self._warned = True
             self._warn(step)
+        if self._config.placed_at(step):
+            self._reached = self._rounds.place()
         return drawn
 
     def _record(self, update: Update, began: float) -> OPDStep:
         assert self._round is not None
         tally = self._round.about.tally
+        strict = tally.strict / tally.rollouts
+        found, self._reached = self._reached, None
+        if self._config.staleness == "fixed" and update.roles is not None:
+            found = "the rollouts are fixed, and not the student's own"
         values = token_fields(self._rounds.gathered_columns(update.columns))
         return OPDStep(
             step=update.step + 1,
@@ -180,12 +188,13 @@ class _Training:
             roles=update.roles,
             guard_limit=self._held.limit,
             guard_exceeded=self._held.exceeded,
-            parse_validity=tally.strict / tally.rollouts,
+            parse_validity=strict,
             truncated=tally.truncated / tally.rollouts,
             seconds=round(time.monotonic() - began, 4),
             tokens_per_second=round(values["tokens"] / update.seconds, 1),
             **values,
             **role_fields(self._roles),
+            **line_fields(found, self._held.lam, strict),
         )
 
     def _warn(self, step: int) -> None:
