@@ -88,7 +88,7 @@ def _options() -> list[click.Option]:
 @json_option
 @click.pass_context
 def forecast_command(
-    context: click.Context, as_machine: bool, lambdas: str | None, out: Path, **options: Any
+    context: click.Context, /, as_machine: bool, lambdas: str | None, out: Path, **options: Any
 ) -> None:
     """Draw from the extrapolated target over a grid of λ, and say where its format falls.
 

@@ -223,7 +223,7 @@ class _Batch:
             tokens = self._choose(logits, there, step, last)
             last = tokens
             ended = np.array(
-                [self._note(row, token) for row, token in zip(there, tokens.tolist(), strict=True)]
+                [self._note(row, token) for row, token in zip(there.tolist(), tokens.tolist(), strict=True)]
             )
             if ended.all():
                 break
@@ -275,7 +275,8 @@ class _Batch:
         import torch
 
         lams = torch.tensor([[self._rows[row].lam] for row in there], device=self._device)
-        scores = target_scores(*logits, lams, self._plausible)
+        of_teacher, of_base = logits
+        scores = target_scores(of_teacher, of_base, lams, self._plausible)
         if self._grammars is not None:
             scores = self._grammars(None if last is None else last[:, None], scores)
         sampling = self._sampling

@@ -24,7 +24,7 @@ from harness.engines.target_draw import Reader, TargetRow, draw_rows
 from harness.errors import EngineUnavailableError, HarnessError
 
 ROWS: Final = {"cpu": 96}
-"""Completions at a time where several λ are drawn together, by device."""
+"""Completions at a time in a forecast, all λ of a batch together, by device."""
 ACCELERATOR_ROWS: Final = 128
 
 
@@ -134,7 +134,7 @@ class TargetEngine(HfEngine):
         raise EngineUnavailableError("the target engine draws only; score its teacher and its base")
 
     def _together(self) -> int:
-        if not self._also:
+        if self._ahead is None:
             return super()._together()
         rows = self._config.batch_size or ROWS.get(self._device().partition(":")[0], ACCELERATOR_ROWS)
         return max(1, rows // (1 + len(self._also)))

@@ -117,11 +117,11 @@ class _Drawn:
 
     @property
     def hits(self) -> list[int]:
-        return self.validity.total.round().astype(int).tolist()
+        return [round(one) for one in self.validity.total.tolist()]
 
     @property
     def tries(self) -> list[int]:
-        return self.validity.count.tolist()
+        return [int(one) for one in self.validity.count.tolist()]
 
 
 def _require_own(config: ForecastConfig, engine: TargetEngine) -> dict[str, str | None]:

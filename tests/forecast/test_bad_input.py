@@ -84,7 +84,7 @@ def test_a_swapped_pair_is_forecast_and_said_to_be_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A teacher that doesn't know the contract, a base that does, and a grid that ends before any fall."""
-    given = ["--teacher", "zoo:base", "--base", "zoo:teacher", "--lambdas", "0,1", "--limit", "24"]
+    given = ["--teacher", "zoo:base", "--base", "zoo:teacher", "--lambdas", "0,1", "--limit", "16"]
     assert main(["forecast", *given, "--device", "cpu", "--out", str(tmp_path)]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "the teacher itself keeps the contract in" in said
@@ -95,7 +95,8 @@ def test_a_swapped_pair_is_forecast_and_said_to_be_one(
     assert main([*again, "--device", "cpu", "--out", str(tmp_path / "look")]) == 0
     looked = json.loads((tmp_path / "look" / LOOK).read_bytes())["points"]
     assert [one["drawn_at"] for one in looked] == [1.0, 1.0]
-    assert looked[0]["effective"] == pytest.approx(24.0)
+    assert looked[0]["effective"] == pytest.approx(16.0)
     assert looked[0]["unseen"] == pytest.approx(0.0, abs=1e-6)
-    assert looked[1]["effective"] < 24.0
-    assert "24 effective answers, and 100 are needed" in capsys.readouterr().out
+    assert looked[1]["effective"] < 16.0
+    assert "16 of 16" in capsys.readouterr().out
+    assert looked[0]["refused"] == "16 effective answers, and 100 are needed"
