@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from harness.cliff.reached import Reached
 from harness.opd.config import OPDConfig
 from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.folder import RunFolder
@@ -54,12 +55,13 @@ class Guarding:
         self.held = GuardReading(config.lam, None, False, None, None)
         self.seen: Watched | None = None
 
-    def begin(self, step: int, drawn: Round) -> None:
+    def begin(self, step: int, drawn: Round, reached: Reached | str | None) -> None:
         """Settle λ of a round that was just drawn, and judge the student that drew it.
 
         Args:
             step: optimizer steps done.
             drawn: the round.
+            reached: where the student stands, or why that isn't known; None where nobody looked.
 
         Raises:
             StoppedByGuardError: the run ends here.
@@ -72,7 +74,7 @@ class Guarding:
                 self._folder.warn(said)
         self.held = self._watch.held()
         if self._watch.watches:
-            self._look(step, drawn, self._watch)
+            self._look(step, drawn, reached, self._watch)
 
     def _keep_to_edge(self, step: int, drawn: Round) -> None:
         config, about = self._config, drawn.about
@@ -90,11 +92,9 @@ class Guarding:
             f"({self._edge.ratio.words}); {done}"
         )
 
-    def _look(self, step: int, drawn: Round, watch: ForecastGuard) -> None:
-        config, stop = self._config, None
-        before = step - config.steps_per_round
-        if step and step // config.log_every > before // config.log_every:
-            stop = watch.place(self._rounds.placed())
+    def _look(self, step: int, drawn: Round, reached: Reached | str | None, watch: ForecastGuard) -> None:
+        config = self._config
+        stop = watch.place(reached) if isinstance(reached, Reached) else None
         self.seen = watch.look(*self._rounds.outcomes(drawn))
         if stop is not None and self.seen.stop is None:
             self.seen = replace(self.seen, stop=stop)

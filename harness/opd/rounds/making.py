@@ -11,7 +11,6 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.cliff import ClassMass, PositionRecords
-from harness.cliff.reached import Reached
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines import IN_MEMORY
@@ -24,7 +23,6 @@ from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_engine
 from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
-from harness.opd.rounds.placing import place_round
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
@@ -173,15 +171,6 @@ class Rounds:
         """Task of each rollout of a round, and whether it keeps the contract, on all processes."""
         every = gather_object([(one.task, one.strict) for one in drawn.rollouts])
         return [task for task, _ in every], [strict for _, strict in every]
-
-    def placed(self) -> Reached:
-        """Where the student stands on the line, over the round that it has just drawn."""
-        assert self._current is not None
-        self._on_progress(Progress("placing the student on the line"))
-        config = self._config
-        return place_round(
-            self.policies, self._current.rollouts, plausible=config.plausible, seed=config.seed
-        )
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
