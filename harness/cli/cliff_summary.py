@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.consoles import line
+from harness.cli.line_summary import role_table
 from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
 from harness.measure import CliffReport, StripToken
@@ -41,6 +42,7 @@ def print_cliff(report: CliffReport, console: Console) -> None:
         _calibration_table(result),
         _precondition_table(result),
         _strip(report.strip, result.lam),
+        *([role_table(result.reached_by_role)] if result.reached_by_role else []),
         _verdict(result),
         _cost(report),
     )

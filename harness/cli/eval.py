@@ -16,12 +16,14 @@ from harness.errors import HarnessError, IncompleteError
 if TYPE_CHECKING:
     from harness.evaluate.config import EvalConfig
     from harness.judge import JudgeConfig
-    from harness.measure import CliffConfig
+    from harness.measure import LineConfig
 
 # The evaluated checkpoint is the student, and teacher and base are loaded as it is.
 _NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls", "plausible")
-# Mean nothing without an estimate of λ*.
+# Mean nothing without teacher and base.
 _CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
+# Any of them asks for λ*.
+_OF_CLIP = ("clip", "clip_from", "ratios")
 _JUDGE = ("rubric", "max_cost", "endpoint")
 
 
@@ -49,18 +51,21 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     With --engine target, --teacher, --base and --lambda it draws from the extrapolated target, to which
     distillation with that λ would lead, instead of a checkpoint.
 
-    With --teacher, --base, --lambda and --clip (or --clip-from, --ratios) the checkpoint is also placed on
-    its side of the extrapolation cliff, as by `harness cliff`, and the run gets a `cliff.json`. With --judge
-    gemini and --rubric its parsed rankings are graded too, as by `harness judge`, with its exit codes.
+    With --teacher and --base the checkpoint is also placed on the line from its base past its teacher: λ
+    reached, and how far off the line, held against --lambda where that is given (docs/forecast.md). With
+    --clip (or --clip-from, --ratios) too it is placed on its side of the extrapolation cliff, as by `harness
+    cliff`. Either way the run gets a `cliff.json`. With --judge gemini and --rubric its parsed rankings are
+    graded too, as by `harness judge`, with its exit codes.
     """
     from harness.cli import consoles, output
     from harness.cli.cliff_summary import print_cliff
     from harness.cli.judge import listening_to_judge, print_judged
+    from harness.cli.line_summary import print_place
     from harness.cli.listening import listening
     from harness.cli.summary import as_document, print_run
     from harness.evaluate import evaluate
     from harness.judge import judge
-    from harness.measure import evaluate_with_cliff
+    from harness.measure import CliffConfig, PlaceReport, evaluate_with_cliff, evaluate_with_place
     from harness.runs import load
 
     console = consoles.errors()
@@ -70,8 +75,10 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     with listening(console) as on_progress:
         if cliff is None:
             run, report = evaluate(config, on_progress), None
-        else:
+        elif isinstance(cliff, CliffConfig):
             run, report = evaluate_with_cliff(cliff, on_progress)
+        else:
+            run, report = evaluate_with_place(cliff, on_progress)
     judged = None
     if judging is not None:
         with listening_to_judge(console) as on_judging:
@@ -81,20 +88,22 @@ def eval_command(as_machine: bool, **options: Any) -> int:
         output.document(as_document(load(run.path), None if report is None else report.to_dict()))
         return code
     print_run(run, consoles.results())
-    if report is not None:
+    if isinstance(report, PlaceReport):
+        print_place(report, consoles.results())
+    elif report is not None:
         print_cliff(report, consoles.results())
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code
 
 
-def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | None:
-    """The estimate of λ* that was asked for, its student the evaluated checkpoint; None where none was.
+def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> LineConfig | None:
+    """What was asked for of λ* or the line, its student the evaluated checkpoint; None where nothing was.
 
     Raises:
         HarnessError: it can't be made; nothing has run yet.
     """
-    from harness.measure import check_cliff
+    from harness.measure import LineConfig, check_cliff, check_models
 
     if evaluation.engine.target is not None:
         for name in (name for name in _CLIFF_ONLY if name not in TARGET_FLAGS):
@@ -102,15 +111,32 @@ def _cliff(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffConfig | 
                 raise HarnessError(f"{flags_of(name)[0]} is for a trained checkpoint; a target has no clip")
         return None
     if all(options[name] is None for name in _CLIFF_ONLY):
+        if options["target_plausible"] is not None:
+            raise HarnessError(
+                "--plausible is for --engine target, and for --teacher and --base; leave it out"
+            )
         return None
     if evaluation.engine.asks_servers:
         raise HarnessError(
             "teacher and base need servers of their own; evaluate first, then run harness cliff"
         )
     own = {name: value for name, value in options.items() if name not in _NOT_IN_EVAL}
-    config = cliff_config(evaluation, own | {"student": evaluation.engine.ckpt})
-    check_cliff(config)
-    return config
+    own |= {"student": evaluation.engine.ckpt, "plausible": options["target_plausible"]}
+    if any(options[name] is not None for name in _OF_CLIP):
+        config = cliff_config(evaluation, own)
+        check_cliff(config)
+        return config
+    for name in _CLIFF_ONLY:
+        if name not in TARGET_FLAGS and options[name] is not None:
+            raise HarnessError(
+                f"{flags_of(name)[0]} goes with {' or '.join(flags_of(one)[0] for one in _OF_CLIP)}"
+            )
+    for name in ("teacher", "base"):
+        if options[name] is None:
+            raise HarnessError(f"a checkpoint is placed between two; give {flags_of(name)[0]} too")
+    line = settings_from(LineConfig, own, {"evaluation": evaluation})
+    check_models(line)
+    return line
 
 
 def _judging(options: Mapping[str, Any]) -> JudgeConfig | None:

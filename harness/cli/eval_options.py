@@ -56,8 +56,13 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
         for name, flag in TARGET_FLAGS.items():
             if changes[f"target_{name}"] is None:
                 raise HarnessError(f"--engine target needs {flag}; give --teacher, --base and --lambda")
-    elif options.get("target_plausible") is not None:
-        raise HarnessError("--plausible is for --engine target; leave it out")
+    else:
+        # Of the line that a checkpoint is placed on, if of anything.
+        if options.get("target_plausible") is not None and options.get("teacher") is None:
+            raise HarnessError(
+                "--plausible is of a target, or of the line between --teacher and --base; leave it out"
+            )
+        options = {name: value for name, value in options.items() if name != "target_plausible"}
     return settings_from(EvalConfig, options, changes)
 
 

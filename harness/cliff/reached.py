@@ -1,15 +1,16 @@
 """λ reached: where a checkpoint lies on the line of the extrapolated targets, and how far off that line.
 
 For a student π_S and its own visited states, λ reached is the μ that minimises the mean of KL(π_S ‖ π_μ),
-π_μ ∝ π_T^μ · π_B^(1−μ). With s = log π_T − log π_B and Z_μ = Σ_a π_B(a) · exp(μ · s(a)),
-
-    KL(π_S ‖ π_μ) = E_S[log π_S − log π_B] − μ · E_S[s] + log Z_μ,
-
-convex in μ, with E_S[s] = E_μ[s] at the minimum. What is left there is *off the line*: no extrapolation.
-Where extrapolation is masked, s is 0 outside the mask and log π_B becomes log π_T − s.
+π_μ ∝ π_T^μ · π_B^(1−μ); `harness.cliff.line_sums` says what it is made of. The divergence is convex in μ,
+with E_S[s] = E_μ[s] at the minimum, s = log π_T − log π_B. What is left there is *off the line*, no
+extrapolation. Where extrapolation is masked, s is 0 outside the mask and log π_B becomes log π_T − s.
 
 The targets are an exponential family, so that KL(π_S ‖ π_0) = KL(π_S ‖ π_μ) + KL(π_μ ‖ π_0), the last over
 the student's states: a student's way from its base is one part along the line and one off it.
+
+Intervals are by the bootstrap of t over tasks (Efron and Tibshirani, An Introduction to the Bootstrap,
+chapter 12) with the standard error of an M-estimator: those of percentiles miss too often, and on one side,
+where few tasks carry most of what is off the line (`benchmarks/reached_planted.py`).
 """
 
 from __future__ import annotations
@@ -21,15 +22,10 @@ from typing import Final, Literal
 import numpy as np
 
 from harness.cliff.domain import FloatArray
+from harness.cliff.line_sums import NODES, LineSums, TaskCurves
+from harness.cliff.resample import MIN_TASKS
 from harness.stats.bootstrap import percentile_limits
 from harness.stats.estimate import Estimate
-
-NODES: tuple[float, ...] = (
-    *(-2.0, -1.5, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
-    *(2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 10.0, 12.0),
-)
-"""Values of μ at which log Z, its slope and curvature are measured."""
-_HALVINGS = 50
 
 Standing = Literal["at_base", "short", "at", "past", "off"]
 LEAST_WAY: Final = 0.005
@@ -38,27 +34,27 @@ MOSTLY: Final = 0.5
 """Share of the way that must lie along the line for λ reached to be what became of the student."""
 COLLAPSED: Final = 0.5
 """Strict validity below which a student is called collapsed."""
+LEAST_APART: Final = 1e-5
+"""KL(π_T ‖ π_B), in nats a token, below which teacher and base are alike to single precision."""
+METHOD: Final = "bootstrap-t, by task"
 
 
 @dataclass(frozen=True, slots=True)
-class LineSums:
-    """Sums over the tokens of one completion.
+class RoleReached:
+    """Where a student stands at the positions of one role.
 
     Attributes:
-        tokens: how many.
-        gain: of E_S[s].
-        excess: of E_S[log π_S − log π_B].
-        log_partition: [nodes] of log Z at each of `NODES`.
-        slope: [nodes] of E_μ[s], its derivative.
-        curvature: [nodes] of Var_μ[s], the derivative of that.
+        role: its name; `elsewhere` is behind the token that breaks the contract or ends the answer.
+        tokens: how many stand there.
+        lambda_reached: the nearest μ for these positions alone; None, with the reason in `method`, where few
+            tasks come there, teacher and base are alike there, or it lies beyond what is looked at.
+        off_the_line: the KL that is left there, in nats a token of the role.
     """
 
+    role: str
     tokens: int
-    gain: float
-    excess: float
-    log_partition: FloatArray
-    slope: FloatArray
-    curvature: FloatArray
+    lambda_reached: Estimate
+    off_the_line: Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +68,7 @@ class Reached:
             below `LEAST_WAY`.
         tokens: visited states behind all.
         beyond: the end of `NODES` that λ reached lies beyond, None where it has a value.
+        roles: the same by the role of the position; empty where roles weren't told apart.
     """
 
     lambda_reached: Estimate
@@ -79,6 +76,7 @@ class Reached:
     along_the_line: Estimate
     tokens: int
     beyond: float | None = None
+    roles: tuple[RoleReached, ...] = ()
 
     def standing(self, lam: float) -> Standing:
         """`at_base`, `off` the line, or on it and `short` of λ, `past` it or `at` it, by the interval.
@@ -97,31 +95,29 @@ class Reached:
             return "short"
         return "past" if reached.low is not None and reached.low > lam else "at"
 
-    def words(self, lam: float, strict: float) -> str:
-        """One sentence on where the student stands.
+    def words(self, lam: float | None, strict: float | None) -> str:
+        """One sentence on where the student stands: the same wherever one is told.
 
         Args:
-            lam: λ of its run.
-            strict: share of its rollouts that keep the contract.
+            lam: λ of its run; None holds λ reached against the teacher, λ = 1.
+            strict: share of its rollouts that keep the contract, None where nobody looked.
         """
-        off = self.off_the_line.estimate
-        where = (
-            f"λ reached {_shown(self.lambda_reached)}, off the line {0.0 if off is None else off:.2g} nats a "
-            "token"
-        )
-        match self.standing(lam):
+        off, where = self.off_the_line, f"λ reached {_shown(self.lambda_reached)}"
+        where += f", off the line {_shown(off)} nats a token ({off.n} task{'' if off.n == 1 else 's'})"
+        goal = "its teacher, λ = 1" if lam is None else f"λ = {lam:g}"
+        match self.standing(1.0 if lam is None else lam):
             case "at_base":
                 return f"it has hardly left its base: {where}"
             case "off":
-                if strict < COLLAPSED:
+                if strict is not None and strict < COLLAPSED:
                     return f"collapsed, but not by extrapolation: {where}: look at the optimiser"
                 return f"mostly not by extrapolation: {where}"
             case "short":
-                return f"on the line and short of λ = {lam:g}: {where}"
+                return f"on the line and short of {goal}: {where}"
             case "past":
-                return f"on the line and past λ = {lam:g}: {where}"
+                return f"on the line and past {goal}: {where}"
             case _:
-                return f"on the line at about λ = {lam:g}: {where}"
+                return f"on the line at about {goal}: {where}"
 
 
 def lambda_reached(
@@ -141,90 +137,122 @@ def lambda_reached(
     """
     if not sums or len(task) != len(sums):
         raise ValueError(f"{len(task)} tasks for {len(sums)} completions; there must be one each")
-    _, group = np.unique(np.asarray(task), return_inverse=True)
-    tasks = int(group.max()) + 1
-
-    def by_task(values: FloatArray) -> FloatArray:
-        added = np.zeros((tasks, *values.shape[1:]))
-        np.add.at(added, group, values)
-        return added
-
-    tokens = by_task(np.array([float(one.tokens) for one in sums]))
-    gain = by_task(np.array([one.gain for one in sums]))
-    excess = by_task(np.array([one.excess for one in sums]))
-    partition = by_task(np.stack([one.log_partition for one in sums]))
-    slope = by_task(np.stack([one.slope for one in sums]))
-    curvature = by_task(np.stack([one.curvature for one in sums]))
-    weights = np.ones((1, tasks))
-    if tasks > 1:
-        rng = np.random.default_rng(seed)
-        weights = np.concatenate([weights, rng.multinomial(tasks, np.full(tasks, 1.0 / tasks), size=draws)])
-    total = weights @ tokens
-    place, least = _minimum(weights @ partition, weights @ slope, weights @ curvature, weights @ gain)
-    off = np.maximum(((weights @ excess) + least) / total, 0.0)
-    way = ((weights @ excess) + (weights @ partition)[:, NODES.index(0.0)]) / total
-    along = Estimate(tasks, None, None, None, f"within {LEAST_WAY:g} nats a token of the base")
-    if way[0] >= LEAST_WAY:
-        share = np.clip(1.0 - off / np.maximum(way, LEAST_WAY), 0.0, 1.0)
-        along = _estimate(share, tasks, confidence, edge=False)
+    whole = _Placed(TaskCurves.collect(task, sums), seed, confidence, draws)
+    names = dict.fromkeys(name for one in sums for name in one.roles)
+    roles = []
+    for name in names:
+        own = [(number, one.roles[name]) for number, one in zip(task, sums, strict=True) if name in one.roles]
+        roles.append(_at_role(name, *zip(*own, strict=True), seed=seed, confidence=confidence, draws=draws))
     return Reached(
-        _estimate(place, tasks, confidence, edge=True),
-        _estimate(off, tasks, confidence, edge=False),
-        along,
-        int(tokens.sum()),
-        None if NODES[0] < place[0] < NODES[-1] else float(place[0]),
+        whole.lambda_reached(),
+        whole.off_the_line(),
+        whole.along_the_line(),
+        int(whole.curves.tokens.sum()),
+        whole.beyond,
+        tuple(roles),
     )
+
+
+def _at_role(
+    name: str, task: Sequence[int], sums: Sequence[LineSums], *, seed: int, confidence: float, draws: int
+) -> RoleReached:
+    curves = TaskCurves.collect(task, sums)
+    tokens, tasks = int(curves.tokens.sum()), curves.count
+    why = None
+    if tasks < MIN_TASKS:
+        why = f"too few: {tasks} task{'' if tasks == 1 else 's'} of at least {MIN_TASKS}"
+    elif curves.apart() < LEAST_APART:
+        why = "teacher and base are alike there"
+    if why is not None:
+        nothing = Estimate(tasks, None, None, None, why)
+        return RoleReached(name, tokens, nothing, nothing)
+    placed = _Placed(curves, seed, confidence, draws)
+    return RoleReached(name, tokens, placed.lambda_reached(), placed.off_the_line())
+
+
+class _Placed:
+    """λ reached of some tasks and of resamples of them; row 0 of every array is of the tasks themselves."""
+
+    def __init__(self, curves: TaskCurves, seed: int, confidence: float, draws: int) -> None:
+        self.curves, self._confidence = curves, confidence
+        tasks = curves.count
+        weights = np.ones((1, tasks))
+        if tasks >= MIN_TASKS:
+            rng = np.random.default_rng(seed)
+            weights = np.concatenate([weights, rng.multinomial(tasks, np.full(tasks, 1.0 / tasks), draws)])
+        self._place = curves.nearest(weights)
+        self._error, self._off, self._error_off = curves.spread(weights, self._place)
+        self._way = (weights @ (curves.excess + curves.log_partition[:, NODES.index(0.0)])) / (
+            weights @ curves.tokens
+        )
+
+    @property
+    def beyond(self) -> float | None:
+        """The end of `NODES` that λ reached lies beyond."""
+        place = float(self._place[0])
+        return None if NODES[0] < place < NODES[-1] else place
+
+    def lambda_reached(self) -> Estimate:
+        """With its interval, which is wider by what the curve between nodes may be wrong by."""
+        if (end := self.beyond) is not None:
+            reason = f"beyond {end:g}, the end of what is looked at"
+            return Estimate(self.curves.count, None, None, None, reason)
+        low, high = self._interval(self._place, self._error)
+        if low is not None and high is not None:
+            blur = self.curves.resolution()
+            low, high = low - blur, high + blur
+        return self._estimate(
+            float(self._place[0]),
+            None if low is None or low <= NODES[0] else low,
+            None if high is None or high >= NODES[-1] else high,
+        )
+
+    def off_the_line(self) -> Estimate:
+        """In nats a token."""
+        low, high = self._interval(self._off, self._error_off)
+        least = max(float(self._off[0]), 0.0)
+        return self._estimate(least, None if low is None else max(low, 0.0), high)
+
+    def along_the_line(self) -> Estimate:
+        """Share of the way from the base; None where there is hardly one."""
+        if self._way[0] < LEAST_WAY:
+            reason = f"within {LEAST_WAY:g} nats a token of the base"
+            return Estimate(self.curves.count, None, None, None, reason)
+        share = np.clip(1.0 - np.maximum(self._off, 0.0) / np.maximum(self._way, LEAST_WAY), 0.0, 1.0)
+        if len(share) == 1:
+            return self._estimate(float(share[0]), None, None)
+        low, high = percentile_limits(share[1:], self._confidence)
+        return Estimate(self.curves.count, float(share[0]), low, high, "bootstrap-percentile, by task")
+
+    def _interval(self, values: FloatArray, error: FloatArray) -> tuple[float | None, float | None]:
+        """Ends by t, or by |t| where that is farther: few tasks may carry what none of the others shows."""
+        if len(values) == 1:
+            return None, None
+        if not error[0] > 0.0:
+            return float(values[0]), float(values[0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            t = (values[1:] - values[0]) / error[1:]
+        # Without spread of its own a resample that is elsewhere is far out, not missing.
+        t = np.where(np.isnan(t), 0.0, t)
+        tail = 0.5 * (1.0 - self._confidence)
+        either = float(np.quantile(np.abs(t), self._confidence, method="higher"))
+        low = max(either, float(np.quantile(t, 1.0 - tail, method="higher")))
+        high = max(either, -float(np.quantile(t, tail, method="lower")))
+        low, high = float(values[0] - low * error[0]), float(values[0] + high * error[0])
+        return low if np.isfinite(low) else None, high if np.isfinite(high) else None
+
+    def _estimate(self, value: float, low: float | None, high: float | None) -> Estimate:
+        method = METHOD
+        if self.curves.count < MIN_TASKS:
+            method = f"fewer than {MIN_TASKS} tasks, no interval"
+        return Estimate(self.curves.count, value, low, high, method)
 
 
 def _shown(estimate: Estimate) -> str:
     if estimate.estimate is None:
         return estimate.method
-    digits = 2 if abs(estimate.estimate) >= 0.01 else 3
+    digits = 2 if abs(estimate.estimate) >= 0.1 else 3
     shown = f"{estimate.estimate:.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return shown
     return f"{shown} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
-
-
-def _minimum(
-    partition: FloatArray, slope: FloatArray, curvature: FloatArray, gain: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Place and value of the least of log Z(μ) − μ · gain, row by row; the ends where it lies beyond them.
-
-    Between two nodes the curve is the quintic with its values, slopes and curvatures there.
-
-    Args:
-        partition: [rows, nodes] log Z.
-        slope: [rows, nodes] its derivative, which rises.
-        curvature: [rows, nodes] the derivative of that.
-        gain: [rows].
-    """
-    nodes = np.array(NODES)
-    value, rise = partition - nodes * gain[:, None], slope - gain[:, None]
-    right = np.clip((rise < 0.0).sum(axis=1), 1, len(nodes) - 1)
-    row = np.arange(len(gain))
-    left = right - 1
-    width = nodes[right] - nodes[left]
-    start, end = rise[row, left] * width, rise[row, right] * width
-    bend, unbend = curvature[row, left] * width**2, curvature[row, right] * width**2
-    step = value[row, right] - value[row, left]
-    third = 10.0 * step - 6.0 * start - 4.0 * end - 1.5 * bend + 0.5 * unbend
-    fourth = -15.0 * step + 8.0 * start + 7.0 * end + 1.5 * bend - unbend
-    fifth = 6.0 * step - 3.0 * (start + end) - 0.5 * (bend - unbend)
-    low, high = np.zeros_like(start), np.ones_like(start)
-    for _ in range(_HALVINGS):
-        t = 0.5 * (low + high)
-        falls = start + t * (bend + t * (3.0 * third + t * (4.0 * fourth + t * 5.0 * fifth))) < 0.0
-        low, high = np.where(falls, t, low), np.where(falls, high, t)
-    t = np.where(end < 0.0, 1.0, np.where(start >= 0.0, 0.0, 0.5 * (low + high)))
-    least = value[row, left] + t * (start + t * (0.5 * bend + t * (third + t * (fourth + t * fifth))))
-    return nodes[left] + width * t, least
-
-
-def _estimate(values: FloatArray, tasks: int, confidence: float, *, edge: bool) -> Estimate:
-    method = "bootstrap-percentile, by task"
-    low, high = (None, None) if len(values) == 1 else percentile_limits(values[1:], confidence)
-    if edge and not NODES[0] < values[0] < NODES[-1]:
-        end = NODES[0] if values[0] <= NODES[0] else NODES[-1]
-        return Estimate(tasks, None, None, None, f"beyond {end:g}, the end of what is looked at")
-    return Estimate(tasks, float(values[0]), low, high, method)

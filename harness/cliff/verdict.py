@@ -13,6 +13,7 @@ from harness.cliff.clip import ClipDemand, ClipEstimate
 from harness.cliff.domain import require
 from harness.cliff.explain import explain
 from harness.cliff.preconditions import Limits, MoreData, Precondition, check_preconditions, more_data
+from harness.cliff.reached import RoleReached
 from harness.cliff.results import Calibration, CliffEstimate, LambdaStarEstimate, RoleEstimate
 from harness.errors import DataError
 from harness.settings import first_problem
@@ -53,6 +54,8 @@ class CliffResult:
         off_the_line: what of it is no extrapolation, in nats a token; likewise.
         along_the_line: share of its way from the base that is; likewise.
         reached: that in words, or why it wasn't measured; empty without a student.
+        reached_by_role: λ reached and off the line by the role of the position; empty without a student, and
+            in results of earlier versions.
     """
 
     lam: float
@@ -76,6 +79,7 @@ class CliffResult:
     off_the_line: Estimate | None = None
     along_the_line: Estimate | None = None
     reached: str = ""
+    reached_by_role: tuple[RoleReached, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers, without NaN or infinity."""
@@ -109,9 +113,13 @@ class CliffResult:
             if self.binding.clip_margin is not None:
                 numbers["cliff.clip_margin"] = self.binding.clip_margin
         if self.lambda_reached is not None and self.off_the_line is not None:
-            numbers["reached.lambda"] = self.lambda_reached
-            numbers["reached.off_line"] = self.off_the_line
+            numbers |= reached_metrics(self.lambda_reached, self.off_the_line)
         return numbers
+
+
+def reached_metrics(lambda_reached: Estimate, off_the_line: Estimate) -> dict[str, Estimate]:
+    """Where a student stands, as it stands in `metrics.json`."""
+    return {"reached.lambda": lambda_reached, "reached.off_line": off_the_line}
 
 
 _ADAPTER: TypeAdapter[CliffResult] = TypeAdapter(CliffResult)

@@ -5,12 +5,13 @@ Three models are in memory at once; the [positions, vocabulary] matrices exist a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from harness.cliff.reached import NODES, LineSums
+from harness.cliff.line_sums import NODES, LineSums
 from harness.engines.base import ScoreRequest
 from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
@@ -28,6 +29,7 @@ def line_sums(
     base: Any,
     requests: Sequence[ScoreRequest],
     *,
+    roles: Mapping[str, Sequence[str]] = MappingProxyType({}),
     plausible: float = 0.0,
     batch_size: int = 8,
 ) -> Iterator[tuple[str, LineSums]]:
@@ -38,6 +40,7 @@ def line_sums(
         teacher: likewise, of the same vocabulary.
         base: likewise.
         requests: prompts and completions.
+        roles: by key, of each token of a completion; without them sums aren't told apart by role.
         plausible: the mask of extrapolation, see `TargetConfig`.
         batch_size: sequences at a time.
 
@@ -50,7 +53,7 @@ def line_sums(
     ordered = sorted(requests, key=lambda one: -(len(one.prompt_ids) + len(one.completion_ids)))
     for start in range(0, len(ordered), batch_size):
         try:
-            yield from _batch(outputs, ordered[start : start + batch_size], plausible)
+            yield from _batch(outputs, ordered[start : start + batch_size], roles, plausible)
         except torch.cuda.OutOfMemoryError as error:
             raise TooLittleMemoryError(
                 f"{student.device} ran out of memory with student, teacher and base side by side"
@@ -58,33 +61,38 @@ def line_sums(
 
 
 def _batch(
-    outputs: Sequence[OutputLayer], batch: Sequence[ScoreRequest], plausible: float
+    outputs: Sequence[OutputLayer],
+    batch: Sequence[ScoreRequest],
+    roles: Mapping[str, Sequence[str]],
+    plausible: float,
 ) -> Iterator[tuple[str, LineSums]]:
     import torch
 
     ids, mask, at_row, at_position = padded(batch)
     with torch.inference_mode():
         hidden = [_hidden(output, ids, mask, at_row, at_position) for output in outputs]
-        columns = _columns(outputs, hidden, plausible)
-    if np.isnan(columns).any():
-        names = ", ".join(dict.fromkeys(output.name for output in outputs))
-        raise NotNumbersError(f"{names}: of one of them {NOT_NUMBERS}: {WHAT_TO_DO}")
+        columns = line_columns(outputs, hidden, min(one.vocabulary for one in outputs), plausible)
+    require_line_numbers(columns, [output.name for output in outputs])
     first = 0
     for one in batch:
-        part = columns[first : first + len(one.completion_ids)].sum(axis=0)
+        part = columns[first : first + len(one.completion_ids)]
         first += len(one.completion_ids)
-        size = len(NODES)
-        yield (
-            one.key,
-            LineSums(
-                len(one.completion_ids),
-                float(part[0]),
-                float(part[1]),
-                part[2 : 2 + size],
-                part[2 + size : 2 + 2 * size],
-                part[2 + 2 * size :],
-            ),
-        )
+        yield one.key, LineSums.of_columns(part, roles.get(one.key, ()))
+
+
+def require_line_numbers(columns: Any, names: Sequence[str]) -> None:
+    """Refuse what a model made that gives no numbers.
+
+    Args:
+        columns: of `line_columns`.
+        names: of the models.
+
+    Raises:
+        NotNumbersError: one of them does.
+    """
+    if np.isnan(columns).any():
+        told = ", ".join(dict.fromkeys(names))
+        raise NotNumbersError(f"{told}: of one of them {NOT_NUMBERS}: {WHAT_TO_DO}")
 
 
 def _hidden(output: OutputLayer, ids: Any, mask: Any, at_row: Any, at_position: Any) -> Any:
@@ -95,11 +103,22 @@ def _hidden(output: OutputLayer, ids: Any, mask: Any, at_row: Any, at_position: 
     return hidden[at_row.to(device), at_position.to(device)]
 
 
-def _columns(outputs: Sequence[OutputLayer], hidden: Sequence[Any], plausible: float) -> Any:
-    """[positions, 2 + 3 · nodes]: E_S[s], E_S[log π_S − log π_B], then log Z, E_μ[s] and Var_μ[s] by node."""
+def line_columns(
+    outputs: Sequence[Callable[[Any], Any]], hidden: Sequence[Any], vocabulary: int, plausible: float
+) -> Any:
+    """What λ reached is made of at single tokens, see `LineSums.of_columns`.
+
+    Args:
+        outputs: [3] of student, teacher and base: hidden states to float32 logits.
+        hidden: [3] of [positions, width], each where its output layer is.
+        vocabulary: width that all three have.
+        plausible: see `line_sums`.
+
+    Returns:
+        [positions, 2 + 3 · nodes], float64.
+    """
     import torch
 
-    vocabulary = min(output.vocabulary for output in outputs)
     count = hidden[0].shape[0]
     found = np.empty((count, 2 + 3 * len(NODES)))
     block = max(1, BLOCK_LOGITS // (4 * vocabulary))

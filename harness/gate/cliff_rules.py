@@ -84,6 +84,10 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
     field = metric.partition(".")[2]
     try:
         content = read_cliff(run.path)
+        if "lambda_star" not in content and "lambda_reached" in content:
+            raise DataError(
+                f"{run.path / CLIFF} holds no estimate of λ*, which {metric} needs; measure it with a clip"
+            )
         word = content[field]
         more = (content.get("more") or {}).get("tasks") if field == "verdict" else None
     except FileNotFoundError:

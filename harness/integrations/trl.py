@@ -1,4 +1,4 @@
-"""A callback for trainers of TRL and transformers: logs p, b and λ* as training goes on, and may stop it.
+"""A callback for trainers of TRL and transformers: logs p, b, λ* and λ reached in training, and may stop it.
 
     trainer.add_callback(cliff_callback(teacher="./8b", base="./sft", lam=1.15, clip=5.0, stop=True))
 
@@ -19,10 +19,12 @@ from pydantic import Field, field_validator
 
 from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Split
+from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.files import append
 from harness.settings import Count, Level, Natural, Positive, Settings
+from harness.stats.estimate import Estimate
 
 if TYPE_CHECKING:
     from harness.opd.loop.guard import LambdaGuard, RoleReading
@@ -42,6 +44,7 @@ class CliffSettings(Settings):
     """λ of the run."""
     clip: Annotated[float, Field(gt=1, allow_inf_nan=False)]
     """Clip strength c of the run."""
+    plausible: Plausible = 0.0
     every: Count = 50
     """Steps between readings; there is one before the first step too."""
     stop: bool = False
@@ -81,6 +84,9 @@ class CliffReading:
         limit: (1 − ε) times the lower bound of λ*, None where nothing bounds it.
         exceeded: whether λ lies above the limit.
         roles: p, b, q and λ* of every role.
+        lambda_reached: where the model stands on the line of teacher and base.
+        off_the_line: what of it is no extrapolation, in nats a token.
+        reached: that in words.
     """
 
     step: int
@@ -93,6 +99,9 @@ class CliffReading:
     limit: float | None
     exceeded: bool
     roles: dict[str, RoleReading]
+    lambda_reached: Estimate
+    off_the_line: Estimate
+    reached: str
 
 
 class CliffWatch:
@@ -143,9 +152,11 @@ class CliffWatch:
             step: optimizer steps done; each draws other rollouts.
         """
         from harness.cliff import MassBounds
+        from harness.cliff.reached import lambda_reached
         from harness.opd.loop.guard import binding_role, read_roles
         from harness.opd.models.policy import Policy
         from harness.opd.rounds.drawing import round_orders
+        from harness.opd.rounds.placing import Side, line_sums_of
         from harness.opd.rounds.scoring import Layout, score
         from harness.rollouts import Positions
 
@@ -155,10 +166,12 @@ class CliffWatch:
         training = model.training
         model.eval()
         try:
-            teacher, base, student = (
-                score(policy, layout, layout.passes(0, tasks), positions).masses
-                for policy in (self._teacher, self._base, Policy(model))
+            policies = Policy(model), self._teacher, self._base
+            student, teacher, base = (
+                score(policy, layout, layout.passes(0, tasks), positions).masses for policy in policies
             )
+            sides = [Side(policy, layout) for policy in policies]
+            sums = line_sums_of(sides, rollouts, self._settings.plausible)
         finally:
             model.train(training)
         records = positions.records(MassBounds.exact(teacher), MassBounds.exact(base))
@@ -167,9 +180,11 @@ class CliffWatch:
         held = self._guard.hold(records)
         name = binding_role(roles)
         found = None if name is None else roles[name]
+        strict = sum(one.strict for one in rollouts) / tasks
+        place = lambda_reached([one.task for one in rollouts], sums, seed=self._settings.seed)
         return CliffReading(
             step=step,
-            parse_validity=sum(one.strict for one in rollouts) / tasks,
+            parse_validity=strict,
             role=name,
             p=None if found is None else found.p,
             b=None if found is None else found.b,
@@ -178,6 +193,9 @@ class CliffWatch:
             limit=held.limit,
             exceeded=held.exceeded,
             roles=roles,
+            lambda_reached=place.lambda_reached,
+            off_the_line=place.off_the_line,
+            reached=place.words(self._settings.lam, strict),
         )
 
 
@@ -263,8 +281,13 @@ def _require_whole(model: Any) -> None:
 def _note(folder: Path, history: list[dict[str, Any]], reading: CliffReading) -> None:
     row = asdict(reading)
     append(folder / READINGS, f"{json.dumps(row, allow_nan=False)}\n".encode())
-    flat = {name: value for name, value in row.items() if name not in ("roles", "step") and value is not None}
-    history.append({f"cliff/{name}": value for name, value in flat.items()} | {"step": reading.step})
+    apart = ("roles", "step", "lambda_reached", "off_the_line")
+    flat = {name: value for name, value in row.items() if name not in apart}
+    for name in ("lambda_reached", "off_the_line"):
+        estimate: Estimate = getattr(reading, name)
+        flat |= {name: estimate.estimate, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    told = {f"cliff/{name}": value for name, value in flat.items() if value is not None}
+    history.append(told | {"step": reading.step})
 
 
 def _require_same_tokens(tokenizer: Any, settings: CliffSettings) -> None:

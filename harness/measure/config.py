@@ -17,8 +17,8 @@ from harness.settings import Count, Level, Settings
 ModelRole = Literal["teacher", "base", "student"]
 
 
-class CliffConfig(Settings, title="Cliff"):
-    """One estimate of λ*."""
+class LineConfig(Settings, title="Line"):
+    """One placing of a checkpoint on the line of its teacher and base."""
 
     evaluation: EvalConfig
     """Data, contract, limit, samples and seed of the rollouts, where they are kept, and how models are
@@ -36,31 +36,10 @@ class CliffConfig(Settings, title="Cliff"):
     student_urls: tuple[str, ...] = ()
     """Server of the student, likewise."""
     plausible: Plausible = 0.0
-    lam: float
-    """λ of the run; an OPD run in `clip_from` says its own."""
-    clip: float | None = None
-    """Clip strength c of the run, above 1."""
-    clip_from: Path | None = None
-    """Training configuration (YAML or JSON; TRL, verl) or OPD run folder to read c from."""
-    clip_key: str | None = None
-    """Dotted key of c in `clip_from`, where several could be it."""
-    ratios: Path | None = None
-    """Logged importance ratios (.parquet or .jsonl) to estimate c from."""
-    ratio_column: str | None = None
-    """Column of `ratios`; names that begin with log hold log-ratios."""
-    calibration: Calibration = "role"
-    """What counts as one event: a role's mean, its worst index, or the whole answer."""
-    grid: Annotated[float, Field(gt=0)] = 0.05
-    """Spacing of λ you care about: nearer to λ* than this, no more tasks are asked for to tell the side."""
+    lam: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    """λ of the run, which λ reached is held against; the teacher's, 1, without it."""
     confidence: Level = 0.95
     """Level of all intervals."""
-    resamples: Annotated[int, Field(ge=100)] = 2000
-    """Of the bootstrap."""
-    top_k: Count = DEFAULT_TOP_K
-    """Tokens a position that vllm and openai are asked for first; hf is exact."""
-    max_top_k: Count | None = None
-    """Most tokens a position where the first leave the masses too uncertain; 1280 for vllm by default, no
-    more than `top_k` for openai."""
 
     def models(self) -> dict[ModelRole, EngineConfig]:
         """How each model is loaded; the student only where there is one.
@@ -96,3 +75,31 @@ class CliffConfig(Settings, title="Cliff"):
     def _engine(self, ckpt: str, urls: tuple[str, ...]) -> EngineConfig:
         changes = {"base_urls": urls, "replay": None}
         return for_role(self.evaluation.engine, ckpt).model_copy(update=changes)
+
+
+class CliffConfig(LineConfig, title="Cliff"):
+    """One estimate of λ*."""
+
+    lam: float
+    """λ of the run; an OPD run in `clip_from` says its own."""
+    clip: float | None = None
+    """Clip strength c of the run, above 1."""
+    clip_from: Path | None = None
+    """Training configuration (YAML or JSON; TRL, verl) or OPD run folder to read c from."""
+    clip_key: str | None = None
+    """Dotted key of c in `clip_from`, where several could be it."""
+    ratios: Path | None = None
+    """Logged importance ratios (.parquet or .jsonl) to estimate c from."""
+    ratio_column: str | None = None
+    """Column of `ratios`; names that begin with log hold log-ratios."""
+    calibration: Calibration = "role"
+    """What counts as one event: a role's mean, its worst index, or the whole answer."""
+    grid: Annotated[float, Field(gt=0)] = 0.05
+    """Spacing of λ you care about: nearer to λ* than this, no more tasks are asked for to tell the side."""
+    resamples: Annotated[int, Field(ge=100)] = 2000
+    """Of the bootstrap."""
+    top_k: Count = DEFAULT_TOP_K
+    """Tokens a position that vllm and openai are asked for first; hf is exact."""
+    max_top_k: Count | None = None
+    """Most tokens a position where the first leave the masses too uncertain; 1280 for vllm by default, no
+    more than `top_k` for openai."""

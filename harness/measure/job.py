@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from harness.cliff import (
     CliffResult,
@@ -19,23 +17,19 @@ from harness.cliff import (
 )
 from harness.cliff.reached import Reached
 from harness.contract.tokens import TokenClasses
-from harness.engines import IN_MEMORY, OF_TWO, Engine, EngineConfig, choose_common_engine, open_engine
-from harness.engines.hf_line import TooLittleMemoryError
-from harness.engines.vocabulary import Vocabulary, read_vocabulary, require_same_vocabulary
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
+from harness.engines.vocabulary import Vocabulary
+from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
 from harness.measure.clip_source import find_clip
 from harness.measure.config import CliffConfig, ModelRole
-from harness.measure.line_log import LineSumsLog, placer_of
+from harness.measure.placing import check_models, placed_or_why, rollouts_for
 from harness.measure.report import CliffReport, token_strip
 from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
 from harness.progress import OnProgress, Progress, ignore
-from harness.rollouts import Positions, Rollout, Walker, rollouts_of_run
-from harness.rollouts.placing import Trio, place
+from harness.rollouts import Positions, Walker, rollouts_of_run
 from harness.runs import Run, RunDirectory
-
-ROLLOUTS = "rollouts"
 
 
 def settle_engine(config: CliffConfig) -> tuple[CliffConfig, str]:
@@ -135,27 +129,11 @@ def _prepare(config: CliffConfig) -> _Prepared:
     clip, source = find_clip(config)
     if clip.effective <= 1:
         raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
-    models = config.models()
-    for role, engine in models.items():
-        if engine.replays or engine.engine == OF_TWO:
-            raise HarnessError("only single models can be scored; use `engine=hf`, vllm or openai")
-        if engine.asks_servers and not engine.base_urls:
-            raise HarnessError(f"the openai engine needs a server of the {role}; give `{role}_urls=`")
-    vocabularies = {role: read_vocabulary(engine) for role, engine in models.items()}
-    own = vocabularies[config.rollout_role]
-    for role, vocabulary in vocabularies.items():
-        if role != config.rollout_role:
-            require_same_vocabulary(vocabulary, own)
-    return _Prepared(config, clip, source, own)
+    return _Prepared(config, clip, source, check_models(config))
 
 
 def _of_run(given: _Prepared, run: Run, engine: Engine, on_progress: OnProgress) -> CliffReport:
-    if run.manifest.status != "complete":
-        raise HarnessError(f"{run.path} isn't complete, and λ* of a part of it would not be the run's")
-    rollouts = run
-    if not _is_rollout(run.manifest.sampling):
-        evaluation = given.config.rollout_evaluation().model_copy(update={"out": run.path / ROLLOUTS})
-        rollouts = evaluate(evaluation, on_progress, engine=engine)
+    rollouts = rollouts_for(given.config, run, engine, on_progress)
     return _measure(given, run, rollouts, engine, on_progress)
 
 
@@ -181,7 +159,7 @@ def _measure(
             on_progress=on_progress,
         )
         scores = _scores(config, scoring, engine)
-        placed = _placed(config, rollouts, rollout_run.path, on_progress)
+        placed = placed_or_why(config, rollouts, positions, rollout_run.path, on_progress)
     student = scores.get("student")
     records = positions.records(
         scores["teacher"].masses,
@@ -243,64 +221,12 @@ def _scores(config: CliffConfig, scoring: Scoring, drawer: Engine) -> dict[Model
     return {role: found[role] for role in models}
 
 
-def _placed(
-    config: CliffConfig, rollouts: Mapping[str, Rollout], folder: Path, on_progress: OnProgress
-) -> Reached | str | None:
-    """Where the student stands, or why it isn't known; the three models are in memory together for it.
-
-    Args:
-        config: with a student or without; then None.
-        rollouts: the student's.
-        folder: of their run, whose lock is held.
-        on_progress: told where it stands.
-    """
-    if config.student is None:
-        return None
-    models = config.models()
-    if any(settings.engine != IN_MEMORY for settings in models.values()):
-        return "that takes whole distributions of all three models, which the engine hf alone gives"
-    from harness.engines.hf_engine import HfEngine
-
-    with ExitStack() as stack:
-        opened: dict[ModelRole, HfEngine] = {}
-        for role, settings in models.items():
-            same = next((opened[other] for other in opened if models[other] == settings), None)
-            opened[role] = same or stack.enter_context(closing(HfEngine(settings)))
-        trio = [opened["student"], opened["teacher"], opened["base"]]
-
-        def load() -> Trio:
-            on_progress(Progress("loading all models side by side"))
-            for engine in trio:
-                engine.start()
-            return Trio(*(engine.model for engine in trio))
-
-        info = [engine.info() for engine in trio]
-        placer = placer_of(
-            [one.weights_sha256 for one in info],
-            [one.options.get("dtype") for one in info],
-            config.plausible,
-        )
-        log = stack.enter_context(LineSumsLog(folder, placer))
-        try:
-            return place(
-                rollouts,
-                load,
-                plausible=config.plausible,
-                seed=config.evaluation.seed,
-                known=log.known,
-                keep=log.append,
-                on_progress=on_progress,
-            )
-        except (EngineUnavailableError, TooLittleMemoryError) as error:
-            return str(error)  # each of them has just been loaded alone
-
-
 def _with_place(result: CliffResult, found: Reached | str | None, strict: float) -> CliffResult:
     """The result with what is known of λ reached.
 
     Args:
         result: of the same rollouts.
-        found: what `_placed` gave.
+        found: what `placed_or_why` gave.
         strict: share of the rollouts that keep the contract.
     """
     if found is None:
@@ -313,6 +239,7 @@ def _with_place(result: CliffResult, found: Reached | str | None, strict: float)
         off_the_line=found.off_the_line,
         along_the_line=found.along_the_line,
         reached=found.words(result.lam, strict),
+        reached_by_role=found.roles,
     )
 
 
@@ -323,9 +250,3 @@ def _demand(
     if positions.members.all():
         return None
     return clip_demand((teacher.logprobs - student.logprobs)[~positions.members], clip.effective)
-
-
-def _is_rollout(sampling: dict[str, object]) -> bool:
-    return (
-        sampling["temperature"] == 1.0 and sampling["top_p"] == 1.0 and not sampling.get("constrained", False)
-    )

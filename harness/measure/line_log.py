@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
-from harness.cliff.reached import NODES, LineSums
+from harness.cliff.line_sums import ARRAYS, NODES, LineSums
 from harness.files import LineLog, resumable
 from harness.measure.kept_rows import kept_rows
 
 LINE = "line.jsonl"
-_ARRAYS = ["log_partition", "slope", "curvature"]
 
 
 def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plausible: float) -> str:
@@ -28,7 +26,7 @@ def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plaus
         dtypes: of their weights.
         plausible: mask of the line.
     """
-    decides = [list(weights), list(dtypes), plausible, list(NODES), _ARRAYS]
+    decides = [list(weights), list(dtypes), plausible, list(NODES), list(ARRAYS)]
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
@@ -70,13 +68,24 @@ class LineSumsLog:
         Raises:
             IncompleteError: the disk is full or gone; what was written before is kept.
         """
-        told = asdict(sums) | {name: getattr(sums, name).tolist() for name in _ARRAYS}
-        row = json.dumps({"placer": self._placer, "key": key} | told, separators=(",", ":"))
+        roles = {name: _told(one) for name, one in sums.roles.items()}
+        told = {"placer": self._placer, "key": key} | _told(sums) | {"roles": roles}
+        row = json.dumps(told, separators=(",", ":"))
         with resumable(self._path):
             self._file.append(row.encode("ascii") + b"\n")
 
 
+def _told(sums: LineSums) -> dict[str, Any]:
+    arrays = {name: getattr(sums, name).tolist() for name in ARRAYS}
+    return {"tokens": sums.tokens, "gain": sums.gain, "excess": sums.excess} | arrays
+
+
 def _read(row: Mapping[str, Any]) -> tuple[str, str, LineSums]:
-    arrays = (np.array(row[name], dtype=np.float64) for name in _ARRAYS)
-    sums = LineSums(int(row["tokens"]), float(row["gain"]), float(row["excess"]), *arrays)
-    return str(row["placer"]), str(row["key"]), sums
+    # Earlier versions didn't tell roles apart.
+    roles = {str(name): _sums(one, {}) for name, one in row.get("roles", {}).items()}
+    return str(row["placer"]), str(row["key"]), _sums(row, roles)
+
+
+def _sums(row: Mapping[str, Any], roles: Mapping[str, LineSums]) -> LineSums:
+    arrays = (np.array(row[name], dtype=np.float64) for name in ARRAYS)
+    return LineSums(int(row["tokens"]), float(row["gain"]), float(row["excess"]), *arrays, roles)

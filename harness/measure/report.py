@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from harness.cliff import CliffResult, MassBounds, thresholds_from_log_tails
+from harness.cliff.placement import Placement
 from harness.metrics.table import CLIFF_PREFIXES
 from harness.rollouts import Positions
 from harness.runs import Run, RunDirectory, load
 from harness.runs.integrity import require_sound
+from harness.stats.estimate import Estimate
 
 _OF_THIS_PROCESS = ("scored_now", "load_seconds", "score_seconds")
 
@@ -109,12 +111,7 @@ class CliffReport:
         """
         return self.result.to_dict() | {
             "clip_source": self.clip_source,
-            "rollouts": {
-                "run": os.path.relpath(self.rollouts, self.path),
-                "from": self.rollouts_from,
-                "drawn": self.drawn,
-                "strict": self.strict,
-            },
+            "rollouts": _rollouts(self.rollouts, self.path, self.rollouts_from, self.drawn, self.strict),
             "models": [
                 {name: value for name, value in asdict(model).items() if name not in _OF_THIS_PROCESS}
                 for model in self.models
@@ -129,19 +126,70 @@ class CliffReport:
 
     def write(self, run: Run) -> Run:
         """Put `cliff.json` and the `cliff.…` metrics into the run at `path`; returns it with them."""
-        with RunDirectory(self.path) as directory:
-            # Read under the lock, and without what an earlier estimate (of another λ or c) left.
-            stored = load(self.path)
-            known = stored.metrics
-            kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIXES)}
-            require_sound(stored, kept)
-            metrics = kept | self.result.metrics()
-            if len(kept) < len(known):
-                # Killed between the two files, a run must not hold one estimate in each.
-                directory.write_metrics(kept)
-            directory.write_cliff(self.to_dict(), self.rollouts)
-            directory.write_metrics(metrics)
-        return replace(run, metrics=metrics)
+        return write_measured(run, self.path, self.rollouts, self.to_dict(), self.result.metrics())
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceReport:
+    """A checkpoint's place on the line with all it rests on.
+
+    Attributes:
+        path: the run directory that holds `cliff.json`.
+        rollouts: the run directory of the rollouts, often the same.
+        drawn: number of rollouts.
+        strict: share of them that keep the contract.
+        placement: the place.
+        models: names and digests of student, teacher and base.
+    """
+
+    path: Path
+    rollouts: Path
+    drawn: int
+    strict: float
+    placement: Placement
+    models: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of `cliff.json`."""
+        return self.placement.to_dict() | {
+            "rollouts": _rollouts(self.rollouts, self.path, "student", self.drawn, self.strict),
+            "models": list(self.models),
+        }
+
+    def write(self, run: Run) -> Run:
+        """Put `cliff.json` and the `reached.…` metrics into the run at `path`; returns it with them."""
+        return write_measured(run, self.path, self.rollouts, self.to_dict(), self.placement.metrics())
+
+
+def write_measured(
+    run: Run, path: Path, rollouts: Path, content: dict[str, Any], measured: Mapping[str, Estimate]
+) -> Run:
+    """Put what was measured into a run: `cliff.json`, and its numbers among the metrics.
+
+    Args:
+        run: as it was loaded.
+        path: its directory.
+        rollouts: the run that holds the rollouts, perhaps this one.
+        content: of `cliff.json`.
+        measured: metrics of `CLIFF_PREFIXES`, in place of those that are there.
+    """
+    with RunDirectory(path) as directory:
+        # Read under the lock, and without what an earlier estimate (of another λ or c) left.
+        stored = load(path)
+        known = stored.metrics
+        kept = {name: one for name, one in known.items() if not name.startswith(CLIFF_PREFIXES)}
+        require_sound(stored, kept)
+        metrics = kept | dict(measured)
+        if len(kept) < len(known):
+            # Killed between the two files, a run must not hold one estimate in each.
+            directory.write_metrics(kept)
+        directory.write_cliff(content, rollouts)
+        directory.write_metrics(metrics)
+    return replace(run, metrics=metrics)
+
+
+def _rollouts(rollouts: Path, path: Path, role: str, drawn: int, strict: float) -> dict[str, Any]:
+    return {"run": os.path.relpath(rollouts, path), "from": role, "drawn": drawn, "strict": strict}
 
 
 def token_strip(

@@ -142,8 +142,9 @@ class OPDConfig(Settings, title="Distillation"):
     """Steps between students that are kept as checkpoints of their own, `checkpoint-STEP/`; 0 keeps the last
     alone, in `checkpoint/`."""
     log_every: Count = 10
-    """Steps between the costly readings (the student's class masses, from the first step on); everything else
-    is logged each step."""
+    """Steps between the costly readings (the student's class masses, from the first step on; and, of fresh
+    rollouts, where it stands on the line of its teacher and base, as the round with such a step begins);
+    everything else is logged each step."""
     seed: Natural = 0
     """Of the choice of tasks, of the rollouts and of the order of minibatches."""
     resume: bool = False
@@ -160,6 +161,14 @@ class OPDConfig(Settings, title="Distillation"):
         if self.staleness == "fixed":
             return self.optimisation.steps
         return self.updates_per_rollout * self.pool // self.optimisation.batch_size
+
+    def placed_at(self, step: int) -> bool:
+        """Whether λ reached is read before a step, counted from 0: as a round with a reading begins.
+
+        Only then are the rollouts the student's own. Fixed ones never are.
+        """
+        within, count = step % self.steps_per_round, self.steps_per_round
+        return self.staleness == "fresh" and within == 0 and -step % self.log_every < count
 
     @property
     def clip_can_bind(self) -> bool:

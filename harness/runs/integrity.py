@@ -139,10 +139,10 @@ def cliff_metrics(path: Path) -> dict[str, Estimate]:
     Raises:
         DataError: it can't be read.
     """
-    from harness.cliff import CliffResult
+    from harness.cliff.placement import read_measured
 
     try:
-        return dict(CliffResult.from_dict(read_cliff(path)).metrics())
+        return dict(read_measured(read_cliff(path)).metrics())
     except FileNotFoundError:
         return {}
     except (StaleCliffError, ForeignCliffError):

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from harness.cliff.reached import Reached
 from harness.engines.finite import NotNumbersError
 from harness.errors import HarnessError, RunMismatchError
 from harness.files import LineLog, new_folder
@@ -25,7 +26,7 @@ from harness.opd.forecast_limit import ForecastLimit, read_limit
 from harness.opd.loop.folder import RunFolder
 from harness.opd.loop.guard import RoleReading, read_roles
 from harness.opd.loop.guarding import Guarding
-from harness.opd.loop.log import OPDStep, role_fields, token_fields
+from harness.opd.loop.log import OPDStep, line_fields, role_fields, token_fields
 from harness.opd.loop.update import DivergenceError, StudentUpdates, Update
 from harness.opd.models.loading import Checkpoints
 from harness.opd.rounds.making import Rounds, load_dataset
@@ -106,6 +107,7 @@ class _Training:
         self._guard = Guarding(config, limit, folder, rounds, self._write_checkpoint)
         self._round: Round | None = None
         self._roles: dict[str, RoleReading] = {}
+        self._reached: Reached | str | None = None
 
     def run(self, on_progress: OnProgress) -> OPDRun:
         first = self._restore()
@@ -156,12 +158,17 @@ class _Training:
         number = step // self._config.steps_per_round
         drawn = self._rounds.fixed() if self._config.staleness == "fixed" else self._rounds.draw(number)
         self._roles = read_roles(self._rounds.gathered(drawn.records), self._config.clip)
-        self._guard.begin(step, drawn)
+        self._reached = self._rounds.place() if self._config.placed_at(step) else None
+        self._guard.begin(step, drawn, self._reached)
         return drawn
 
     def _record(self, update: Update, began: float) -> OPDStep:
         assert self._round is not None
         tally, held, seen = self._round.about.tally, self._guard.held, self._guard.seen
+        strict = tally.strict / tally.rollouts
+        found, self._reached = self._reached, None
+        if self._config.staleness == "fixed" and update.roles is not None:
+            found = "the rollouts are fixed, and not the student's own"
         values = token_fields(self._rounds.gathered_columns(update.columns))
         return OPDStep(
             step=update.step + 1,
@@ -174,12 +181,13 @@ class _Training:
             guard_exceeded=held.exceeded,
             guard_kept=None if seen is None else seen.kept,
             guard_evidence=None if seen is None else seen.evidence,
-            parse_validity=tally.strict / tally.rollouts,
+            parse_validity=strict,
             truncated=tally.truncated / tally.rollouts,
             seconds=round(time.monotonic() - began, 4),
             tokens_per_second=round(values["tokens"] / update.seconds, 1),
             **values,
             **role_fields(self._roles),
+            **line_fields(found, held.lam, strict),
         )
 
     def _save(self, step: int) -> None:

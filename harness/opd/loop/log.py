@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from harness import files
+from harness.cliff.reached import Reached
 from harness.opd.loop.guard import RoleReading, binding_role
+from harness.stats.estimate import Estimate
 
 LOG = "train.jsonl"
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
@@ -81,6 +83,10 @@ class OPDStep:
         tokens: completion tokens trained on.
         seconds: wall-clock time of the step, drawing and scoring of a new round included.
         tokens_per_second: completion tokens by the time of the step without drawing and scoring.
+        lambda_reached: where the student stood before the step on the line of its teacher and base, on steps
+            that begin a round in which it is read; else None.
+        off_the_line: what of it was no extrapolation, in nats a token; likewise.
+        reached: that in words, or why it can't be known, on steps where it would be read.
     """
 
     step: int
@@ -109,6 +115,9 @@ class OPDStep:
     tokens: int
     seconds: float
     tokens_per_second: float
+    lambda_reached: Estimate | None = None
+    off_the_line: Estimate | None = None
+    reached: str | None = None
 
     def line(self) -> bytes:
         """As it stands in `train.jsonl`."""
@@ -127,6 +136,25 @@ def token_fields(columns: dict[str, Floats]) -> dict[str, Any]:
         "entropy_structural": _mean(columns["entropy"][structural]),
         "entropy_other": _mean(columns["entropy"][~structural]),
         "tokens": int(columns["loss"].size),
+    }
+
+
+def line_fields(found: Reached | str | None, lam: float, strict: float) -> dict[str, Any]:
+    """The fields of `OPDStep` about the student's place on the line.
+
+    Args:
+        found: that place, why it isn't known, or None where nobody looked.
+        lam: λ of the step.
+        strict: share of the round's rollouts that keep the contract.
+    """
+    if found is None:
+        return {}
+    if isinstance(found, str):
+        return {"reached": f"not placed on the line: {found}"}
+    return {
+        "lambda_reached": found.lambda_reached,
+        "off_the_line": found.off_the_line,
+        "reached": found.words(lam, strict),
     }
 
 

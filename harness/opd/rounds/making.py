@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import torch
 from accelerate.utils import broadcast_object_list, gather_object
 
 from harness.cliff import ClassMass, PositionRecords
+from harness.cliff.line_sums import LineSums
+from harness.cliff.reached import Reached, lambda_reached
 from harness.contract.tokens import TokenClasses
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines import IN_MEMORY
-from harness.errors import DataError
+from harness.engines.finite import NotNumbersError
+from harness.errors import DataError, words_of
 from harness.files import new_folder
 from harness.opd.config import OPDConfig
 from harness.opd.loop.log import Floats
@@ -23,6 +27,7 @@ from harness.opd.models.policy import Policy, shares_prompts
 from harness.opd.rounds.behaviour import draw_with_engine
 from harness.opd.rounds.drawing import open_drawer, round_orders
 from harness.opd.rounds.packing import Packed, pack
+from harness.opd.rounds.placing import MOST_PLACED, Side, line_sums_of
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
@@ -171,6 +176,35 @@ class Rounds:
         """Task of each rollout of a round, and whether it keeps the contract, on all processes."""
         every = gather_object([(one.task, one.strict) for one in drawn.rollouts])
         return [task for task, _ in every], [strict for _, strict in every]
+
+    def place(self) -> Reached | str:
+        """Where the student stands, by the round it has just drawn; else why that isn't known.
+
+        Nothing that training reads is touched. Every process must ask.
+        """
+        assert self._current is not None
+        config, drawn = self._config, self._current
+        count = min(len(drawn.rollouts), max(1, MOST_PLACED // self._accelerator.num_processes))
+        rollouts = drawn.rollouts[:count]
+        layout = Layout(rollouts, self._size, self._share_prompts)
+        own: list[LineSums] | str
+        with self.policies.whole_student() as student, self.policies.teacher() as teacher:
+            with self.policies.base() if config.lora is None else nullcontext(student) as base:
+                sides = (
+                    Side(student, layout),
+                    Side(teacher, self._layout_for(teacher, "teacher", layout)),
+                    Side(base, self._layout_for(base, "base", layout), below=config.lora is not None),
+                )
+            try:
+                own = line_sums_of(sides, rollouts, config.plausible)
+            except (NotNumbersError, torch.cuda.OutOfMemoryError) as error:
+                # The run goes on as it would without.
+                own = words_of(error, 200)
+        every = gather_object([([one.task for one in rollouts], own)])
+        if (why := next((sums for _, sums in every if isinstance(sums, str)), None)) is not None:
+            return why
+        tasks, sums = ([one for part in parts for one in part] for parts in zip(*every, strict=True))
+        return lambda_reached(tasks, sums, seed=config.seed)
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
