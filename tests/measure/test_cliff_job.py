@@ -242,6 +242,69 @@ def test_a_student_is_placed_on_the_line_and_gated_there(
         decide(run, Policy(rules=("reached.lamda <= 1.5",)))
 
 
+def test_by_role_the_one_place_that_is_elsewhere_is_seen(planted: Path, tmp_path: Path) -> None:
+    """Inside its classes the pair has one shape, so that at each place the line is that of a coin."""
+    write_planted(tmp_path / "student", replace(on_the_line(1.1), list_open=0.93))
+    more = ("--student", str(tmp_path / "student"), "--lambda", "2", "--clip", "5", "--samples", "2")
+    run_cliff(arguments(planted, tmp_path / "run", *more))
+    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    roles = {one["role"]: one for one in document["reached_by_role"]}
+    assert sum(one["tokens"] for one in roles.values()) == sum(
+        len(sample.token_ids) for sample in load(tmp_path / "run").iter_samples()
+    )
+    at = {name: one["lambda_reached"]["estimate"] for name, one in roles.items()}
+    p, b = (math.log(one.list_open / (1.0 - one.list_open)) for one in (TEACHER, BASE))
+    assert at.pop("list_open") == pytest.approx((math.log(0.93 / 0.07) - b) / (p - b), abs=0.01)
+    # Behind a broken contract all three write the same.
+    assert (at.pop("elsewhere"), roles["elsewhere"]["lambda_reached"]["method"]) == (
+        None,
+        "teacher and base are alike there",
+    )
+    assert len(at) > 4
+    for name, estimate in at.items():
+        assert estimate == pytest.approx(1.1, abs=0.01), name
+        assert roles[name]["off_the_line"]["low"] == 0.0
+        assert roles[name]["lambda_reached"]["low"] <= 1.1 <= roles[name]["lambda_reached"]["high"]
+    # Sums of an earlier version, without roles, are read and made anew.
+    line = tmp_path / "run" / "line.jsonl"
+    rows = [json.loads(row) for row in line.read_text().splitlines()]
+    old = "".join(json.dumps({k: v for k, v in row.items() if k != "roles"}) + "\n" for row in rows)
+    line.write_text(old)
+    (tmp_path / "run" / "cliff.json").unlink()
+    run_cliff(arguments(planted, tmp_path / "run", *more))
+    again = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
+    assert again["reached_by_role"] == document["reached_by_role"]
+
+
+def test_an_evaluation_places_a_checkpoint_without_a_clip(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_planted(tmp_path / "student", on_the_line(1.1))
+    given = ["eval", "--ckpt", str(tmp_path / "student"), "--engine", "hf", "--device", "cpu"]
+    given += ["--data", str(planted / "tasks.jsonl"), "--limit", "9", "--max-tokens", "16"]
+    given += ["--out", str(tmp_path / "run"), "--base", str(planted / "base")]
+    assert main(given) == 2
+    assert "give --teacher too" in capsys.readouterr().err
+    given += ["--teacher", str(planted / "teacher")]
+    assert main([*given, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    # Greedy answers are no rollouts.
+    assert told["cliff"]["rollouts"]["run"] == "rollouts"
+    assert told["cliff"]["lambda_reached"]["estimate"] == pytest.approx(1.1, abs=0.003)
+    assert told["cliff"]["reached"].startswith("on the line and past its teacher, λ = 1: λ reached 1.1")
+    assert told["metrics"]["reached.lambda"] == told["cliff"]["lambda_reached"]
+    run = load(tmp_path / "run")
+    assert decide(run, Policy(rules=("reached.lambda <= 1.2",))).rules[0].verdict == "pass"
+    with pytest.raises(DataError, match="holds no estimate of λ"):
+        decide(run, Policy(rules=("cliff.verdict in [left]",)))
+    assert main(["rescore", str(tmp_path / "run")]) == 0
+    assert "reached.lambda" in load(tmp_path / "run").metrics
+    capsys.readouterr()
+    assert main([*given, "--lambda", "1.1"]) == 0
+    assert "The student: on the line at about λ = 1.1" in " ".join(capsys.readouterr().out.split())
+    assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report.html")]) == 0
+
+
 def test_a_planted_mixture_lies_on_the_line(planted: Path, tmp_path: Path) -> None:
     write_planted(tmp_path / "student", on_the_line(1.1))
     more = ("--student", str(tmp_path / "student"), "--lambda", "1.1", "--clip", "5")
@@ -366,8 +429,8 @@ def test_harness_eval_writes_the_same_file(
     given = ["eval", "--ckpt", str(planted / "base"), "--engine", "hf", "--device", "cpu", "--limit", "9"]
     given += ["--data", str(planted / "tasks.jsonl"), "--max-tokens", "16", "--temperature", "1"]
     given += ["--teacher", str(planted / "teacher"), "--base", str(planted / "base"), "--lambda", "1.1"]
-    assert main([*given, "--out", str(tmp_path / "none")]) == 2
-    assert "exactly one of --clip" in capsys.readouterr().err
+    assert main([*given, "--clip-key", "eps", "--out", str(tmp_path / "none")]) == 2
+    assert "--clip-key goes with --clip" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     assert main([*given, "--clip", "5", "--out", str(tmp_path / "run"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

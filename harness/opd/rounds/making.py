@@ -204,7 +204,7 @@ class Rounds:
         if (why := next((sums for _, sums in every if isinstance(sums, str)), None)) is not None:
             return why
         tasks, sums = ([one for part in parts for one in part] for parts in zip(*every, strict=True))
-        return lambda_reached(tasks, sums, seed=config.seed)
+        return lambda_reached(tasks, sums, seed=config.seed, masked=config.plausible > 0.0)
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""
