@@ -188,6 +188,8 @@ def test_lambda_reached_stops_at_two_readings_in_a_row(tmp_path: Path) -> None:
     limit = ForecastLimit(0.95, 1.5, False, "")
     watch = ForecastGuard(config, limit)
     assert watch.held().lam == 3.0
+    assert watch.notes()[0].endswith("λ stays as it is")
+    assert "read from 4 tasks a round" in ForecastGuard(config.changed(samples=16), limit).notes()[1]
     assert watch.place(reached(1.6)) is None
     assert watch.place(reached(1.4)) is None
     assert watch.place(reached(1.6)) is None

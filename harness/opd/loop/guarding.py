@@ -17,6 +17,7 @@ from harness.opd.rounds.making import Rounds
 from harness.opd.rounds.round import Round
 
 LAMBDA_STATE, WATCH_STATE = "guard.npz", "watch.json"
+_UNREAD = "the guard couldn't read λ reached"
 
 
 class Guarding:
@@ -95,6 +96,8 @@ class Guarding:
     def _look(self, step: int, drawn: Round, reached: Reached | str | None, watch: ForecastGuard) -> None:
         config = self._config
         stop = watch.place(reached) if isinstance(reached, Reached) else None
+        if isinstance(reached, str) and not any(_UNREAD in one for one in self._folder.warnings):
+            self._folder.warn(f"{_UNREAD} before step {step + 1}: {reached}")
         self.seen = watch.look(*self._rounds.outcomes(drawn))
         if stop is not None and self.seen.stop is None:
             self.seen = replace(self.seen, stop=stop)

@@ -19,10 +19,12 @@ import numpy as np
 
 from harness import files
 from harness.cliff.reached import Reached
+from harness.cliff.resample import MIN_TASKS
 from harness.errors import IncompleteError
 from harness.opd.config import OPDConfig
 from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.guard import GuardReading
+from harness.opd.rounds.placing import MOST_PLACED
 from harness.stats.fall import FallTest
 
 IN_A_ROW = 2
@@ -99,8 +101,11 @@ class ForecastGuard:
             done = "λ is held there" if config.guard == "forecast" else "λ stays as it is"
             said.append(f"λ = {config.lam:g} is beyond the forecast: {shown}; {done}")
         if not self.watches:
+            said.append("fixed rollouts show nothing of the student: the guard holds λ and can't stop it")
+        elif (tasks := min(config.pool, MOST_PLACED) // config.samples) < MIN_TASKS:
             said.append(
-                "fixed rollouts show nothing of the student: the guard holds λ and can't stop the run"
+                f"λ reached is read from {tasks} tasks a round, and its interval needs {MIN_TASKS}: the "
+                "guard watches validity alone; lower `samples=` or raise `rollout_batch=`"
             )
         return said
 
