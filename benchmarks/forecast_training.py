@@ -264,12 +264,13 @@ def code() -> dict[str, dict[str, str]]:
     }
 
 
-def lock(name: str, pair: Path, forecasts: list[Path]) -> None:
+def lock(name: str, pair: Path | None, forecasts: list[Path]) -> None:
     plan = PLANS[name]
     place = RESULTS / name / LOCK
     if place.exists():
         raise SystemExit(f"{place} exists: a lock is made once")
-    checkpoints = {role: find_checkpoint(str(pair / role)).sha256 for role in ("teacher", "base")}
+    names = checkpoints_of(plan, pair)
+    checkpoints = {role: find_checkpoint(one).sha256 for role, one in names.items()}
     drawn = [_forecast(folder, checkpoints) for folder in forecasts]
     plain = next(one for one in drawn if one["plausible"] == 0.0)
     curve = [(point["lam"], point["strict"]) for point in plain["points"]]
@@ -301,6 +302,13 @@ def lock(name: str, pair: Path, forecasts: list[Path]) -> None:
     print(f"locked {told['locked']}: {place}")
 
 
+def checkpoints_of(plan: dict[str, Any], pair: Path | None) -> dict[str, str]:
+    """Names of teacher, base and, where it doesn't start at the base, student."""
+    if pair is None:
+        return dict(plan["checkpoints"])
+    return {role: str(pair / role) for role in ("teacher", "base")}
+
+
 def runs_of(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float, int]]:
     """All runs, arm by arm and seed by seed, λ interleaved, so that a part is balanced."""
     for arm in plan["arms"]:
@@ -313,11 +321,12 @@ def place_of(runs: Path, arm: dict[str, Any], lam: float, seed: int) -> Path:
     return runs / str(arm["name"]) / f"lambda-{lam:g}" / f"seed-{seed}"
 
 
-def train(name: str, pair: Path, runs: Path, only: str | None) -> None:
+def train(name: str, pair: Path | None, runs: Path, only: str | None) -> None:
     """Make every run that has no result; processes side by side share them."""
     locked = json.loads((RESULTS / name / LOCK).read_bytes())
+    names = checkpoints_of(locked["plan"], pair)
     for role, sha256 in locked["checkpoints"].items():
-        assert find_checkpoint(str(pair / role)).sha256 == sha256, f"another {role} than the lock's"
+        assert find_checkpoint(names[role]).sha256 == sha256, f"another {role} than the lock's"
     if locked["code"]["training"] != code()["training"]:
         raise SystemExit("the training code isn't the locked one")
     for arm, lam, seed in runs_of(locked["plan"]):
@@ -331,19 +340,18 @@ def train(name: str, pair: Path, runs: Path, only: str | None) -> None:
             continue
         with claim:
             if not (place / "result.json").exists():
-                _make(locked, pair, place, arm, lam, seed)
+                _make(locked, names, place, arm, lam, seed)
 
 
 def _make(
-    locked: dict[str, Any], pair: Path, place: Path, arm: dict[str, Any], lam: float, seed: int
+    locked: dict[str, Any], names: dict[str, str], place: Path, arm: dict[str, Any], lam: float, seed: int
 ) -> None:
     plan, began = locked["plan"], place / "started"
     if not began.exists():
         files.write_text(began, now() + "\n")
     command = [sys.executable, "-m", "harness", "train", "opd", "--resume"]
     told = plan["training"] | {
-        "teacher": pair / "teacher",
-        "base": pair / "base",
+        **names,
         "out": place / "train",
         "lambda": lam,
         "plausible": arm["plausible"],
@@ -360,7 +368,7 @@ def _make(
         return
     kept = {step: place / "train" / f"checkpoint-{step}" for step in plan["measured_at"]}
     kept[plan["steps"]] = place / "train" / "checkpoint"
-    rows = measure(locked, pair, place, arm, lam, seed, kept)
+    rows = measure(locked, names, place, arm, lam, seed, kept)
     log_sha256 = hashlib.sha256((place / "train" / "train.jsonl").read_bytes()).hexdigest()
     told = {
         "started": began.read_text().strip(),
@@ -374,7 +382,7 @@ def _make(
 
 def measure(
     locked: dict[str, Any],
-    pair: Path,
+    names: dict[str, str],
     place: Path,
     arm: dict[str, Any],
     lam: float,
@@ -389,8 +397,8 @@ def measure(
     for line in sorted({0.0, arm["plausible"]}):
         config = ForecastConfig(
             evaluation=evaluation,
-            teacher=str(pair / "teacher"),
-            base=str(pair / "base"),
+            teacher=names["teacher"],
+            base=names["base"],
             students=tuple(str(path) for path in kept.values()),
             plausible=line,
             out=place / "measured",
@@ -451,7 +459,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["lock", "train", "gather"])
     parser.add_argument("name", choices=sorted(PLANS))
-    parser.add_argument("--pair", type=Path, help="folder of teacher/ and base/")
+    parser.add_argument("--pair", type=Path, help="folder of teacher/ and base/, where the plan names none")
     parser.add_argument("--forecast", type=Path, action="append", default=[])
     parser.add_argument("--runs", type=Path, help="where students are trained")
     parser.add_argument("--only", help="this arm alone")

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.cliff.line_sums import ARRAYS, NODES, LineSums
 from harness.files import LineLog, resumable
-from harness.measure.kept_rows import kept_rows
+from harness.runs.kept_rows import kept_rows
 
 LINE = "line.jsonl"
 
