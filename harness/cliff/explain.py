@@ -144,7 +144,7 @@ def _elsewhere(lam: float, measured: CalibrationEstimate, rollouts: int) -> list
         sentences.append(
             f"At {_listed(away)}, with {_percent(share)} of the teacher's tail, the teacher keeps the "
             "contract no more surely than the base: any λ above 1 moves the student out of it there, this "
-            f"one in at most {lost_below_base(lam, others, rollouts):.2g} of the answers."
+            f"one in up to {lost_below_base(lam, others, rollouts):.1%} of the answers."
         )
     return sentences
 
