@@ -27,6 +27,8 @@ _NOT_SHARED = (
     "base_urls",
     "k",
     "target_plausible",
+    "target_teacher_device",
+    "target_base_device",
     "allow_missing",
 )
 

@@ -26,6 +26,8 @@ NODES: tuple[float, ...] = (
 """Values of μ at which log Z, its slope and curvature are measured."""
 ELSEWHERE: Final = "elsewhere"
 """Role of the positions behind the token that breaks the contract or ends the answer."""
+ROUNDING: Final = 1e-6
+"""What single precision leaves of logits of some tens, in nats a token."""
 ARRAYS: Final = ("log_partition", "slope", "curvature")
 """Fields of `LineSums` that have a value at every node."""
 _HALVINGS = 50
@@ -145,20 +147,42 @@ class TaskCurves:
         at = NODES.index(1.0)
         return float((self.slope[:, at] - self.log_partition[:, at]).sum() / self.tokens.sum())
 
-    def resolution(self) -> float:
-        """How far λ reached of all tasks moves if the curve is known by slopes and curvatures alone.
+    def blur(self) -> tuple[float, float]:
+        """How far λ reached and off the line of all tasks may be wrong by arithmetic, whatever the sample.
 
-        Two interpolations that agree aren't wrong by much more than they differ.
+        Once by twice how far the quintic between the nodes is, where it is farthest, from the cubics through
+        slopes and curvatures, and through values and slopes, alone: what such different curves agree on isn't
+        wrong by much more than they differ. And once by `ROUNDING`.
         """
         one = np.ones((1, self.count))
-        slope, curvature, gain = (one @ values for values in (self.slope, self.curvature, self.gain))
-        right = _right(slope - gain[:, None])
-        width = _NODES[right] - _NODES[right - 1]
-        start, end = (slope[0, at] - gain for at in (right - 1, right))
-        bend, unbend = (curvature[0, at] * width for at in (right - 1, right))
-        third, fourth = 3.0 * (end - start) - 2.0 * bend - unbend, 2.0 * (start - end) + bend + unbend
-        rough = _root(start, bend, third, fourth)
-        return abs(float((_NODES[right - 1] + width * rough - self.nearest(one))[0]))
+        place, tokens = self.nearest(one), float(self.tokens.sum())
+        right = int(_right(one @ self.slope - self.gain.sum())[0])
+        width, t = _NODES[right] - _NODES[right - 1], np.linspace(0.0, 1.0, 9)
+        value, slope, _ = (found.sum(axis=1) for found in self._at(_NODES[right - 1] + width * t))
+        ends = slice(right - 1, right + 1)
+        values, slopes, curvatures = (
+            getattr(self, name)[:, ends].sum(axis=0) * width**power for power, name in enumerate(ARRAYS)
+        )
+        with np.errstate(divide="ignore", invalid="ignore"):
+            bent = max(float(self._at(place)[2].sum()), 0.0)
+            apart = np.abs(_cubic(t, slopes, curvatures) / width - slope).max()
+            blur = np.float64(2.0 * apart + ROUNDING * tokens) / bent
+        off = 2.0 * np.abs(_cubic(t, values, slopes) - value).max() / tokens + ROUNDING
+        return float(blur), float(off)
+
+    def farthest(self, place: float, off: float) -> tuple[float, float, float]:
+        """How far the most extreme task pulls λ reached down and up, and off the line up; all ≥ 0.
+
+        Args:
+            place: λ reached of all tasks.
+            off: off the line of all.
+        """
+        value, slope, curvature = (one[0] for one in self._at(np.array([place])))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pull = (self.gain - slope) / max(float(curvature.sum()), 0.0)
+        rest = self.excess + value - place * self.gain - off * self.tokens
+        most = float(rest.max() / self.tokens.sum())
+        return max(-float(pull.min()), 0.0), max(float(pull.max()), 0.0), max(most, 0.0)
 
     def spread(self, weights: FloatArray, place: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Standard errors of λ reached, off the line, and standard errors of that.
@@ -237,6 +261,13 @@ def _place(partition: FloatArray, slope: FloatArray, curvature: FloatArray, gain
     t = _root(start, bend, 3.0 * third, 4.0 * fourth, 5.0 * fifth)
     t = np.where(end < 0.0, 1.0, np.where(start >= 0.0, 0.0, t))
     return _NODES[left] + width * t
+
+
+def _cubic(t: FloatArray, ends: FloatArray, slopes: FloatArray) -> FloatArray:
+    """[B] at places [B] in [0, 1] the cubic with these two values and slopes at its ends."""
+    step = ends[1] - ends[0]
+    bend, fourth = 3.0 * step - 2.0 * slopes[0] - slopes[1], slopes[0] + slopes[1] - 2.0 * step
+    return np.asarray(ends[0] + t * (slopes[0] + t * (bend + t * fourth)))
 
 
 def _root(start: FloatArray, *more: FloatArray) -> FloatArray:

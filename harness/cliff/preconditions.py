@@ -228,8 +228,8 @@ def _moved_out(lam: float, roles: tuple[RoleEstimate, ...], rollouts: int, limit
     )
     more = f" and {len(worst) - _NAMED} more roles" if len(worst) > _NAMED else ""
     detail = (
-        f"where the teacher's class mass isn't above the base's, λ = {lam:g} takes it at {where}{more}: up to "
-        f"{lost:.1%} of the answers, {limit:.0%} are allowed"
+        f"where the teacher's class mass isn't above the base's, λ = {lam:g} takes it at {where}{more}: up "
+        f"to {lost:.1%} of the answers, {limit:.0%} are allowed"
     )
     return Precondition(name, lost <= limit, lost, limit, detail)
 

@@ -9,8 +9,8 @@ The targets are an exponential family, so that KL(π_S ‖ π_0) = KL(π_S ‖ �
 the student's states: a student's way from its base is one part along the line and one off it.
 
 Intervals are by the bootstrap of t over tasks (Efron and Tibshirani, An Introduction to the Bootstrap,
-chapter 12) with the standard error of an M-estimator: those of percentiles miss too often, and on one side,
-where few tasks carry most of what is off the line (`benchmarks/reached_planted.py`).
+chapter 12) with the standard error of an M-estimator, wider by one more task like the most extreme one: those
+of percentiles miss too often, and on one side, where few tasks carry most (`benchmarks/reached_planted.py`).
 """
 
 from __future__ import annotations
@@ -37,6 +37,14 @@ COLLAPSED: Final = 0.5
 LEAST_APART: Final = 1e-5
 """KL(π_T ‖ π_B), in nats a token, below which teacher and base are alike to single precision."""
 METHOD: Final = "bootstrap-t, by task"
+_NO_SPREAD = 1e-12
+_TOLD: Final[dict[Standing, str]] = {
+    "at_base": "it has hardly left its base",
+    "off": "mostly not by extrapolation",
+    "short": "on the line and short of {}",
+    "past": "on the line and past {}",
+    "at": "on the line at about {}",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class Reached:
         tokens: visited states behind all.
         beyond: the end of `NODES` that λ reached lies beyond, None where it has a value.
         roles: the same by the role of the position; empty where roles weren't told apart.
+        masked: whether the line is one of extrapolation where plausible, on which the base doesn't lie.
     """
 
     lambda_reached: Estimate
@@ -77,6 +86,7 @@ class Reached:
     tokens: int
     beyond: float | None = None
     roles: tuple[RoleReached, ...] = ()
+    masked: bool = False
 
     def standing(self, lam: float) -> Standing:
         """`at_base`, `off` the line, or on it and `short` of λ, `past` it or `at` it, by the interval.
@@ -95,6 +105,10 @@ class Reached:
             return "short"
         return "past" if reached.low is not None and reached.low > lam else "at"
 
+    def _holds(self, lam: float) -> bool:
+        low, high = self.lambda_reached.low, self.lambda_reached.high
+        return low is not None and high is not None and low <= lam <= high
+
     def words(self, lam: float | None, strict: float | None) -> str:
         """One sentence on where the student stands: the same wherever one is told.
 
@@ -104,24 +118,25 @@ class Reached:
         """
         off, where = self.off_the_line, f"λ reached {_shown(self.lambda_reached)}"
         where += f", off the line {_shown(off)} nats a token ({off.n} task{'' if off.n == 1 else 's'})"
-        goal = "its teacher, λ = 1" if lam is None else f"λ = {lam:g}"
-        match self.standing(1.0 if lam is None else lam):
-            case "at_base":
-                return f"it has hardly left its base: {where}"
-            case "off":
-                if strict is not None and strict < COLLAPSED:
-                    return f"collapsed, but not by extrapolation: {where}: look at the optimiser"
-                return f"mostly not by extrapolation: {where}"
-            case "short":
-                return f"on the line and short of {goal}: {where}"
-            case "past":
-                return f"on the line and past {goal}: {where}"
-            case _:
-                return f"on the line at about {goal}: {where}"
+        standing = self.standing(1.0 if lam is None else lam)
+        collapsed = standing == "off" and strict is not None and strict < COLLAPSED
+        if self.masked and self.standing(1.0) != "past" and not self._holds(1.0):
+            told = "short of its teacher, from which a line with a mask goes on"
+        elif collapsed:
+            told, where = "collapsed, but not by extrapolation", f"{where}: look at the optimiser"
+        else:
+            told = _TOLD[standing].format("its teacher, λ = 1" if lam is None else f"λ = {lam:g}")
+        return f"{told}: {where}"
 
 
 def lambda_reached(
-    task: Sequence[int], sums: Sequence[LineSums], *, seed: int, confidence: float = 0.95, draws: int = 1000
+    task: Sequence[int],
+    sums: Sequence[LineSums],
+    *,
+    seed: int,
+    confidence: float = 0.95,
+    draws: int = 1000,
+    masked: bool = False,
 ) -> Reached:
     """The point of the line nearest to a checkpoint, with intervals by bootstrap over tasks.
 
@@ -131,6 +146,7 @@ def lambda_reached(
         seed: of the bootstrap.
         confidence: two-sided level, in (0, 1).
         draws: bootstrap resamples.
+        masked: whether the sums are of a line with a mask.
 
     Raises:
         ValueError: no completion, or lists of different lengths.
@@ -150,6 +166,7 @@ def lambda_reached(
         int(whole.curves.tokens.sum()),
         whole.beyond,
         tuple(roles),
+        masked,
     )
 
 
@@ -180,8 +197,11 @@ class _Placed:
         if tasks >= MIN_TASKS:
             rng = np.random.default_rng(seed)
             weights = np.concatenate([weights, rng.multinomial(tasks, np.full(tasks, 1.0 / tasks), draws)])
-        self._place = curves.nearest(weights)
+        self._place, self._blur = curves.nearest(weights), curves.blur()
         self._error, self._off, self._error_off = curves.spread(weights, self._place)
+        # A task as extreme as the most extreme that was seen may be missing; where few tasks carry most, ends
+        # without it lie too near.
+        self._unseen = curves.farthest(float(self._place[0]), float(self._off[0]))
         self._way = (weights @ (curves.excess + curves.log_partition[:, NODES.index(0.0)])) / (
             weights @ curves.tokens
         )
@@ -199,8 +219,7 @@ class _Placed:
             return Estimate(self.curves.count, None, None, None, reason)
         low, high = self._interval(self._place, self._error)
         if low is not None and high is not None:
-            blur = self.curves.resolution()
-            low, high = low - blur, high + blur
+            low, high = low - self._blur[0] - self._unseen[0], high + self._blur[0] + self._unseen[1]
         return self._estimate(
             float(self._place[0]),
             None if low is None or low <= NODES[0] else low,
@@ -211,7 +230,11 @@ class _Placed:
         """In nats a token."""
         low, high = self._interval(self._off, self._error_off)
         least = max(float(self._off[0]), 0.0)
-        return self._estimate(least, None if low is None else max(low, 0.0), high)
+        return self._estimate(
+            least,
+            None if low is None else max(low - self._blur[1], 0.0),
+            None if high is None else max(high, 0.0) + self._blur[1] + self._unseen[2],
+        )
 
     def along_the_line(self) -> Estimate:
         """Share of the way from the base; None where there is hardly one."""
@@ -228,7 +251,7 @@ class _Placed:
         """Ends by t, or by |t| where that is farther: few tasks may carry what none of the others shows."""
         if len(values) == 1:
             return None, None
-        if not error[0] > 0.0:
+        if not error[0] > _NO_SPREAD * max(1.0, abs(values[0])):
             return float(values[0]), float(values[0])
         with np.errstate(divide="ignore", invalid="ignore"):
             t = (values[1:] - values[0]) / error[1:]

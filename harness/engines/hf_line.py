@@ -15,7 +15,7 @@ from harness.cliff.line_sums import NODES, LineSums
 from harness.engines.base import ScoreRequest
 from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
-from harness.engines.target_engine import plausible_gain
+from harness.engines.target_draw import plausible_gain
 from harness.errors import IncompleteError
 
 

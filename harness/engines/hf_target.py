@@ -16,7 +16,7 @@ from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_classes import grouped
 from harness.engines.hf_line import TooLittleMemoryError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
-from harness.engines.target_engine import plausible_gain
+from harness.engines.target_draw import plausible_gain
 
 FloatArray = npt.NDArray[np.float64]
 _LARGEST = 5000.0

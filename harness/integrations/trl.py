@@ -181,7 +181,12 @@ class CliffWatch:
         name = binding_role(roles)
         found = None if name is None else roles[name]
         strict = sum(one.strict for one in rollouts) / tasks
-        place = lambda_reached([one.task for one in rollouts], sums, seed=self._settings.seed)
+        place = lambda_reached(
+            [one.task for one in rollouts],
+            sums,
+            seed=self._settings.seed,
+            masked=self._settings.plausible > 0.0,
+        )
         return CliffReading(
             step=step,
             parse_validity=strict,

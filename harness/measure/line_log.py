@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.cliff.line_sums import ARRAYS, NODES, LineSums
-from harness.measure.kept_rows import RowLog
+from harness.runs.kept_rows import RowLog
 
 LINE = "line.jsonl"
 

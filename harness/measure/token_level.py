@@ -19,11 +19,11 @@ from harness.engines.hf_line import TooLittleMemoryError
 from harness.engines.hf_target import target_odds
 from harness.errors import EngineUnavailableError
 from harness.measure.config import CliffConfig
-from harness.measure.kept_rows import RowLog
 from harness.measure.placing import SideBySide
 from harness.measure.scoring import Scoring
 from harness.progress import Progress
 from harness.rollouts import Positions
+from harness.runs.kept_rows import RowLog
 
 ODDS = "odds.jsonl"
 _STAGE = "the target, token by token"

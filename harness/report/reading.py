@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from harness.cliff import CliffResult
+from harness.cliff.placement import Placement, read_measured
 from harness.contract import FAILURE_CODES
 from harness.errors import DataError, HarnessError
 from harness.judge import rubric_metrics, rubric_of
@@ -183,9 +184,9 @@ def _read(found: Found) -> RunFacts:
     hidden = HiddenTokens(run.manifest)
     samples = _samples(run, labels, hidden)
     gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
-    cliff = _stored(path / CLIFF, read_cliff, CliffResult.from_dict, "measure it again")
+    measured = _stored(path / CLIFF, read_cliff, read_measured, "measure it again")
     if labels:
-        _require_given(run, samples.columns, cliff)
+        _require_given(run, samples.columns, measured)
     return RunFacts(
         name=found.name,
         run=run,
@@ -196,7 +197,7 @@ def _read(found: Found) -> RunFacts:
         stale=() if gate is None else stale_reasons(run, gate, now),
         unchecked=None if gate is None else baseline_unchecked(run, gate),
         looked=gate is not None and _looked(gate.result, now),
-        cliff=cliff,
+        cliff=measured if isinstance(measured, CliffResult) else None,
         hashes={file: _sha256(path / file) for file in _FILES if (path / file).exists()},
         folder=found.folder,
         lam=found.lam,
@@ -249,13 +250,13 @@ def _rank(ranking: Sequence[int] | None, wanted: frozenset[int]) -> int:
     return next((rank for rank, number in enumerate(ranking or (), 1) if number in wanted), 0)
 
 
-def _require_given(run: Run, columns: Columns, cliff: CliffResult | None) -> None:
+def _require_given(run: Run, columns: Columns, measured: CliffResult | Placement | None) -> None:
     """Refuse stored numbers that the files beside them don't give."""
     if not run.metrics:
         return
     found = metrics_of_samples(run, columns)
     if run.source is not None:
-        found |= rubric_metrics(run) | ({} if cliff is None else dict(cliff.metrics()))
+        found |= rubric_metrics(run) | ({} if measured is None else dict(measured.metrics()))
     require_given(run, found, run.metrics.keys() | found.keys() if run.source is not None else found)
 
 

@@ -97,6 +97,7 @@ def place(
         [sums[key] for key in rollouts],
         seed=seed,
         confidence=confidence,
+        masked=plausible > 0.0,
     )
 
 

@@ -129,8 +129,7 @@ class FallTest:
 
 def _finite(logs: _Floats) -> list[Any]:
     """JSON has no −∞."""
-    found: list[Any] = np.where(np.isfinite(logs), logs, None).tolist()
-    return found
+    return [_finite(row) if row.ndim else (float(row) if np.isfinite(row) else None) for row in logs]
 
 
 def _array(found: list[Any]) -> _Floats:

@@ -68,7 +68,12 @@ def test_it_logs_p_b_and_lambda_star(family: Family, tmp_path: Path) -> None:
     assert first["lambda_star"] > 1
     # Nothing is trained yet: the student is the base.
     assert first["q"] == pytest.approx(first["b"], rel=1e-5)
+    assert first["lambda_reached"]["estimate"] == pytest.approx(0.0, abs=1e-4)
+    assert first["reached"].startswith("it has hardly left its base: λ reached")
+    assert rows[2]["off_the_line"]["low"] > 0.0
     history = [row for row in run.state.log_history if "cliff/lambda_star" in row]
+    for name, end in (("", "estimate"), ("_low", "low"), ("_high", "high")):
+        assert history[2][f"cliff/off_the_line{name}"] == rows[2]["off_the_line"][end]
     assert [row["step"] for row in history] == [0, 2, 4]
     assert run.model.training
 

@@ -251,7 +251,10 @@ def test_a_student_is_placed_on_the_line_and_gated_there(
     assert reached["estimate"] < 1.1
     assert 0.0 < off["low"] < off["estimate"] < off["high"] < 0.05
     assert document["reached"].startswith("on the line and short of λ = 2: λ reached ")
-    assert document["reached"][:40] in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert document["reached"][:40] in printed
+    assert "The student by role" in printed
+    require_roles(document, tmp_path / "run")
     run = load(tmp_path / "run")
     assert run.metrics["reached.lambda"].estimate == reached["estimate"]
     for rule, verdict in (
@@ -262,6 +265,63 @@ def test_a_student_is_placed_on_the_line_and_gated_there(
         assert decide(run, Policy(rules=(rule,))).rules[0].verdict == verdict
     with pytest.raises(PolicyError, match=r"reached\.lambda"):
         decide(run, Policy(rules=("reached.lamda <= 1.5",)))
+
+
+def require_roles(document: dict[str, Any], run: Path) -> None:
+    """Inside its classes the pair has one shape, so that at each place the line is that of a coin."""
+    roles = {one["role"]: one for one in document["reached_by_role"]}
+    tokens = sum(len(sample.token_ids) for sample in load(run).iter_samples())
+    assert sum(one["tokens"] for one in roles.values()) == tokens
+    at = {name: one["lambda_reached"]["estimate"] for name, one in roles.items()}
+    p, b = (math.log(one.list_open / (1.0 - one.list_open)) for one in (TEACHER, BASE))
+    assert at.pop("list_open") == pytest.approx((math.log(0.93 / 0.07) - b) / (p - b), abs=0.01)
+    assert {"elsewhere", "separator", "unused_id"} < at.keys()
+    for name, estimate in at.items():
+        assert estimate == pytest.approx(1.1, abs=0.01), name
+        assert roles[name]["off_the_line"]["estimate"] == pytest.approx(0.0, abs=1e-5)
+        assert roles[name]["lambda_reached"]["low"] <= 1.1 <= roles[name]["lambda_reached"]["high"]
+
+
+def test_sums_of_an_earlier_version_are_read_and_made_anew(measured: Path, planted: Path) -> None:
+    line = measured / "line.jsonl"
+    document = json.loads((measured / "cliff.json").read_bytes())
+    rows = [json.loads(row) for row in line.read_text().splitlines()]
+    assert all(set(row.pop("roles")) <= {one["role"] for one in document["reached_by_role"]} for row in rows)
+    line.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more))
+    assert (
+        json.loads((measured / "cliff.json").read_bytes())["reached_by_role"] == document["reached_by_role"]
+    )
+
+
+def test_an_evaluation_places_a_checkpoint_without_a_clip(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_planted(tmp_path / "student", on_the_line(1.1))
+    given = ["eval", "--ckpt", str(tmp_path / "student"), "--engine", "hf", "--device", "cpu"]
+    given += ["--data", str(planted / "tasks.jsonl"), "--limit", "9", "--max-tokens", "16"]
+    given += ["--out", str(tmp_path / "run"), "--base", str(planted / "base")]
+    assert main(given) == 2
+    assert "give --teacher too" in capsys.readouterr().err
+    given += ["--teacher", str(planted / "teacher")]
+    assert main([*given, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    # Greedy answers are no rollouts.
+    assert told["cliff"]["rollouts"]["run"] == "rollouts"
+    assert told["cliff"]["lambda_reached"]["estimate"] == pytest.approx(1.1, abs=0.003)
+    assert told["cliff"]["reached"].startswith("on the line and past its teacher, λ = 1: λ reached 1.1")
+    assert told["metrics"]["reached.lambda"] == told["cliff"]["lambda_reached"]
+    run = load(tmp_path / "run")
+    assert decide(run, Policy(rules=("reached.lambda <= 1.2",))).rules[0].verdict == "pass"
+    with pytest.raises(DataError, match="holds no estimate of λ"):
+        decide(run, Policy(rules=("cliff.verdict in [left]",)))
+    assert main(["rescore", str(tmp_path / "run")]) == 0
+    assert "reached.lambda" in load(tmp_path / "run").metrics
+    capsys.readouterr()
+    assert main([*given, "--lambda", "1.1"]) == 0
+    assert "The student: on the line at about λ = 1.1" in " ".join(capsys.readouterr().out.split())
+    assert main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report.html")]) == 0
 
 
 def test_a_planted_mixture_lies_on_the_line(planted: Path, tmp_path: Path) -> None:
@@ -388,8 +448,8 @@ def test_harness_eval_writes_the_same_file(
     given = ["eval", "--ckpt", str(planted / "base"), "--engine", "hf", "--device", "cpu", "--limit", "9"]
     given += ["--data", str(planted / "tasks.jsonl"), "--max-tokens", "16", "--temperature", "1"]
     given += ["--teacher", str(planted / "teacher"), "--base", str(planted / "base"), "--lambda", "1.1"]
-    assert main([*given, "--out", str(tmp_path / "none")]) == 2
-    assert "exactly one of --clip" in capsys.readouterr().err
+    assert main([*given, "--clip-key", "eps", "--out", str(tmp_path / "none")]) == 2
+    assert "--clip-key goes with --clip" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
     assert main([*given, "--clip", "5", "--out", str(tmp_path / "run"), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -172,6 +172,11 @@ class Rounds:
         own, positions = self._current.layout.tokens(slice(first, last)), self._current.positions
         return self._current.records[positions.among(own)[positions.opening]]
 
+    def outcomes(self, drawn: Round) -> tuple[list[int], list[bool]]:
+        """Task of each rollout of a round, and whether it keeps the contract, on all processes."""
+        every = gather_object([(one.task, one.strict) for one in drawn.rollouts])
+        return [task for task, _ in every], [strict for _, strict in every]
+
     def place(self) -> Reached | str:
         """Where the student stands, by the round it has just drawn; else why that isn't known.
 
@@ -199,7 +204,7 @@ class Rounds:
         if (why := next((sums for _, sums in every if isinstance(sums, str)), None)) is not None:
             return why
         tasks, sums = ([one for part in parts for one in part] for parts in zip(*every, strict=True))
-        return lambda_reached(tasks, sums, seed=config.seed)
+        return lambda_reached(tasks, sums, seed=config.seed, masked=config.plausible > 0.0)
 
     def gathered(self, records: PositionRecords) -> PositionRecords:
         """Those of all processes."""

@@ -1,0 +1,123 @@
+"""What a stored forecast allows a run: the largest λ that is shown to hold its bar."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, Field, ValidationError
+
+from harness.contract import Contract
+from harness.errors import HarnessError, RunMismatchError
+from harness.runs import load
+from harness.settings import first_problem
+
+FORECAST = "forecast.json"
+_LIKE_ROLLOUTS = {"temperature": 1.0, "top_p": 1.0, "constrained": False}
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastLimit:
+    """A forecast's lower limit.
+
+    Attributes:
+        bar: of strict parse validity.
+        limit: largest λ that is shown to hold it.
+        at_the_end: whether that is the last λ drawn, so that more may hold it too.
+        sha256: of the file.
+    """
+
+    bar: float
+    limit: float
+    at_the_end: bool
+    sha256: str
+
+
+class _Point(BaseModel):
+    lam: float
+    run: str
+
+
+class _Largest(BaseModel):
+    low: float | None
+
+
+class _Forecast(BaseModel):
+    """What is read of `forecast.json`."""
+
+    plausible: float
+    bar: float = Field(gt=0, le=1)
+    points: list[_Point] = Field(min_length=1)
+    largest_lambda: _Largest
+    checkpoints: dict[str, str | None] = {}
+
+
+def read_limit(
+    folder: Path, *, teacher: str, base: str, plausible: float, contract: Contract
+) -> ForecastLimit:
+    """The limit of a forecast of these very checkpoints.
+
+    Args:
+        folder: of `harness forecast`.
+        teacher: digest of the run's teacher.
+        base: of its base.
+        plausible: of the run.
+        contract: of the run.
+
+    Raises:
+        HarnessError: no forecast, one that shows no λ to hold its bar, or one that wasn't drawn as rollouts
+            are.
+        RunMismatchError: of other checkpoints, another mask or another contract.
+    """
+    file = folder / FORECAST
+    if not file.is_file():
+        raise HarnessError(f"{folder} holds no {FORECAST}; give `forecast=` the folder of a harness forecast")
+    content = file.read_bytes()
+    told = _parsed(file, content)
+    for role, sha256 in (("teacher", teacher), ("base", base)):
+        if told.checkpoints.get(role) != sha256:
+            known = "of another" if told.checkpoints.get(role) else "without a digest of its"
+            raise RunMismatchError(f"{file} is {known} {role}; forecast this teacher and base")
+    if told.plausible != plausible:
+        raise RunMismatchError(
+            f"{file} is of plausible = {told.plausible:g} and the run of {plausible:g}; forecast the same"
+        )
+    limit, last = told.largest_lambda.low, told.points[-1].lam
+    if limit is None:
+        raise HarnessError(
+            f"{file} shows no λ of 1 or more that keeps the contract in {told.bar:.0%} of the answers, so "
+            "there is nothing to hold λ at; draw more answers, or forecast for a lower bar"
+        )
+    for point in told.points:
+        if point.lam == limit:
+            _require_drawn_like_rollouts(folder / point.run, contract)
+            return ForecastLimit(told.bar, limit, limit == last, hashlib.sha256(content).hexdigest())
+    raise HarnessError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
+
+
+def _parsed(file: Path, content: bytes) -> _Forecast:
+    try:
+        found: Any = json.loads(content)
+        return _Forecast.model_validate(found)
+    except ValidationError as error:
+        problem = first_problem(error, _Forecast)
+        raise HarnessError(f"{file}: {problem}; run the forecast again") from error
+    except ValueError as error:
+        raise HarnessError(f"{file} can't be read as JSON; run the forecast again") from error
+
+
+def _require_drawn_like_rollouts(folder: Path, contract: Contract) -> None:
+    """Rollouts are drawn at T = 1, top_p = 1, unconstrained; greedy answers keep the contract far longer."""
+    manifest = load(folder).manifest
+    if manifest.contract != contract:
+        raise RunMismatchError(f"{folder} was drawn for another contract; forecast this run's")
+    drawn = {name: manifest.sampling.get(name) for name in _LIKE_ROLLOUTS}
+    if drawn != _LIKE_ROLLOUTS:
+        differs = next(name for name, value in _LIKE_ROLLOUTS.items() if drawn[name] != value)
+        raise HarnessError(
+            f"{folder} was drawn with `{differs}={drawn[differs]}`, and rollouts are drawn with "
+            f"{_LIKE_ROLLOUTS[differs]}; forecast so"
+        )
