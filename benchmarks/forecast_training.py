@@ -142,6 +142,37 @@ PLANS["third"] = PLANS["one-class"] | {
 }
 """The hold-out: a pair made after the method was locked."""
 
+PLANS["zoo"] = PLANS["one-class"] | {
+    "recipe": "the zoo's checkpoints; students start at the teacher, since the base has half its parameters",
+    "checkpoints": {"teacher": "zoo:teacher", "base": "zoo:base", "student": "zoo:teacher"},
+    "training": PLANS["one-class"]["training"] | {"final-fraction": 0.02},
+    "arms": [
+        {
+            "name": "plain",
+            "lambdas": [1.0, 2.0, 3.0, 4.0, 6.0],
+            "order": [3.0, 1.0, 4.0, 2.0, 6.0],
+            "learning_rate": 4e-4,
+            "plausible": 0.0,
+            "seeds": [80, 81, 82, 83],
+        },
+        {
+            "name": "plausible",
+            "lambdas": [4.0],
+            "learning_rate": 4e-4,
+            "plausible": 0.1,
+            "seeds": [80, 81, 82, 83],
+        },
+    ],
+    "goes": 0.47,
+    "known_before": "Pilots at λ = 2 with seed 90, measured on 96 validation tasks. At 2e-4: after 480 steps "
+    "λ reached 1.37, off the line .080, strict .885. At 5e-4: after 120, 240, 480 steps 1.51, 1.04, 1.48, "
+    "off .329, .142, .282, strict .885, .854, .792. At 4e-4 falling to a fiftieth, as here: .78, 1.13, 1.47, "
+    "off .063, .054, .047, strict .885, .927, .917. So 480 steps go about .47 of the way from the teacher to λ, "
+    "and the onset is foreseen where the forecast falls after that share of the way. Older students of this "
+    "pair, trained from the base for 600 steps at 1e-3, reached .26 and .27 at λ = 2 and 2.6.",
+}
+"""The zoo's pair, whose students don't come near λ within the steps: only λ reached is near the forecast."""
+
 
 def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float) -> list[dict[str, Any]]:
     """The questions, with the answers that are hits."""
@@ -150,6 +181,13 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
     if fall is None:
         raise SystemExit("the forecast doesn't cross the collapse line on its grid")
     names = {arm["name"] for arm in plan["arms"]}
+    near, far = round(fall / 1.1, 3), round(fall * 1.2, 3)
+    goes = plan.get("goes")
+    foreseen = f"the forecast's is {fall:.2f}"
+    if goes is not None:
+        later = 1.0 + (fall - 1.0) / goes
+        near, far = round(later / 1.2, 3), round(later * 1.3, 3)
+        foreseen += f", foreseen at {later:.2f} after {goes:g} of the way"
     budgets = " and ".join(str(step) for step in plan["measured_at"][:-1])
     rows = [
         (
@@ -167,9 +205,9 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
         ),
         (
             "onset",
-            [round(fall / 1.1, 3), round(fall * 1.2, 3)],
+            [near, far],
             [0.0, 100.0],
-            f"λ at which mean strict validity falls below half of the base's; the forecast's is {fall:.2f}",
+            f"λ at which mean strict validity falls below half of the base's; {foreseen}",
         ),
         (
             "onset_reached",
@@ -206,6 +244,8 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
                 "plausible 0.1: NDCG@1 on parsed minus that of plain distillation (no gain foreseen)",
             ),
         ]
+    if goes is not None:
+        rows = [row for row in rows if row[0] != "at_lambda"]
     rows += [
         (
             f"rate:{name}",

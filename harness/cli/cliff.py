@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,32 @@ def cliff_config(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffCon
     return settings_from(CliffConfig, own, {"evaluation": evaluation, "lam": lam})
 
 
+def forecast_line() -> str:
+    """The `harness forecast` of the pair that the running command was given, with what else it was told."""
+    from harness.cli.forecast import forecast_command
+
+    context = click.get_current_context()
+    theirs = {one.name: one for one in forecast_command.params if isinstance(one, click.Option)}
+    words = ["harness", "forecast"]
+    for mine in sorted(context.command.params, key=lambda one: one.name not in ("teacher", "base")):
+        name = mine.name or ""
+        other = theirs.get(_NAMED_ELSEWHERE.get(name, name))
+        given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if other is None or not given or name in _OF_THE_ROLLOUTS:
+            continue
+        value = context.params[name]
+        if other.is_flag:
+            words += other.opts[:1] * bool(value)
+        else:
+            words += [w for one in (value if other.multiple else [value]) for w in (other.opts[0], str(one))]
+    return shlex.join([*words, "--out", "runs/forecast"])
+
+
+_NAMED_ELSEWHERE = {"target_plausible": "plausible"}
+_OF_THE_ROLLOUTS = ("limit", "samples", "seed", "temperature", "top_p", "out", "clip", "as_machine")
+"""What a forecast has of its own, or had better not have from an estimate of λ*."""
+
+
 def _options() -> list[click.Option]:
     limit = {"default": _DEFAULT_LIMIT, "show_default": True}
     return [*eval_options(_NOT_SHARED, limit=limit), *cliff_options()]
@@ -87,8 +114,9 @@ def _options() -> list[click.Option]:
 def cliff(as_machine: bool, **options: Any) -> None:
     """Estimate λ* from teacher and base, and say on which side of it the run's λ lies.
 
-    A side is where the extrapolated fixed point is predicted, inside the clip edge or beyond it; no locked
-    test has confirmed that being beyond it predicts collapse (docs/cliff.md).
+    λ* is about one class of tokens taken for a coin, and a clip whose ratio is taken to the teacher; none of
+    this project's five locked sweeps found its onset there (docs/cliff.md). Where the format falls is what
+    `harness forecast` shows.
 
     Rollouts are drawn from the student (or the base) at T = 1 and scored under all models. The run
     directory of the rollouts gets `cliff.json`; the same command goes on with the rollouts there are.
@@ -113,4 +141,4 @@ def cliff(as_machine: bool, **options: Any) -> None:
         document = {"run": str(report.path)} | report.to_dict() | {"costs": report.costs()}
         output.document(document)
     else:
-        print_cliff(report, consoles.results())
+        print_cliff(report, consoles.results(), forecast_line())

@@ -236,7 +236,12 @@ def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> Cliff
     from harness.measure import CliffConfig, measure_cliff
 
     cliff = CliffConfig(
-        evaluation=config.of_base, teacher=config.teacher, base=config.base, lam=1.0, clip=clip
+        evaluation=config.of_base,
+        teacher=config.teacher,
+        base=config.base,
+        lam=1.0,
+        clip=clip,
+        token_level="skip",
     )
     return measure_cliff(cliff, on_progress).result
 

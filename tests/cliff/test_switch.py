@@ -9,7 +9,7 @@ from typing import get_args
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.cliff import CliffDomainError, fixed_point, thresholds_from_log_tails
@@ -30,7 +30,7 @@ log_clips = st.floats(1e-6, math.log(1e6))
 
 def exactly(lam_of: tuple[float, float, float, float]) -> tuple[mpmath.mpf, mpmath.mpf]:
     """λ*_m as FACTS write it, and the size of the terms that it is a quotient of."""
-    with mpmath.workdps(80):
+    with mpmath.workdps(50):
         tp, tb, tm, c = (mpmath.exp(mpmath.mpf(x)) for x in lam_of)
 
         def logit_of_tail(tail: mpmath.mpf) -> mpmath.mpf:
@@ -43,6 +43,7 @@ def exactly(lam_of: tuple[float, float, float, float]) -> tuple[mpmath.mpf, mpma
 
 
 @given(log_tails, log_tails, log_tails, log_clips)
+@settings(max_examples=60)
 def test_the_switch_is_that_of_the_formula(tp, tb, tm, lc):
     found = switches_from_log_tails(tp, tb, tm, lc)
     if tp == tb:
@@ -60,6 +61,7 @@ def test_the_switch_is_that_of_the_formula(tp, tb, tm, lc):
 
 
 @given(log_tails, log_tails, log_clips)
+@settings(max_examples=40)
 def test_the_teacher_as_behaviour_policy_gives_lambda_star_to_the_last_bit(tp, tb, lc):
     star = thresholds_from_log_tails(tp, tb, lc)
     found = switches_from_log_tails(tp, tb, tp, lc)

@@ -132,6 +132,28 @@ def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) 
     assert result.verdict == "left" or not all(one.met for one in result.preconditions)
 
 
+def test_a_class_of_one_token_has_no_gap_and_another_has_its_own(measured: Path, planted: Path) -> None:
+    """Planted tails are one token, and so is a class where no spelling is left: there the coin is exact."""
+    result = CliffResult.from_dict(json.loads((measured / "cliff.json").read_bytes()))
+    fixed = result.fixed_points
+    assert fixed is not None
+    assert (fixed.ratio.edge, fixed.missing, fixed.lambdas[0]) == ("teacher", "", 1.0)
+    assert result.lam in fixed.lambdas
+    expected = planted_means(measured, planted)
+    for one in fixed.roles:
+        assert (one.n, one.edge) == (
+            expected[one.role][2],
+            pytest.approx(expected[one.role][0] / C, rel=1e-4),
+        )
+        assert one.target_tail is not None
+        assert one.target_tail.n == one.n
+    for role in ("open", "separator", "end"):
+        found = fixed.at(role)
+        assert found is not None
+        assert found.times == pytest.approx(1.0, rel=1e-3)
+    assert "times the coin's" in result.explanation
+
+
 def test_what_the_file_holds(measured: Path) -> None:
     document = json.loads((measured / "cliff.json").read_bytes())
     # The student is the base's checkpoint here, which is scored once.
@@ -229,7 +251,10 @@ def test_a_student_is_placed_on_the_line_and_gated_there(
     assert reached["estimate"] < 1.1
     assert 0.0 < off["low"] < off["estimate"] < off["high"] < 0.05
     assert document["reached"].startswith("on the line and short of λ = 2: λ reached ")
-    assert document["reached"][:40] in " ".join(capsys.readouterr().out.split())
+    printed = " ".join(capsys.readouterr().out.split())
+    assert document["reached"][:40] in printed
+    assert "The student by role" in printed
+    require_roles(document, tmp_path / "run")
     run = load(tmp_path / "run")
     assert run.metrics["reached.lambda"].estimate == reached["estimate"]
     for rule, verdict in (
@@ -242,38 +267,32 @@ def test_a_student_is_placed_on_the_line_and_gated_there(
         decide(run, Policy(rules=("reached.lamda <= 1.5",)))
 
 
-def test_by_role_the_one_place_that_is_elsewhere_is_seen(planted: Path, tmp_path: Path) -> None:
+def require_roles(document: dict[str, Any], run: Path) -> None:
     """Inside its classes the pair has one shape, so that at each place the line is that of a coin."""
-    write_planted(tmp_path / "student", replace(on_the_line(1.1), list_open=0.93))
-    more = ("--student", str(tmp_path / "student"), "--lambda", "2", "--clip", "5", "--samples", "2")
-    run_cliff(arguments(planted, tmp_path / "run", *more))
-    document = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
     roles = {one["role"]: one for one in document["reached_by_role"]}
-    assert sum(one["tokens"] for one in roles.values()) == sum(
-        len(sample.token_ids) for sample in load(tmp_path / "run").iter_samples()
-    )
+    tokens = sum(len(sample.token_ids) for sample in load(run).iter_samples())
+    assert sum(one["tokens"] for one in roles.values()) == tokens
     at = {name: one["lambda_reached"]["estimate"] for name, one in roles.items()}
     p, b = (math.log(one.list_open / (1.0 - one.list_open)) for one in (TEACHER, BASE))
     assert at.pop("list_open") == pytest.approx((math.log(0.93 / 0.07) - b) / (p - b), abs=0.01)
-    # Behind a broken contract all three write the same.
-    assert (at.pop("elsewhere"), roles["elsewhere"]["lambda_reached"]["method"]) == (
-        None,
-        "teacher and base are alike there",
-    )
-    assert len(at) > 4
+    assert {"elsewhere", "separator", "unused_id"} < at.keys()
     for name, estimate in at.items():
         assert estimate == pytest.approx(1.1, abs=0.01), name
-        assert roles[name]["off_the_line"]["low"] == 0.0
+        assert roles[name]["off_the_line"]["estimate"] == pytest.approx(0.0, abs=1e-5)
         assert roles[name]["lambda_reached"]["low"] <= 1.1 <= roles[name]["lambda_reached"]["high"]
-    # Sums of an earlier version, without roles, are read and made anew.
-    line = tmp_path / "run" / "line.jsonl"
+
+
+def test_sums_of_an_earlier_version_are_read_and_made_anew(measured: Path, planted: Path) -> None:
+    line = measured / "line.jsonl"
+    document = json.loads((measured / "cliff.json").read_bytes())
     rows = [json.loads(row) for row in line.read_text().splitlines()]
-    old = "".join(json.dumps({k: v for k, v in row.items() if k != "roles"}) + "\n" for row in rows)
-    line.write_text(old)
-    (tmp_path / "run" / "cliff.json").unlink()
-    run_cliff(arguments(planted, tmp_path / "run", *more))
-    again = json.loads((tmp_path / "run" / "cliff.json").read_bytes())
-    assert again["reached_by_role"] == document["reached_by_role"]
+    assert all(set(row.pop("roles")) <= {one["role"] for one in document["reached_by_role"]} for row in rows)
+    line.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, measured, *more))
+    assert (
+        json.loads((measured / "cliff.json").read_bytes())["reached_by_role"] == document["reached_by_role"]
+    )
 
 
 def test_an_evaluation_places_a_checkpoint_without_a_clip(
