@@ -165,7 +165,7 @@ def test_a_forecast_drawn_otherwise_than_rollouts_is_refused(forecast: Path, tmp
     with pytest.raises(RunMismatchError, match="another contract"):
         read_limit(forecast, contract=DEFAULT.model_copy(update={"key": "order"}), **of)
     (tmp_path / "forecast.json").write_text("{")
-    with pytest.raises(HarnessError, match="can't be read as JSON"):
+    with pytest.raises(HarnessError, match="can't be read as a forecast"):
         read_limit(tmp_path, contract=DEFAULT, **of)
 
 
