@@ -59,16 +59,19 @@ def cliff_config(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffCon
         HarnessError: teacher, base or λ is missing, or an option is out of range.
     """
     from harness.measure import CliffConfig
-    from harness.measure.clip_source import read_lambda
+    from harness.measure.clip_source import read_lambda, read_plausible
 
-    lam = options["lam"]
-    if lam is None and options["clip_from"] is not None:
-        lam = read_lambda(options["clip_from"])
+    lam, plausible = options["lam"], options["plausible"]
+    if options["clip_from"] is not None:
+        lam = read_lambda(options["clip_from"]) if lam is None else lam
+        plausible = plausible or read_plausible(options["clip_from"])
     for value, flag in ((options["teacher"], "--teacher"), (options["base"], "--base"), (lam, "--lambda")):
         if value is None:
             raise HarnessError(f"the cliff needs {flag}; give --teacher, --base and --lambda")
     own = {name: value for name, value in options.items() if name in CliffConfig.model_fields}
-    return settings_from(CliffConfig, own, {"evaluation": evaluation, "lam": lam})
+    return settings_from(
+        CliffConfig, own, {"evaluation": evaluation, "lam": lam, "plausible": plausible or 0.0}
+    )
 
 
 def forecast_line() -> str:

@@ -106,9 +106,7 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
         )
     notes = ["n: decisions, however many tokens each is written in", "tail: share of the teacher's tail mass"]
     if any(role.clip_margin is not None for role in measured.roles):
-        notes.append(
-            "1−q: the student's tail mass in units of (1 − p)/c, below 1× it has left the safe region"
-        )
+        notes.append("1−q: the student's tail mass in units of (1 − p)/c, λ*'s edge: below 1× it is beyond")
     if measured.binding is not None:
         notes.insert(0, "▸ binding: holds most of the teacher's tail; preconditions and verdict are about it")
     if unreached:

@@ -31,9 +31,9 @@ _ASSUMED = (
     f"interval is sampling error alone; {NOT_CONFIRMED}."
 )
 _OBSERVED = {
-    "left": "The student itself is still inside the clip-safe region",
-    "right": "The student itself has left the clip-safe region already",
-    "on_cliff": "The student itself sits at the edge of the clip-safe region, within its uncertainty",
+    "left": "The student itself is still inside λ*'s edge",
+    "right": "The student itself is beyond λ*'s edge already",
+    "on_cliff": "The student itself sits at λ*'s edge, within its uncertainty",
 }
 _DISAGREE = {
     ("left", "right"): "an unstable optimiser (a high learning rate), more training than the mean field "
@@ -48,7 +48,7 @@ _NO_VALUE = {
     "not_reached": "No rollout reaches {roles}.",
 }
 _LESS_SURE = (
-    "That is above the teacher's own tail: being inside the region bounds how sure the student has become, "
+    "That is above the teacher's own tail: being inside bounds how sure the student has become, "
     "not how often it keeps the contract; its parse validity says that."
 )
 _DIGITS = 4
@@ -144,7 +144,7 @@ def _elsewhere(lam: float, measured: CalibrationEstimate, rollouts: int) -> list
         sentences.append(
             f"At {_listed(away)}, with {_percent(share)} of the teacher's tail, the teacher keeps the "
             "contract no more surely than the base: any λ above 1 moves the student out of it there, this "
-            f"one in at most {lost_below_base(lam, others, rollouts):.2g} of the answers."
+            f"one in up to {lost_below_base(lam, others, rollouts):.1%} of the answers."
         )
     return sentences
 
@@ -175,6 +175,8 @@ def _token_by_token(fixed: FixedPoints) -> list[str]:
         return [f"The fixed point token by token: {fixed.missing}."]
     times = [one.times for one in fixed.roles if one.times is not None]
     text = f"Token by token the tail of the fixed point at λ = {fixed.lam:g}"
+    if fixed.plausible:
+        text += f", extrapolated only where plausible ({fixed.plausible:g}) as the coin is not,"
     if times:
         text += f" is {min(times):.2g} to {max(times):.2g} times the coin's"
     edged = [one for one in fixed.roles if one.edge is not None]

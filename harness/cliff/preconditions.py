@@ -27,6 +27,8 @@ PreconditionName = Literal[
     "parse_headroom",
     "enough_rollouts",
 ]
+_NAMED = 3
+"""Roles named where many do the same."""
 _MOST_TASKS = 1_000_000
 """More than that is no advice."""
 
@@ -220,10 +222,14 @@ def _moved_out(lam: float, roles: tuple[RoleEstimate, ...], rollouts: int, limit
             name, True, 0.0, limit, "at every role the teacher's class mass exceeds the base's"
         )
     lost = lost_below_base(lam, roles, rollouts)
-    where = ", ".join(f"{place(one)} from {one.p.estimate or 0.0:.4g} to {_kept(lam, one)}" for one in away)
+    worst = sorted(away, key=lambda one: -lost_below_base(lam, [one], rollouts))
+    where = ", ".join(
+        f"{place(one)} from {one.p.estimate or 0.0:.4g} to {_kept(lam, one)}" for one in worst[:_NAMED]
+    )
+    more = f" and {len(worst) - _NAMED} more roles" if len(worst) > _NAMED else ""
     detail = (
-        f"where the teacher's class mass isn't above the base's, λ = {lam:g} takes it at {where}: "
-        f"{lost:.2g} of the answers, at most {limit:g} are allowed"
+        f"where the teacher's class mass isn't above the base's, λ = {lam:g} takes it at {where}{more}: up "
+        f"to {lost:.1%} of the answers, {limit:.0%} are allowed"
     )
     return Precondition(name, lost <= limit, lost, limit, detail)
 

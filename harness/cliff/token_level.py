@@ -77,10 +77,12 @@ class TargetMasses:
     Attributes:
         at: class mass of each decision under π_μ, at the run's λ and other μ; empty where not measured.
         missing: why not.
+        plausible: see `FixedPoints`.
     """
 
     at: Mapping[float, ClassMass] = field(default_factory=dict)
     missing: str = ""
+    plausible: float = 0.0
 
 
 NOT_MEASURED: Final = TargetMasses(missing="not asked for")
@@ -97,6 +99,8 @@ class FixedPoints:
         roles: in the order of the contract.
         lambdas: where the target's tail was looked at, ascending; empty where it wasn't measured.
         missing: why it wasn't; empty where it was.
+        plausible: the target extrapolates only where the teacher gives a token this share of its likeliest
+            one's probability; 0 is everywhere, as the coin does.
     """
 
     lam: float
@@ -105,6 +109,7 @@ class FixedPoints:
     roles: tuple[RoleFixedPoint, ...]
     lambdas: tuple[float, ...]
     missing: str
+    plausible: float = 0.0
 
     def at(self, role: str) -> RoleFixedPoint | None:
         """The entry of a role, None where no rollout reaches it."""
@@ -167,7 +172,9 @@ def fixed_points(
                 closest=closest,
             )
         )
-    return FixedPoints(float(lam), ratio, ratio_source, tuple(rows), tuple(along), target.missing)
+    return FixedPoints(
+        float(lam), ratio, ratio_source, tuple(rows), tuple(along), target.missing, target.plausible
+    )
 
 
 def _of_the_coin(

@@ -116,6 +116,18 @@ def read_lambda(path: Path) -> float | None:
     return named[0] if len(named) == 1 else None
 
 
+def read_plausible(path: Path) -> float:
+    """Where an OPD run extrapolated, its `plausible`; 0, everywhere, for anything else.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    content = read_config(path)
+    options = content.get("options") if is_opd(content) else None
+    value = options.get("plausible") if isinstance(options, dict) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
 def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.floating[Any]], str]:
     """Logged ratios, and the column they come from.
 

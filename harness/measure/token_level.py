@@ -68,7 +68,8 @@ def target_masses(
         {
             lam: positions.merged(MassBounds.exact(masses_of_odds(every[:, place]))).low
             for place, lam in enumerate(lambdas)
-        }
+        },
+        plausible=config.plausible,
     )
 
 

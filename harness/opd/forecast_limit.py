@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.contract import Contract
-from harness.errors import HarnessError, RunMismatchError
-from harness.runs import load
-from harness.runs.forecast_record import FORECAST, read_forecast
+from harness.errors import DataError, HarnessError, RunMismatchError
+from harness.runs import load, source_of
+from harness.runs.forecast_record import FORECAST, Point, read_forecast
 
 _LIKE_ROLLOUTS = {"temperature": 1.0, "top_p": 1.0, "constrained": False}
 
@@ -46,12 +46,16 @@ def read_limit(
     Raises:
         HarnessError: no forecast, one that shows no λ to hold its bar, or one that wasn't drawn as rollouts
             are.
-        RunMismatchError: of other checkpoints, another mask or another contract.
+        DataError: one that can't be read.
+        RunMismatchError: of other checkpoints, another mask or another contract, or runs that it isn't of.
     """
     file = folder / FORECAST
-    if not file.is_file():
-        raise HarnessError(f"{folder} holds no {FORECAST}; give `forecast=` the folder of a harness forecast")
-    content, told = file.read_bytes(), read_forecast(folder)
+    try:
+        told = read_forecast(folder)
+    except FileNotFoundError:
+        raise HarnessError(
+            f"{folder} holds no {FORECAST}; give `forecast=` the folder of a harness forecast"
+        ) from None
     for role, sha256 in (("teacher", teacher), ("base", base)):
         if told.checkpoints.get(role) != sha256:
             known = "of another" if told.checkpoints.get(role) else "without a digest of its"
@@ -66,18 +70,20 @@ def read_limit(
             f"{file} shows no λ of 1 or more that keeps the contract in {told.bar:.0%} of the answers, so "
             "there is nothing to hold λ at; draw more answers, or forecast for a lower bar"
         )
-    for point in told.points:
-        if point.lam == limit:
-            _require_drawn_like_rollouts(folder / point.run, contract)
-            return ForecastLimit(
-                told.bar, limit, limit == told.points[-1].lam, hashlib.sha256(content).hexdigest()
-            )
-    raise HarnessError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
+    point = next((one for one in told.points if one.lam == limit), None)
+    if point is None:
+        raise DataError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
+    _require_drawn_like_rollouts(folder, point, contract)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return ForecastLimit(told.bar, limit, limit == told.points[-1].lam, digest)
 
 
-def _require_drawn_like_rollouts(folder: Path, contract: Contract) -> None:
+def _require_drawn_like_rollouts(forecast: Path, point: Point, contract: Contract) -> None:
     """Rollouts are drawn at T = 1, top_p = 1, unconstrained; greedy answers keep the contract far longer."""
+    folder = forecast / point.run
     manifest = load(folder).manifest
+    if source_of(folder, manifest).drawn_sha256 != point.source:
+        raise RunMismatchError(f"{folder} isn't what {FORECAST} was made from; run the forecast again")
     if manifest.contract != contract:
         raise RunMismatchError(f"{folder} was drawn for another contract; forecast this run's")
     drawn = {name: manifest.sampling.get(name) for name in _LIKE_ROLLOUTS}

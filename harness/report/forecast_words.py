@@ -36,7 +36,7 @@ def star_sentence(star: Star) -> str:
     unmet = f"; not met: {'; '.join(star.unmet)}" if star.unmet else ""
     return (
         f"λ* at c = {star.clip:g}: {value}{interval}, binding {star.role or 'no role'}; it takes the role "
-        f"for a coin and a ratio to the teacher, and no locked test has confirmed it{unmet}"
+        f"for a coin and a ratio to the teacher, and none of five locked sweeps found its onset there{unmet}"
     )
 
 

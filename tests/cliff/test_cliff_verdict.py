@@ -229,7 +229,7 @@ def test_right_stays_right_where_a_role_moves_out_too():
     result = assess(estimate, 9.0)
     assert result.verdict == "right"
     assert not named(result, "no_role_moves_out").met
-    assert "moves the student out of it there, this one in at most 1 of the answers" in result.explanation
+    assert "moves the student out of it there, this one in up to 100.0% of the answers" in result.explanation
 
 
 def test_the_facts_own_role_loses_half_its_answers_at_the_first_step():

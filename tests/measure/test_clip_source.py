@@ -15,7 +15,7 @@ from harness.engines import EngineConfig
 from harness.errors import DataError
 from harness.evaluate import EvalConfig
 from harness.measure import CliffConfig
-from harness.measure.clip_source import read_clip, read_lambda, read_ratios
+from harness.measure.clip_source import read_clip, read_lambda, read_plausible, read_ratios
 from harness.measure.ratio_source import find_ratio
 
 CONFIGS: list[tuple[str, dict[str, Any], float, str]] = [
@@ -80,6 +80,13 @@ def test_the_manifest_of_an_opd_run_names_its_lambda(tmp_path: Path) -> None:
     for content in ("lambda: 1.25", "kind: opd\nlambda: high", "kind: opd", "just text"):
         other.write_text(content)
         assert read_lambda(other) is None
+
+
+def test_the_manifest_of_an_opd_run_says_where_it_extrapolated(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"plausible": 0.1})
+    assert read_plausible(tmp_path) == 0.1
+    write_manifest(tmp_path, {})
+    assert read_plausible(tmp_path) == 0.0
 
 
 def test_g_opd_names_its_lambda(tmp_path: Path) -> None:
