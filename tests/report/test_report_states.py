@@ -193,11 +193,8 @@ def test_the_fixed_point_stands_by_role_and_a_cliff_without_one_is_shown_too(tmp
         shown = [one["coin_tail"], tail["estimate"], tail["low"], tail["high"], one["edge"]]
         assert "".join(f"{value:.2g}" for value in shown) in text.replace(" … ", "")
     assert "insideλ = 12" in text
-    with RunDirectory(run.path) as directory:
-        older = json.loads((run.path / "cliff.json").read_bytes())
-        del older["fixed_points"], older["seal"], older["source"]
-        directory.write_cliff(older, run.path)
-    assert "Tail of the fixed point" not in said(page_of(run.path))
+    older = with_cliff(make_run(tmp_path / "older", tasks(30), answers(0.9)), 1.1, of_today=False)
+    assert "Tail of the fixed point" not in said(page_of(older.path))
 
 
 def test_the_last_run_is_the_baseline_and_the_page_says_so(tmp_path: Path) -> None:
