@@ -167,9 +167,9 @@ PLANS["zoo"] = PLANS["one-class"] | {
     "known_before": "Pilots at λ = 2 with seed 90, measured on 96 validation tasks. At 2e-4: after 480 steps "
     "λ reached 1.37, off the line .080, strict .885. At 5e-4: after 120, 240, 480 steps 1.51, 1.04, 1.48, "
     "off .329, .142, .282, strict .885, .854, .792. At 4e-4 falling to a fiftieth, as here: .78, 1.13, 1.47, "
-    "off .063, .054, .047, strict .885, .927, .917. So 480 steps go about .47 of the way from the teacher to λ, "
-    "and the onset is foreseen where the forecast falls after that share of the way. Older students of this "
-    "pair, trained from the base for 600 steps at 1e-3, reached .26 and .27 at λ = 2 and 2.6.",
+    "off .063, .054, .047, strict .885, .927, .917. So 480 steps go about .47 of the way from the teacher to "
+    "λ, and the onset is foreseen where the forecast falls after that share of the way. Older students of "
+    "this pair, trained from the base for 600 steps at 1e-3, reached .26 and .27 at λ = 2 and 2.6.",
 }
 """The zoo's pair, whose students don't come near λ within the steps: only λ reached is near the forecast."""
 

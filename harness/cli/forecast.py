@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,16 +103,10 @@ def forecast_command(
     from harness import files
     from harness.cli import consoles, output
     from harness.cli.listening import listening
-    from harness.errors import HarnessError
     from harness.forecast import ForecastConfig, first_look, forecast
     from harness.report.forecast_figure import FIGURE, draw_forecast
 
-    try:
-        grid = tuple(float(one) for one in (lambdas or "").split(",") if one.strip())
-    except ValueError:
-        grid = ()
-    if lambdas is not None and not grid:
-        raise HarnessError(f"--lambdas {lambdas}: write numbers such as 1,1.2,1.5")
+    grid = _grid(lambdas)
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
     own = {name: options[name] for name in _OWN}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
@@ -134,6 +129,23 @@ def forecast_command(
         output.document(found.to_dict())
     else:
         print_forecast(found, out, consoles.results())
+
+
+def _grid(given: str | None) -> tuple[float, ...]:
+    """The λ of --lambdas; empty where none is given.
+
+    Raises:
+        HarnessError: something else than numbers from 0 on.
+    """
+    from harness.errors import HarnessError
+
+    try:
+        grid = tuple(float(one) for one in (given or "").split(",") if one.strip())
+    except ValueError:
+        grid = ()
+    if given is not None and not (grid and all(0.0 <= one < math.inf for one in grid)):
+        raise HarnessError(f"--lambdas {given}: write numbers from 0 on, such as 1,1.2,1.5")
+    return grid
 
 
 def _require_no_drawing(context: click.Context) -> None:

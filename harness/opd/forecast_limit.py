@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, Field, ValidationError
 
 from harness.contract import Contract
-from harness.errors import HarnessError, RunMismatchError
-from harness.runs import load
-from harness.settings import first_problem
+from harness.errors import DataError, HarnessError, RunMismatchError
+from harness.runs import load, source_of
+from harness.runs.forecast_record import FORECAST, Point, read_forecast
 
-FORECAST = "forecast.json"
 _LIKE_ROLLOUTS = {"temperature": 1.0, "top_p": 1.0, "constrained": False}
 
 
@@ -36,25 +31,6 @@ class ForecastLimit:
     sha256: str
 
 
-class _Point(BaseModel):
-    lam: float
-    run: str
-
-
-class _Largest(BaseModel):
-    low: float | None
-
-
-class _Forecast(BaseModel):
-    """What is read of `forecast.json`."""
-
-    plausible: float
-    bar: float = Field(gt=0, le=1)
-    points: list[_Point] = Field(min_length=1)
-    largest_lambda: _Largest
-    checkpoints: dict[str, str | None] = {}
-
-
 def read_limit(
     folder: Path, *, teacher: str, base: str, plausible: float, contract: Contract
 ) -> ForecastLimit:
@@ -70,13 +46,16 @@ def read_limit(
     Raises:
         HarnessError: no forecast, one that shows no λ to hold its bar, or one that wasn't drawn as rollouts
             are.
-        RunMismatchError: of other checkpoints, another mask or another contract.
+        DataError: one that can't be read.
+        RunMismatchError: of other checkpoints, another mask or another contract, or runs that it isn't of.
     """
     file = folder / FORECAST
-    if not file.is_file():
-        raise HarnessError(f"{folder} holds no {FORECAST}; give `forecast=` the folder of a harness forecast")
-    content = file.read_bytes()
-    told = _parsed(file, content)
+    try:
+        told = read_forecast(folder)
+    except FileNotFoundError:
+        raise HarnessError(
+            f"{folder} holds no {FORECAST}; give `forecast=` the folder of a harness forecast"
+        ) from None
     for role, sha256 in (("teacher", teacher), ("base", base)):
         if told.checkpoints.get(role) != sha256:
             known = "of another" if told.checkpoints.get(role) else "without a digest of its"
@@ -85,33 +64,26 @@ def read_limit(
         raise RunMismatchError(
             f"{file} is of plausible = {told.plausible:g} and the run of {plausible:g}; forecast the same"
         )
-    limit, last = told.largest_lambda.low, told.points[-1].lam
+    limit = told.largest_lambda.low
     if limit is None:
         raise HarnessError(
             f"{file} shows no λ of 1 or more that keeps the contract in {told.bar:.0%} of the answers, so "
             "there is nothing to hold λ at; draw more answers, or forecast for a lower bar"
         )
-    for point in told.points:
-        if point.lam == limit:
-            _require_drawn_like_rollouts(folder / point.run, contract)
-            return ForecastLimit(told.bar, limit, limit == last, hashlib.sha256(content).hexdigest())
-    raise HarnessError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
+    point = next((one for one in told.points if one.lam == limit), None)
+    if point is None:
+        raise DataError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
+    _require_drawn_like_rollouts(folder, point, contract)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return ForecastLimit(told.bar, limit, limit == told.points[-1].lam, digest)
 
 
-def _parsed(file: Path, content: bytes) -> _Forecast:
-    try:
-        found: Any = json.loads(content)
-        return _Forecast.model_validate(found)
-    except ValidationError as error:
-        problem = first_problem(error, _Forecast)
-        raise HarnessError(f"{file}: {problem}; run the forecast again") from error
-    except ValueError as error:
-        raise HarnessError(f"{file} can't be read as JSON; run the forecast again") from error
-
-
-def _require_drawn_like_rollouts(folder: Path, contract: Contract) -> None:
+def _require_drawn_like_rollouts(forecast: Path, point: Point, contract: Contract) -> None:
     """Rollouts are drawn at T = 1, top_p = 1, unconstrained; greedy answers keep the contract far longer."""
+    folder = forecast / point.run
     manifest = load(folder).manifest
+    if source_of(folder, manifest).drawn_sha256 != point.source:
+        raise RunMismatchError(f"{folder} isn't what {FORECAST} was made from; run the forecast again")
     if manifest.contract != contract:
         raise RunMismatchError(f"{folder} was drawn for another contract; forecast this run's")
     drawn = {name: manifest.sampling.get(name) for name in _LIKE_ROLLOUTS}

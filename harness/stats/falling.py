@@ -62,8 +62,9 @@ class FallingCurve:
         """
         if not 0.0 < bar < 1.0:
             raise ValueError(f"bar = {bar!r} isn't in (0, 1)")
-        shown, refuted = np.flatnonzero(self.low >= bar), np.flatnonzero(self.high < bar)
-        low = float(self.levels[shown[-1]]) if len(shown) else None
+        # Where the rate is shown to rise, what lies beyond a level that isn't shown to hold is no limit.
+        shown, refuted = np.cumprod(self.low >= bar).sum(), np.flatnonzero(self.high < bar)
+        low = float(self.levels[shown - 1]) if shown else None
         high = float(self.levels[refuted[0]]) if len(refuted) else None
         below = np.flatnonzero(self.fit < bar)
         if not len(below):

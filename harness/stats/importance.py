@@ -82,7 +82,7 @@ def weighted_rate(
         return WeightedRate(Estimate(len(logs), None, None, None, refused), effective, unseen, refused)
     _, group = np.unique(np.asarray(task), return_inverse=True)
     found = bootstrap_ratio(
-        np.bincount(group, weights=weights * values),
+        np.bincount(group, weights=weights * values).astype(float),
         np.bincount(group).astype(float),
         n=len(logs),
         seed=seed,

@@ -42,9 +42,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 CASES = [
     (["--teacher", "zoo:teacher", "--base", "TINY"], "have different vocabularies"),
-    ([*PAIR, "--lambdas", "-1"], "-1"),
-    ([*PAIR, "--lambdas", "one"], "write numbers such as 1,1.2,1.5"),
-    ([*PAIR, "--lambdas", ","], "write numbers such as 1,1.2,1.5"),
+    ([*PAIR, "--lambdas", "1,-1"], "--lambdas 1,-1: write numbers from 0 on"),
+    ([*PAIR, "--lambdas", "one"], "write numbers from 0 on, such as 1,1.2,1.5"),
+    ([*PAIR, "--lambdas", ","], "write numbers from 0 on, such as 1,1.2,1.5"),
     ([*PAIR, "--bar", "1"], "--bar"),
     ([*PAIR, "--plausible", "2"], "--plausible"),
     ([*PAIR, "--student", "TINY"], "another vocabulary than zoo:teacher"),

@@ -138,7 +138,11 @@ REFUSED: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "another mask": (lambda told: told.update(plausible=0.1), "plausible = 0.1 and the run of 0"),
     "nothing shown": (largest(None), "shows no λ of 1 or more that keeps the contract in 20%"),
     "none of its points": (largest(2.5), "none of its points"),
-    "misshapen": (lambda told: told.update(points=[]), "points"),
+    "misshapen": (lambda told: told.pop("bar"), "can't be read as a forecast"),
+    "other answers": (
+        lambda told: told["points"][0].update(source="0" * 64),
+        "isn't what forecast.json was made",
+    ),
 }
 
 
@@ -165,7 +169,7 @@ def test_a_forecast_drawn_otherwise_than_rollouts_is_refused(forecast: Path, tmp
     with pytest.raises(RunMismatchError, match="another contract"):
         read_limit(forecast, contract=DEFAULT.model_copy(update={"key": "order"}), **of)
     (tmp_path / "forecast.json").write_text("{")
-    with pytest.raises(HarnessError, match="can't be read as JSON"):
+    with pytest.raises(HarnessError, match="can't be read as a forecast"):
         read_limit(tmp_path, contract=DEFAULT, **of)
 
 
