@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 # The evaluated checkpoint is the student, and teacher and base are loaded as it is.
 _NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls", "plausible")
 # Mean nothing without teacher and base.
-_CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
+_CLIFF_ONLY = (
+    "teacher",
+    "base",
+    "lam",
+    "clip",
+    "clip_from",
+    "clip_key",
+    "ratios",
+    "ratio_column",
+    "ratio_to",
+)
 # Any of them asks for λ*.
 _OF_CLIP = ("clip", "clip_from", "ratios")
 _JUDGE = ("rubric", "max_cost", "endpoint")
