@@ -100,8 +100,8 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     print_run(run, consoles.results())
     if isinstance(report, PlaceReport):
         print_place(report, consoles.results())
-    elif report is not None:
-        print_cliff(report, consoles.results(), forecast_line())
+    elif report is not None and cliff is not None:
+        print_cliff(report, consoles.results(), forecast_line(cliff.plausible))
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code
