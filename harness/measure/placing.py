@@ -158,19 +158,19 @@ def place_student(
         for role, settings in models.items():
             same = next((opened[other] for other in opened if models[other] == settings), None)
             opened[role] = same or stack.enter_context(closing(HfEngine(settings)))
-        order: list[ModelRole] = ["student", "teacher", "base"]
 
         def load() -> Trio:
             on_progress(Progress("loading all models side by side"))
-            for role in order:
-                opened[role].start()
-            return Trio(*(opened[role].model for role in order))
+            for engine in opened.values():
+                engine.start()
+            return Trio(**{role: engine.model for role, engine in opened.items()})
 
-        infos: dict[int, EngineInfo] = {id(one): one.info() for one in opened.values()}
-        info = {role: infos[id(opened[role])] for role in order}
+        infos = {id(engine): engine.info() for engine in opened.values()}
+        info = {role: infos[id(engine)] for role, engine in opened.items()}
+        trio = info["student"], info["teacher"], info["base"]
         placer = placer_of(
-            [info[role].weights_sha256 for role in order],
-            [info[role].options.get("dtype") for role in order],
+            [one.weights_sha256 for one in trio],
+            [one.options.get("dtype") for one in trio],
             config.plausible,
         )
         log = stack.enter_context(LineSumsLog(folder, placer))
