@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from forecast_outcomes import FARTHEST, at, outcomes
+from forecast_outcomes import FARTHEST, LEAST_PARSED, at, outcomes
 from forecast_training import LOCK, RESULTS, ROWS, code, runs_of
 from rich.console import Console
 from rich.table import Table
@@ -115,8 +115,7 @@ def picture(locked: dict[str, Any], rows: list[Row]) -> str:
             own = [row for row in rows if (row["arm"], row["lam"], row["step"]) == ("plain", lam, step)]
             if not own:
                 continue
-            strict = [row["strict"] for row in own]
-            mean = Estimate(len(own), float(np.mean(strict)), min(strict), max(strict), "")
+            mean = _seeds(own, "strict")
             reached = float(np.mean([FARTHEST if row["reached"] is None else row["reached"] for row in own]))
             by_lam.append((lam, (mean,)))
             by_reached.append((round(max(reached, 0.0), 2), (mean,)))
@@ -139,13 +138,50 @@ def picture(locked: dict[str, Any], rows: list[Row]) -> str:
     )
 
 
+def headline(locked: dict[str, Any], rows: list[Row]) -> str:
+    """One column: validity and NDCG@1 on what parses, of the forecast and of the students at the end."""
+    plain = next(one for one in locked["forecasts"] if one["plausible"] == 0.0)
+    drawn, trained = [], []
+    for one in plain["points"]:
+        parsed = round(one["n"] * one["strict"])
+        ranking = one["ndcg_at_1_parsed"] if parsed >= LEAST_PARSED else None
+        quality = Estimate(parsed, ranking, None, None, "")
+        drawn.append((one["lam"], (Estimate(one["n"], one["strict"], one["low"], one["high"], ""), quality)))
+    for lam in locked["plan"]["arms"][0]["lambdas"]:
+        last = ("plain", lam, locked["plan"]["steps"])
+        own = [row for row in rows if (row["arm"], row["lam"], row["step"]) == last]
+        if own:
+            ranked = [row for row in own if row["parsed"] >= LEAST_PARSED]
+            trained.append((lam, (_seeds(own, "strict"), _seeds(ranked, "ndcg_parsed"))))
+    seeds = len({row["seed"] for row in rows if row["arm"] == "plain"})
+    return draw(
+        Figure(
+            title="JSON falls off a cliff, ranking doesn't",
+            panels=("strict validity", "NDCG@1 on parsed"),
+            columns=(Column("", (0, 1)),),
+            lines=(
+                Line("drawn before any training: harness forecast", tuple(drawn)),
+                Line(f"students trained afterwards ({seeds} seeds)", tuple(trained)),
+            ),
+            described="Strict validity over λ, of the forecast and of trained students, and NDCG@1 below it.",
+        )
+    )
+
+
+def _seeds(rows: list[Row], name: str) -> Estimate:
+    if not rows:
+        return Estimate(0, None, None, None, "")
+    values = [row[name] for row in rows]
+    return Estimate(len(values), float(np.mean(values)), min(values), max(values), "")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     names = sorted(path.parent.name for path in RESULTS.glob(f"*/{LOCK}"))
     parser.add_argument("names", nargs="*", default=names)
-    parser.add_argument("--pictures", type=Path, help="folder for forecast-NAME.svg")
+    parser.add_argument("--pictures", type=Path, help="folder for forecast-NAME.svg and fall-NAME.svg")
     given = parser.parse_args()
     console = Console(width=WIDTH, highlight=False)
     for name in given.names:
@@ -156,6 +192,7 @@ def main() -> None:
         console.print(tests(locked, rows))
         if given.pictures is not None:
             files.write_text(given.pictures / f"forecast-{name}.svg", picture(locked, rows))
+            files.write_text(given.pictures / f"fall-{name}.svg", headline(locked, rows))
 
 
 if __name__ == "__main__":

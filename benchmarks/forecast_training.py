@@ -142,6 +142,37 @@ PLANS["third"] = PLANS["one-class"] | {
 }
 """The hold-out: a pair made after the method was locked."""
 
+PLANS["zoo"] = PLANS["one-class"] | {
+    "recipe": "the zoo's checkpoints; students start at the teacher, since the base has half its parameters",
+    "checkpoints": {"teacher": "zoo:teacher", "base": "zoo:base", "student": "zoo:teacher"},
+    "training": PLANS["one-class"]["training"] | {"final-fraction": 0.02},
+    "arms": [
+        {
+            "name": "plain",
+            "lambdas": [1.0, 2.0, 3.0, 4.0, 6.0],
+            "order": [3.0, 1.0, 4.0, 2.0, 6.0],
+            "learning_rate": 4e-4,
+            "plausible": 0.0,
+            "seeds": [80, 81, 82, 83],
+        },
+        {
+            "name": "plausible",
+            "lambdas": [4.0],
+            "learning_rate": 4e-4,
+            "plausible": 0.1,
+            "seeds": [80, 81, 82, 83],
+        },
+    ],
+    "goes": 0.47,
+    "known_before": "Pilots at λ = 2 with seed 90, measured on 96 validation tasks. At 2e-4: after 480 steps "
+    "λ reached 1.37, off the line .080, strict .885. At 5e-4: after 120, 240, 480 steps 1.51, 1.04, 1.48, "
+    "off .329, .142, .282, strict .885, .854, .792. At 4e-4 falling to a fiftieth, as here: .78, 1.13, 1.47, "
+    "off .063, .054, .047, strict .885, .927, .917. So 480 steps go about .47 of the way from the teacher to "
+    "λ, and the onset is foreseen where the forecast falls after that share of the way. Older students of "
+    "this pair, trained from the base for 600 steps at 1e-3, reached .26 and .27 at λ = 2 and 2.6.",
+}
+"""The zoo's pair, whose students don't come near λ within the steps: only λ reached is near the forecast."""
+
 
 def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float) -> list[dict[str, Any]]:
     """The questions, with the answers that are hits."""
@@ -150,6 +181,13 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
     if fall is None:
         raise SystemExit("the forecast doesn't cross the collapse line on its grid")
     names = {arm["name"] for arm in plan["arms"]}
+    near, far = round(fall / 1.1, 3), round(fall * 1.2, 3)
+    goes = plan.get("goes")
+    foreseen = f"the forecast's is {fall:.2f}"
+    if goes is not None:
+        later = 1.0 + (fall - 1.0) / goes
+        near, far = round(later / 1.2, 3), round(later * 1.3, 3)
+        foreseen += f", foreseen at {later:.2f} after {goes:g} of the way"
     budgets = " and ".join(str(step) for step in plan["measured_at"][:-1])
     rows = [
         (
@@ -167,9 +205,9 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
         ),
         (
             "onset",
-            [round(fall / 1.1, 3), round(fall * 1.2, 3)],
+            [near, far],
             [0.0, 100.0],
-            f"λ at which mean strict validity falls below half of the base's; the forecast's is {fall:.2f}",
+            f"λ at which mean strict validity falls below half of the base's; {foreseen}",
         ),
         (
             "onset_reached",
@@ -206,6 +244,8 @@ def tests_of(plan: dict[str, Any], curve: list[tuple[float, float]], line: float
                 "plausible 0.1: NDCG@1 on parsed minus that of plain distillation (no gain foreseen)",
             ),
         ]
+    if goes is not None:
+        rows = [row for row in rows if row[0] != "at_lambda"]
     rows += [
         (
             f"rate:{name}",
@@ -264,12 +304,13 @@ def code() -> dict[str, dict[str, str]]:
     }
 
 
-def lock(name: str, pair: Path, forecasts: list[Path]) -> None:
+def lock(name: str, pair: Path | None, forecasts: list[Path]) -> None:
     plan = PLANS[name]
     place = RESULTS / name / LOCK
     if place.exists():
         raise SystemExit(f"{place} exists: a lock is made once")
-    checkpoints = {role: find_checkpoint(str(pair / role)).sha256 for role in ("teacher", "base")}
+    names = checkpoints_of(plan, pair)
+    checkpoints = {role: find_checkpoint(one).sha256 for role, one in names.items()}
     drawn = [_forecast(folder, checkpoints) for folder in forecasts]
     plain = next(one for one in drawn if one["plausible"] == 0.0)
     curve = [(point["lam"], point["strict"]) for point in plain["points"]]
@@ -301,6 +342,13 @@ def lock(name: str, pair: Path, forecasts: list[Path]) -> None:
     print(f"locked {told['locked']}: {place}")
 
 
+def checkpoints_of(plan: dict[str, Any], pair: Path | None) -> dict[str, str]:
+    """Names of teacher, base and, where it doesn't start at the base, student."""
+    if pair is None:
+        return dict(plan["checkpoints"])
+    return {role: str(pair / role) for role in ("teacher", "base")}
+
+
 def runs_of(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], float, int]]:
     """All runs, arm by arm and seed by seed, λ interleaved, so that a part is balanced."""
     for arm in plan["arms"]:
@@ -313,11 +361,12 @@ def place_of(runs: Path, arm: dict[str, Any], lam: float, seed: int) -> Path:
     return runs / str(arm["name"]) / f"lambda-{lam:g}" / f"seed-{seed}"
 
 
-def train(name: str, pair: Path, runs: Path, only: str | None) -> None:
+def train(name: str, pair: Path | None, runs: Path, only: str | None) -> None:
     """Make every run that has no result; processes side by side share them."""
     locked = json.loads((RESULTS / name / LOCK).read_bytes())
+    names = checkpoints_of(locked["plan"], pair)
     for role, sha256 in locked["checkpoints"].items():
-        assert find_checkpoint(str(pair / role)).sha256 == sha256, f"another {role} than the lock's"
+        assert find_checkpoint(names[role]).sha256 == sha256, f"another {role} than the lock's"
     if locked["code"]["training"] != code()["training"]:
         raise SystemExit("the training code isn't the locked one")
     for arm, lam, seed in runs_of(locked["plan"]):
@@ -331,19 +380,18 @@ def train(name: str, pair: Path, runs: Path, only: str | None) -> None:
             continue
         with claim:
             if not (place / "result.json").exists():
-                _make(locked, pair, place, arm, lam, seed)
+                _make(locked, names, place, arm, lam, seed)
 
 
 def _make(
-    locked: dict[str, Any], pair: Path, place: Path, arm: dict[str, Any], lam: float, seed: int
+    locked: dict[str, Any], names: dict[str, str], place: Path, arm: dict[str, Any], lam: float, seed: int
 ) -> None:
     plan, began = locked["plan"], place / "started"
     if not began.exists():
         files.write_text(began, now() + "\n")
     command = [sys.executable, "-m", "harness", "train", "opd", "--resume"]
     told = plan["training"] | {
-        "teacher": pair / "teacher",
-        "base": pair / "base",
+        **names,
         "out": place / "train",
         "lambda": lam,
         "plausible": arm["plausible"],
@@ -360,7 +408,7 @@ def _make(
         return
     kept = {step: place / "train" / f"checkpoint-{step}" for step in plan["measured_at"]}
     kept[plan["steps"]] = place / "train" / "checkpoint"
-    rows = measure(locked, pair, place, arm, lam, seed, kept)
+    rows = measure(locked, names, place, arm, lam, seed, kept)
     log_sha256 = hashlib.sha256((place / "train" / "train.jsonl").read_bytes()).hexdigest()
     told = {
         "started": began.read_text().strip(),
@@ -374,7 +422,7 @@ def _make(
 
 def measure(
     locked: dict[str, Any],
-    pair: Path,
+    names: dict[str, str],
     place: Path,
     arm: dict[str, Any],
     lam: float,
@@ -389,8 +437,8 @@ def measure(
     for line in sorted({0.0, arm["plausible"]}):
         config = ForecastConfig(
             evaluation=evaluation,
-            teacher=str(pair / "teacher"),
-            base=str(pair / "base"),
+            teacher=names["teacher"],
+            base=names["base"],
             students=tuple(str(path) for path in kept.values()),
             plausible=line,
             out=place / "measured",
@@ -451,7 +499,7 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["lock", "train", "gather"])
     parser.add_argument("name", choices=sorted(PLANS))
-    parser.add_argument("--pair", type=Path, help="folder of teacher/ and base/")
+    parser.add_argument("--pair", type=Path, help="folder of teacher/ and base/, where the plan names none")
     parser.add_argument("--forecast", type=Path, action="append", default=[])
     parser.add_argument("--runs", type=Path, help="where students are trained")
     parser.add_argument("--only", help="this arm alone")

@@ -368,7 +368,7 @@ def table(url: str) -> list[Row]:
     tune = "train sft --ckpt zoo:base --out out --steps 4 --lr 1e-3 --limit 32 --batch-size 8"
     drawn = "eval --ckpt zoo:base --engine hf --data fashion-mini --limit 32 --max-tokens 24"
     drawn += " --batch-size 8 --temperature 1 --out run"
-    foresee = f"forecast {models} --lambdas 1,1.4 --limit 12 --max-tokens 24 --out out"
+    foresee = f"forecast {models} --lambdas 1,1.4 --limit 12 --batch-size 8 --max-tokens 24 --out out"
     prepare = (
         "data prepare amazon-fashion --reviews reviews.jsonl.gz --meta meta.jsonl.gz --out out --overwrite"
     )

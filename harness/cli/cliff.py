@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,8 @@ _NOT_SHARED = (
     "base_urls",
     "k",
     "target_plausible",
+    "target_teacher_device",
+    "target_base_device",
     "allow_missing",
 )
 
@@ -56,16 +59,45 @@ def cliff_config(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffCon
         HarnessError: teacher, base or λ is missing, or an option is out of range.
     """
     from harness.measure import CliffConfig
-    from harness.measure.clip_source import read_lambda
+    from harness.measure.clip_source import read_lambda, read_plausible
 
-    lam = options["lam"]
-    if lam is None and options["clip_from"] is not None:
-        lam = read_lambda(options["clip_from"])
+    lam, plausible = options["lam"], options["plausible"]
+    if options["clip_from"] is not None:
+        lam = read_lambda(options["clip_from"]) if lam is None else lam
+        plausible = plausible or read_plausible(options["clip_from"])
     for value, flag in ((options["teacher"], "--teacher"), (options["base"], "--base"), (lam, "--lambda")):
         if value is None:
             raise HarnessError(f"the cliff needs {flag}; give --teacher, --base and --lambda")
     own = {name: value for name, value in options.items() if name in CliffConfig.model_fields}
-    return settings_from(CliffConfig, own, {"evaluation": evaluation, "lam": lam})
+    return settings_from(
+        CliffConfig, own, {"evaluation": evaluation, "lam": lam, "plausible": plausible or 0.0}
+    )
+
+
+def forecast_line() -> str:
+    """The `harness forecast` of the pair that the running command was given, with what else it was told."""
+    from harness.cli.forecast import forecast_command
+
+    context = click.get_current_context()
+    theirs = {one.name: one for one in forecast_command.params if isinstance(one, click.Option)}
+    words = ["harness", "forecast"]
+    for mine in sorted(context.command.params, key=lambda one: one.name not in ("teacher", "base")):
+        name = mine.name or ""
+        other = theirs.get(_NAMED_ELSEWHERE.get(name, name))
+        given = context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
+        if other is None or not given or name in _OF_THE_ROLLOUTS:
+            continue
+        value = context.params[name]
+        if other.is_flag:
+            words += other.opts[:1] * bool(value)
+        else:
+            words += [w for one in (value if other.multiple else [value]) for w in (other.opts[0], str(one))]
+    return shlex.join([*words, "--out", "runs/forecast"])
+
+
+_NAMED_ELSEWHERE = {"target_plausible": "plausible"}
+_OF_THE_ROLLOUTS = ("limit", "samples", "seed", "temperature", "top_p", "out", "clip", "as_machine")
+"""What a forecast has of its own, or had better not have from an estimate of λ*."""
 
 
 def _options() -> list[click.Option]:
@@ -85,8 +117,9 @@ def _options() -> list[click.Option]:
 def cliff(as_machine: bool, **options: Any) -> None:
     """Estimate λ* from teacher and base, and say on which side of it the run's λ lies.
 
-    A side is where the extrapolated fixed point is predicted, inside the clip edge or beyond it; no locked
-    test has confirmed that being beyond it predicts collapse (docs/cliff.md).
+    λ* is about one class of tokens taken for a coin, and a clip whose ratio is taken to the teacher; none of
+    this project's five locked sweeps found its onset there (docs/cliff.md). Where the format falls is what
+    `harness forecast` shows.
 
     Rollouts are drawn from the student (or the base) at T = 1 and scored under all models. The run
     directory of the rollouts gets `cliff.json`; the same command goes on with the rollouts there are.
@@ -111,4 +144,4 @@ def cliff(as_machine: bool, **options: Any) -> None:
         document = {"run": str(report.path)} | report.to_dict() | {"costs": report.costs()}
         output.document(document)
     else:
-        print_cliff(report, consoles.results())
+        print_cliff(report, consoles.results(), forecast_line())

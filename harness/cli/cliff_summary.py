@@ -12,6 +12,7 @@ from harness.cli.consoles import line
 from harness.cli.line_summary import role_table
 from harness.cli.tables import titled
 from harness.cliff import Calibration, CalibrationEstimate, CliffResult, LambdaStarEstimate, RoleEstimate
+from harness.cliff.token_level import FixedPoints, RoleFixedPoint
 from harness.measure import CliffReport, StripToken
 from harness.plain_text import plain
 
@@ -33,12 +34,19 @@ _SIDE_STYLE = {
 }
 
 
-def print_cliff(report: CliffReport, console: Console) -> None:
-    """Everything a user decides from, the verdict last, where the eye stays."""
+def print_cliff(report: CliffReport, console: Console, further: str) -> None:
+    """Everything a user decides from, the verdict last, where the eye stays.
+
+    Args:
+        report: what was measured.
+        console: where to.
+        further: the command that shows where the format of this pair's target falls.
+    """
     result = report.result
     parts = (
         _headline(report),
         _role_table(result, result.estimate.under(result.calibration)),
+        *([] if result.fixed_points is None else [_fixed_point_table(result, result.fixed_points)]),
         _calibration_table(result),
         _precondition_table(result),
         _strip(report.strip, result.lam),
@@ -49,6 +57,9 @@ def print_cliff(report: CliffReport, console: Console) -> None:
     for part in parts:
         console.print(part)
         console.print()
+    # A wrapped line can't be copied into a shell.
+    told = Text(f"Where the format falls, drawn from the fixed point itself:\n{plain(further)}")
+    console.print(told, soft_wrap=True)
 
 
 def _headline(report: CliffReport) -> Text:
@@ -95,15 +106,59 @@ def _role_table(result: CliffResult, measured: CalibrationEstimate) -> Table:
         )
     notes = ["n: decisions, however many tokens each is written in", "tail: share of the teacher's tail mass"]
     if any(role.clip_margin is not None for role in measured.roles):
-        notes.append(
-            "1−q: the student's tail mass in units of (1 − p)/c, below 1× it has left the safe region"
-        )
+        notes.append("1−q: the student's tail mass in units of (1 − p)/c, λ*'s edge: below 1× it is beyond")
     if measured.binding is not None:
         notes.insert(0, "▸ binding: holds most of the teacher's tail; preconditions and verdict are about it")
     if unreached:
         notes.append(f"no rollout reaches {', '.join(unreached)}")
     table.caption, table.caption_justify = "\n".join(notes), "left"
     return table
+
+
+def _fixed_point_table(result: CliffResult, fixed: FixedPoints) -> Table:
+    """One row a role: the fixed point as a coin and token by token, and the edge of the run's ratio."""
+    table = titled(f"Tail of the fixed point at λ = {fixed.lam:g}, and the clip edge", padding=_NARROW)
+    table.add_column("", no_wrap=True)
+    for heading in ("coin", "target", "95 %", "edge", "side", "reached at"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    binding = None if result.binding is None else result.binding.role
+    for one in fixed.roles:
+        bold = one.role == binding
+        tail = one.target_tail
+        bounded = tail is not None and tail.low is not None and tail.high is not None
+        table.add_row(
+            f"{'▸ ' if bold else '  '}{one.role}",
+            _tail(one.coin_tail),
+            _tail(None if tail is None else tail.estimate),
+            f"{_tail(tail.low)}–{_tail(tail.high)}" if tail is not None and bounded else "–",
+            _tail(one.edge),
+            "–" if one.beyond is None else "beyond" if one.beyond else "inside",
+            _reached(one, fixed),
+            style="bold" if bold else None,
+        )
+    notes = ["coin: 1 − q_λ from the role's mean p and b; target: mean tail of π_λ ∝ π_T^λ·π_B^(1−λ)"]
+    if not fixed.lambdas:
+        notes.append(f"target: {line(fixed.missing)}")
+    elif fixed.ratio.edge is not None:
+        notes.append("reached at: the least λ looked at with the target's tail below the edge")
+    table.caption, table.caption_justify = "\n".join(notes), "left"
+    return table
+
+
+def _reached(one: RoleFixedPoint, fixed: FixedPoints) -> str:
+    if one.edge is None or not fixed.lambdas:
+        return "no edge" if fixed.ratio.edge is None else "–"
+    return f"no λ ≤ {fixed.lambdas[-1]:g}" if one.reached_at is None else f"λ = {one.reached_at:g}"
+
+
+def _tail(value: float | None) -> str:
+    """Two digits in few characters."""
+    if value is None:
+        return "–"
+    if value == 0 or value >= 1e-3:
+        return f"{value:.2g}"
+    digits, _, exponent = f"{value:.1e}".partition("e")
+    return f"{digits}e{int(exponent)}"
 
 
 def _calibration_table(result: CliffResult) -> Table:
@@ -231,8 +286,7 @@ def mass_text(value: float | None, tail: float | None) -> str:
     # Near 1 the digits that matter are those of the tail.
     if tail is None or not 0 < tail < 1e-3:
         return f"{value:.4f}"
-    digits, _, exponent = f"{tail:.1e}".partition("e")
-    return f"1−{digits}e{int(exponent)}"
+    return f"1−{_tail(tail)}"
 
 
 def _with_interval(star: LambdaStarEstimate, bounded: bool, between: str = "\n") -> str:

@@ -76,6 +76,7 @@ def _print(made: Demo, console: Console) -> None:
         lines.append(f"chance: NDCG@1 {chance.estimate:.2f}; gate: parse_validity.strict >= 0.95")
     table.caption, table.caption_justify = "\n".join(lines), "left"
     console.print(table)
+    console.print()
     console.print(_cliff_line(made))
     console.print(f"report: {made.report}", soft_wrap=True)
 
@@ -93,7 +94,7 @@ def _cliff_line(made: Demo) -> str:
         b = mass_text(binding.b.estimate, binding.base_tail)
         where += f" at {binding.role} (p = {p}, b = {b})"
     return (
-        f"\nThe extrapolation cliff at c = {made.clip:g}: {where}; zoo:listopd was trained with "
+        f"The extrapolation cliff at c = {made.clip:g}: {where}; zoo:listopd was trained with "
         f"λ = {made.lam:g}: {result.verdict}"
     )
 

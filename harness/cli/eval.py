@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.cliff import cliff_config, cliff_options
+from harness.cli.cliff import cliff_config, cliff_options, forecast_line
 from harness.cli.eval_options import TARGET_FLAGS, eval_config, eval_options, settle_engine
 from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
 from harness.errors import HarnessError, IncompleteError
@@ -98,7 +98,7 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     if isinstance(report, PlaceReport):
         print_place(report, consoles.results())
     elif report is not None:
-        print_cliff(report, consoles.results())
+        print_cliff(report, consoles.results(), forecast_line())
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code

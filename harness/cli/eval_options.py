@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.options import options_of, settings_from
+from harness.cli.options import flags_of, options_of, settings_from
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
             if changes[f"target_{name}"] is None:
                 raise HarnessError(f"--engine target needs {flag}; give --teacher, --base and --lambda")
     else:
+        for name in ("target_teacher_device", "target_base_device"):
+            if options.get(name) is not None:
+                raise HarnessError(f"{flags_of(name)[0]} is for --engine target; leave it out")
         # Of the line that a checkpoint is placed on, if of anything.
         if options.get("target_plausible") is not None and options.get("teacher") is None:
             raise HarnessError(

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness.cli.eval_options import eval_config, eval_options
-from harness.cli.options import Command, GroupedOption, json_option, options_of, settings_from
+from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.cliff import CliffResult
-    from harness.forecast import Forecast, ForecastConfig, Student
-    from harness.forecast.result import Gain, Star
+    from harness.forecast import FirstLook, Forecast, ForecastConfig
     from harness.progress import OnProgress
     from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
-_BAR_WIDTH = 10
-_OWN = ("teacher", "base", "students", "bar", "plausible", "clip", "points")
+_BAR_WIDTH = 5
+_OWN = (
+    *("teacher", "base", "stored", "bar", "students", "plausible", "teacher_device", "base_device", "clip"),
+    "points",
+)
+# Of a forecast that draws: the answers of a stored run were drawn as they were.
+_OF_DRAWING = (
+    *("bar", "students", "clip", "points", "data", "split", "limit", "samples", "temperature", "top_p"),
+    *("max_tokens", "key", "id_style", "extra_keys", "skip_bad_rows"),
+)
 # Set by the job, or of engines that hold one model alone.
 _NOT_SHARED = (
     "engine",
@@ -43,6 +51,8 @@ _NOT_SHARED = (
     "data_parallel_size",
     "engine_args",
     "target_plausible",
+    "target_teacher_device",
+    "target_base_device",
 )
 
 
@@ -77,27 +87,38 @@ def _options() -> list[click.Option]:
     "    --lambdas 1,1.6,2 --limit 32 --out runs/forecast",
 )
 @json_option
-def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options: Any) -> None:
+@click.pass_context
+def forecast_command(
+    context: click.Context, /, as_machine: bool, lambdas: str | None, out: Path, **options: Any
+) -> None:
     """Draw from the extrapolated target over a grid of λ, and say where its format falls.
 
     The target π_λ ∝ π_T^λ · π_B^(1−λ) is where distillation with reward extrapolation leads; drawing from it
     takes no training. Without --lambdas the grid is refined around the fall. The folder gets forecast.json,
     forecast.svg and a run for each λ.
+
+    With --from RUN nothing is drawn: answers of a run of the base, the teacher or their target are weighted
+    as if each λ had drawn them, for as long as enough of them count. The folder gets first-look.json.
     """
     from harness import files
     from harness.cli import consoles, output
-    from harness.cli.forecast_figure import FIGURE, draw_forecast
     from harness.cli.listening import listening
-    from harness.errors import HarnessError
-    from harness.forecast import ForecastConfig, forecast
+    from harness.forecast import ForecastConfig, first_look, forecast
+    from harness.report.forecast_figure import FIGURE, draw_forecast
 
-    try:
-        grid = tuple(float(one) for one in (lambdas or "").split(",") if one.strip())
-    except ValueError:
-        raise HarnessError(f"--lambdas {lambdas}: write numbers such as 1,1.2,1.5") from None
+    grid = _grid(lambdas)
     evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
     own = {name: options[name] for name in _OWN}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
+    if config.stored:
+        _require_no_drawing(context)
+        with listening(consoles.errors()) as on_progress:
+            looked = first_look(config, on_progress)
+        if as_machine:
+            output.document(looked.to_dict())
+        else:
+            print_look(looked, out, consoles.results())
+        return
     with listening(consoles.errors()) as on_progress:
         found = forecast(config, on_progress, _star)
     picture = draw_forecast(found)
@@ -110,8 +131,42 @@ def forecast_command(as_machine: bool, lambdas: str | None, out: Path, **options
         print_forecast(found, out, consoles.results())
 
 
-def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
-    """A row for each λ, then where the format falls."""
+def _grid(given: str | None) -> tuple[float, ...]:
+    """The λ of --lambdas; empty where none is given.
+
+    Raises:
+        HarnessError: something else than numbers from 0 on.
+    """
+    from harness.errors import HarnessError
+
+    try:
+        grid = tuple(float(one) for one in (given or "").split(",") if one.strip())
+    except ValueError:
+        grid = ()
+    if given is not None and not (grid and all(0.0 <= one < math.inf for one in grid)):
+        raise HarnessError(f"--lambdas {given}: write numbers from 0 on, such as 1,1.2,1.5")
+    return grid
+
+
+def _require_no_drawing(context: click.Context) -> None:
+    """Refuse what only a forecast that draws can heed.
+
+    Raises:
+        HarnessError: naming the first that was given.
+    """
+    from click.core import ParameterSource
+
+    from harness.errors import HarnessError
+
+    for name in _OF_DRAWING:
+        if context.get_parameter_source(name) == ParameterSource.COMMANDLINE:
+            raise HarnessError(
+                f"{flags_of(name)[0]} is for a forecast that draws; with --from the answers are there already"
+            )
+
+
+def print_look(looked: FirstLook, folder: Path, console: Console) -> None:
+    """A row for each λ, with how many answers count there."""
     from rich.table import Table
 
     from harness.cli import consoles
@@ -119,8 +174,40 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("λ", justify="right")
     table.add_column("strict validity")
-    for heading in ("95 %", "NDCG@1 parsed", "NDCG@1 all"):
-        table.add_column(heading, justify="right")
+    for heading in ("95 %", "effective", "unseen", "from λ"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for point in looked.points:
+        rate = point.parse_validity
+        table.add_row(
+            f"{point.lam:g}",
+            consoles.line(f"not told: {point.refused}") if rate.estimate is None else f"{rate.estimate:.1%}",
+            _interval(rate),
+            f"{point.effective:.0f} of {rate.n}",
+            f"{point.unseen:.1%}",
+            f"{point.drawn_at:g}",
+        )
+    masked = f", extrapolated where plausible ({looked.plausible:g})" if looked.plausible else ""
+    console.print(f"first look at the target of {looked.teacher} and {looked.base}{masked}: nothing drawn")
+    console.print(table)
+    console.print(
+        "unseen: share of the target's answers that are unlike any of the run's; they count as failing. "
+        "Where no number stands, or one decides, draw: the same command without --from"
+    )
+    console.print(f"first look: {folder / 'first-look.json'}")
+
+
+def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
+    """A row for each λ, then where the format falls."""
+    from rich.table import Table
+
+    from harness.cli import consoles
+    from harness.report.forecast_words import break_lines, gain_sentence, placed, sentence, star_sentence
+
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column("λ", justify="right")
+    table.add_column("strict validity")
+    for heading in ("95 %", "curve", "NDCG@1", "of all"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("fails with")
     for point in found.points:
         rate = point.parse_validity.estimate or 0.0
@@ -129,6 +216,7 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
             f"{point.lam:g}",
             "█" * round(rate * _BAR_WIDTH) + "·" * (_BAR_WIDTH - round(rate * _BAR_WIDTH)) + f" {rate:6.1%}",
             _interval(point.parse_validity),
+            "" if point.curve is None else f"{_percent(point.curve.estimate)} {_interval(point.curve)}",
             _value(point.ndcg_at_1_parsed),
             _value(point.ndcg_at_1_all),
             "" if worst is None else consoles.line(f"{worst[0]} {worst[1]:.0%}"),
@@ -136,7 +224,14 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     console.print(f"target of {found.teacher} and {found.base}{masked}")
     console.print(table)
+    console.print(
+        "curve: falls from λ = 1 on, and all its intervals hold at once; NDCG@1 on what parses, and of all "
+        "with failures as 0"
+    )
     console.print(sentence(found))
+    if found.breaks is not None:
+        for line in break_lines(found.breaks):
+            console.print(line)
     if found.gain is not None:
         console.print(gain_sentence(found.gain))
     if found.lambda_star is not None:
@@ -144,22 +239,8 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     for note in found.notes:
         console.print(f"note: {note}")
     for student in found.students:
-        console.print(_placed(student))
+        console.print(placed(student))
     console.print(f"forecast: {folder / 'forecast.json'}")
-
-
-def sentence(found: Forecast) -> str:
-    """Up to which λ the format holds, as far as it is known."""
-    largest = found.largest_lambda
-    shown = "at no λ drawn" if largest.low is None else f"up to λ = {largest.low:g}"
-    below = "at none" if largest.high is None else f"from λ = {largest.high:g} on"
-    about = (
-        f"about {largest.estimate:.3g}" if largest.estimate is not None else f"not found: {largest.reason}"
-    )
-    return (
-        f"largest λ with strict validity of at least {found.bar:.0%}: {about}; shown to be at least that "
-        f"{shown}, and below {below}"
-    )
 
 
 def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> CliffResult:
@@ -167,43 +248,14 @@ def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> Cliff
     from harness.measure import CliffConfig, measure_cliff
 
     cliff = CliffConfig(
-        evaluation=config.of_base, teacher=config.teacher, base=config.base, lam=1.0, clip=clip
+        evaluation=config.of_base,
+        teacher=config.teacher,
+        base=config.base,
+        lam=1.0,
+        clip=clip,
+        token_level="skip",
     )
     return measure_cliff(cliff, on_progress).result
-
-
-def star_sentence(star: Star) -> str:
-    """λ*, and how far it can be believed."""
-    value = star.status.replace("_", " ") if star.value is None else f"{star.value:.3g}"
-    high = "∞" if star.high is None else f"{star.high:.3g}"
-    interval = "" if star.low is None else f" [{star.low:.3g}, {high}]"
-    unmet = f"; not met: {'; '.join(star.unmet)}" if star.unmet else ""
-    return (
-        f"λ* at c = {star.clip:g}: {value}{interval}, binding {star.role or 'no role'}; it takes the role "
-        f"for a coin and a ratio to the teacher, and no locked test has confirmed it{unmet}"
-    )
-
-
-def gain_sentence(gain: Gain) -> str:
-    """Whether there is anything to gain from λ above 1."""
-    low, high = gain.difference.low, gain.difference.high
-    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-    told = f"λ = {gain.lam:g} {gain.difference.estimate or 0.0:+.3f}{interval} NDCG@1 of all answers"
-    if low is not None and low > 0.0:
-        return f"ranks better than the teacher: {told}"
-    return f"no λ above 1 is shown to rank better than the teacher; at best {told}"
-
-
-def _placed(student: Student) -> str:
-    reached, off = student.lambda_reached, student.off_the_line
-    where = f"λ reached {reached.method}"
-    if reached.estimate is not None:
-        where = f"λ reached {reached.estimate:.2f}"
-        if reached.low is not None and reached.high is not None:
-            where += f" [{reached.low:.2f}, {reached.high:.2f}]"
-    there = "" if student.forecast_there is None else f", forecast there {student.forecast_there:.1%}"
-    valid = student.parse_validity.estimate or 0.0
-    return f"{student.checkpoint}: {where}, off the line {off.estimate:.3f} nats; strict {valid:.1%}{there}"
 
 
 def _value(estimate: Estimate) -> str:
@@ -213,4 +265,8 @@ def _value(estimate: Estimate) -> str:
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{estimate.low:.1%} … {estimate.high:.1%}"
+    return f"{_percent(estimate.low)}–{_percent(estimate.high)}"
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100.0 * share:.1f}"

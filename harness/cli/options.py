@@ -30,7 +30,10 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "lambdas": ("--lambda",),
     "continued": ("--continue",),
     "students": ("--student",),
+    "stored": ("--from",),
     "target_plausible": ("--plausible",),
+    "target_teacher_device": ("--teacher-device",),
+    "target_base_device": ("--base-device",),
 }
 """Flags that aren't spelled as their setting is."""
 _DEFAULT_GROUP = "Options"

@@ -53,7 +53,12 @@ def lock_command(plan_file: Path, out: Path, as_machine: bool, **options: Any) -
         def measure(rollouts: EvalConfig, clip: float) -> tuple[CliffResult, int]:
             # Scores of teacher and base don't depend on λ; the job wants one all the same.
             config = CliffConfig(
-                evaluation=rollouts, teacher=plan.teacher, base=plan.base, lam=1.0, clip=clip
+                evaluation=rollouts,
+                teacher=plan.teacher,
+                base=plan.base,
+                lam=1.0,
+                clip=clip,
+                token_level="skip",
             )
             report = measure_cliff(config, on_progress)
             return report.result, report.drawn

@@ -16,6 +16,15 @@ from harness.cliff.results import (
     LambdaStarEstimate,
     RoleEstimate,
 )
+from harness.cliff.switch import (
+    ASSUMED,
+    RunRatio,
+    Switches,
+    SwitchStatus,
+    fixed_point_log_tail,
+    run_ratio,
+    switches_from_log_tails,
+)
 from harness.cliff.threshold import (
     Thresholds,
     ThresholdStatus,
@@ -27,6 +36,7 @@ from harness.cliff.threshold import (
 from harness.cliff.verdict import SIDES, CliffResult, Side, assess, decide, observed_side
 
 __all__ = [
+    "ASSUMED",
     "NOT_CONFIRMED",
     "SIDES",
     "Calibration",
@@ -44,7 +54,10 @@ __all__ = [
     "PositionRecords",
     "Precondition",
     "RoleEstimate",
+    "RunRatio",
     "Side",
+    "SwitchStatus",
+    "Switches",
     "ThresholdStatus",
     "Thresholds",
     "assess",
@@ -54,9 +67,12 @@ __all__ = [
     "estimate_cliff",
     "estimate_clip",
     "fixed_point",
+    "fixed_point_log_tail",
     "known_clip",
     "lambda_star",
     "observed_side",
+    "run_ratio",
+    "switches_from_log_tails",
     "thresholds",
     "thresholds_from_log_tails",
 ]

@@ -8,19 +8,19 @@ p = b and nearly linear in the log tail masses, and carried over to λ*.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.cliff.clip import ClipEstimate
-from harness.cliff.domain import BoolArray, FloatArray, require
+from harness.cliff.domain import BoolArray, FloatArray
 from harness.cliff.events import Events, by_index, by_role, by_rollout
 from harness.cliff.kappa import clip_margin, kappa_against, kappa_half, log_odds_of_first
 from harness.cliff.log_odds import probability, threshold_from_reciprocal_excess
-from harness.cliff.masses import MassBounds, PositionRecords
-from harness.cliff.resample import METHOD, MIN_TASKS, Statistic, Studentized, TaskSums, studentize
+from harness.cliff.masses import PositionRecords
+from harness.cliff.readings import Readings, Resampling, estimate_of, finite, read, resampling
+from harness.cliff.resample import METHOD, MIN_TASKS, TaskSums
 from harness.cliff.results import (
     Calibration,
     CalibrationEstimate,
@@ -30,7 +30,6 @@ from harness.cliff.results import (
     RoleEstimate,
 )
 from harness.cliff.tail_bounds import TailSums, effective_tasks, threshold_bounds
-from harness.stats.estimate import Estimate
 
 
 def estimate_cliff(
@@ -57,7 +56,7 @@ def estimate_cliff(
     Raises:
         CliffDomainError: a clip whose lower bound is 1, or arguments out of range.
     """
-    settings = _settings(clip, confidence, resamples, seed)
+    settings = resampling(clip, confidence, resamples, seed)
     task_of_rollout = records.rollout_of[1]
     return CliffEstimate(
         role=_calibrate("role", records, settings),
@@ -85,7 +84,7 @@ def estimate_calibration(
     seed: int = 0,
 ) -> CalibrationEstimate:
     """One calibration of `estimate_cliff`; same arguments, results and errors."""
-    return _calibrate(calibration, records, _settings(clip, confidence, resamples, seed))
+    return _calibrate(calibration, records, resampling(clip, confidence, resamples, seed))
 
 
 _EVENTS: dict[Calibration, Callable[[PositionRecords], Events]] = {
@@ -95,59 +94,20 @@ _EVENTS: dict[Calibration, Callable[[PositionRecords], Events]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    log_c: float
-    confidence: float
-    resamples: int
-    seed: int
-
-
-def _settings(clip: ClipEstimate, confidence: float, resamples: int, seed: int) -> _Settings:
-    require(clip.effective > 1, "no ratio exceeds 1, so nothing is known of the clip: pass its strength")
-    require(0 < confidence < 1, "confidence must lie inside (0, 1)")
-    require(resamples >= 100, "at least 100 resamples are needed")
-    return _Settings(float(np.log(clip.effective)), confidence, resamples, seed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Readings:
-    """A statistic of every group, once per reading of the bounds; the first reading is the middle."""
-
-    each: tuple[Studentized, ...]
-    confidence: float
-
-    @property
-    def point(self) -> FloatArray:
-        return self.each[0].point
-
-    def identified(self) -> tuple[FloatArray, FloatArray]:
-        points = np.stack([s.point for s in self.each])
-        return points.min(axis=0), points.max(axis=0)
-
-    def interval(self) -> tuple[FloatArray, FloatArray]:
-        ends = [s.interval(self.confidence) for s in self.each]
-        return np.stack([e[0] for e in ends]).min(axis=0), np.stack([e[1] for e in ends]).max(axis=0)
-
-    def interval_of_largest(self, members: BoolArray) -> tuple[float, float]:
-        ends = [s.interval_of_largest(members, self.confidence) for s in self.each]
-        return min(e[0] for e in ends), max(e[1] for e in ends)
-
-
 def _calibrate(
-    calibration: Calibration, records: PositionRecords, settings: _Settings
+    calibration: Calibration, records: PositionRecords, settings: Resampling
 ) -> CalibrationEstimate:
     events = _EVENTS[calibration](records)
     log_c = settings.log_c
-    sums, (kappa,) = _read(events, events.teacher, events.base, (kappa_against(log_c),), settings)
-    teacher, (half, z_p) = _read(
+    sums, (kappa,) = read(events, events.teacher, events.base, (kappa_against(log_c),), settings)
+    teacher, (half, z_p) = read(
         events, events.teacher, events.teacher, (kappa_half(log_c), log_odds_of_first), settings
     )
-    base, (z_b,) = _read(events, events.base, events.base, (log_odds_of_first,), settings)
+    base, (z_b,) = read(events, events.base, events.base, (log_odds_of_first,), settings)
     status, status_half = _status(sums, kappa.point), _status(teacher, half.point)
     margin = None
     if events.student is not None:
-        margin = _read(events, events.teacher, events.student, (clip_margin(log_c),), settings)
+        margin = read(events, events.teacher, events.student, (clip_margin(log_c),), settings)
     failures, bounds = events.base_failures(), _Bounds(events, settings)
     rows = []
     for row, name in enumerate(events.rows):
@@ -162,18 +122,20 @@ def _calibrate(
                 index=events.index_of[worst] if count else None,
                 n_positions=count,
                 n_tasks=tasks,
-                p=_estimate(z_p, probability, worst, count, tasks),
-                b=_estimate(z_b, probability, worst, count, tasks),
-                teacher_tail=_finite(teacher.means().tail[0][worst]),
-                base_tail=_finite(base.means().tail[0][worst]),
+                p=estimate_of(z_p, probability, worst, count, tasks),
+                b=estimate_of(z_b, probability, worst, count, tasks),
+                teacher_tail=finite(teacher.means().tail[0][worst]),
+                base_tail=finite(base.means().tail[0][worst]),
                 teacher_tail_share=float(events.shares[0][row]),
                 base_tail_share=float(events.shares[1][row]),
                 lambda_star=_lambda_star(kappa, members, status, worst),
                 lambda_star_half=_lambda_star(half, alone, status_half, worst),
-                student_tail=None if margin is None else _finite(margin[0].means().tail[1][worst]),
-                clip_margin=None if margin is None else _estimate(margin[1][0], np.exp, worst, count, tasks),
+                student_tail=None if margin is None else finite(margin[0].means().tail[1][worst]),
+                clip_margin=None
+                if margin is None
+                else estimate_of(margin[1][0], np.exp, worst, count, tasks),
                 effective_tasks=_carrying(sums, worst) if count else None,
-                base_failure=_finite(failures[row]),
+                base_failure=finite(failures[row]),
                 left_below=below,
                 right_above=above,
             )
@@ -193,7 +155,7 @@ def _calibrate(
 class _Bounds:
     """What a verdict rests on: bounds of λ* that hold without regard to the spread that was seen."""
 
-    def __init__(self, events: Events, settings: _Settings) -> None:
+    def __init__(self, events: Events, settings: Resampling) -> None:
         self._settings = settings
         # Mass known between bounds: the most of it is the least of the tail.
         large, small = (
@@ -217,48 +179,12 @@ class _Bounds:
             base=(self._sums.base[0][members], self._sums.base[1][members]),
         )
         below, above = threshold_bounds(own, self._settings.log_c, alpha)
-        return _finite(below.min()), _finite(above.min())
+        return finite(below.min()), finite(above.min())
 
 
 def _carrying(sums: TaskSums, group: int) -> float:
     """Tasks that carry the tail of a group, under the model for which they are fewer."""
     return float(min(effective_tasks(tail[:, group]) for tail in sums.tail))
-
-
-def _read(
-    events: Events,
-    first: MassBounds,
-    second: MassBounds,
-    statistics: tuple[Statistic, ...],
-    settings: _Settings,
-) -> tuple[TaskSums, tuple[_Readings, ...]]:
-    """Each statistic under each reading of the bounds, and the task sums of the middle one."""
-    pairs = [(first.middle(), second.middle())]
-    if not (first.is_exact and second.is_exact):
-        pairs += [(first.high, second.low), (first.low, second.high)]
-    sums = [TaskSums.collect(events.task, events.group, events.row_of.size, *pair) for pair in pairs]
-    read = [_studentize_where_possible(s, statistics, settings) for s in sums]
-    return sums[0], tuple(
-        _Readings(tuple(reading[k] for reading in read), settings.confidence) for k in range(len(statistics))
-    )
-
-
-def _studentize_where_possible(
-    sums: TaskSums, statistics: tuple[Statistic, ...], settings: _Settings
-) -> tuple[Studentized, ...]:
-    """As `studentize`; a group at p or b in {0, 1} keeps its (infinite) value without spread."""
-    means = sums.means()
-    inside = np.logical_and.reduce([m > 0 for m in (*means.mass, *means.tail)])
-    possible = inside & (sums.tasks() >= MIN_TASKS)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        points = [s(means)[0] for s in statistics]
-    full = tuple(Studentized.without_spread(point, settings.resamples) for point in points)
-    if possible.any():
-        rng = np.random.default_rng(settings.seed)
-        parts = studentize(sums.select(possible), statistics, settings.resamples, rng)
-        for whole, part in zip(full, parts, strict=True):
-            whole.error[possible], whole.t[:, possible] = part.error, part.t
-    return full
 
 
 def _status(sums: TaskSums, kappa: FloatArray) -> NDArray[np.str_]:
@@ -282,7 +208,7 @@ def _worst(members: BoolArray, status: NDArray[np.str_], kappa: FloatArray) -> i
 
 
 def _lambda_star(
-    kappa: _Readings, members: BoolArray, status: NDArray[np.str_], worst: int
+    kappa: Readings, members: BoolArray, status: NDArray[np.str_], worst: int
 ) -> LambdaStarEstimate:
     """Smallest λ* among the members; `worst` has it."""
     kind = cast(LambdaStarStatus, str(status[worst]))
@@ -300,24 +226,4 @@ def _lambda_star(
 
 
 def _threshold(kappa: float) -> float | None:
-    return _finite(threshold_from_reciprocal_excess(kappa))
-
-
-def _estimate(
-    readings: _Readings,
-    scale: Callable[[FloatArray], FloatArray],
-    group: int,
-    count: int,
-    tasks: int,
-) -> Estimate:
-    low = high = None
-    # An end beyond the range of floats is no end.
-    with np.errstate(over="ignore"):
-        if tasks >= MIN_TASKS:
-            low, high = (_finite(scale(end[group])) for end in readings.interval())
-        return Estimate(count, _finite(scale(readings.point[group])), low, high, METHOD)
-
-
-def _finite(x: float | FloatArray) -> float | None:
-    """The number, None where it is NaN or infinite."""
-    return float(x) if np.isfinite(x) else None
+    return finite(threshold_from_reciprocal_excess(kappa))

@@ -5,32 +5,35 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from harness.cliff.below_base import below_base, lost_below_base
 from harness.cliff.clip import ClipEstimate
-from harness.cliff.preconditions import MoreData, Precondition, below_base, place
+from harness.cliff.preconditions import MoreData, Precondition, place
 from harness.cliff.resample import MIN_TASKS
-from harness.cliff.results import CalibrationEstimate, RoleEstimate
+from harness.cliff.results import Calibration, CalibrationEstimate, CliffEstimate, RoleEstimate
+from harness.cliff.switch import ASSUMED
+from harness.cliff.token_level import FixedPoints, RoleFixedPoint
 
 _PREDICTED = {
-    "left": "λ = {lam:g} lies below the bounds of λ*: the extrapolated fixed point is predicted inside the "
-    "clip edge.",
-    "right": "λ = {lam:g} lies above the bounds of λ*: the extrapolated fixed point is predicted beyond the "
-    "clip edge.",
+    "left": "λ = {lam:g} lies below the bounds of λ*: taken for a coin, the fixed point is predicted inside "
+    "the clip edge.",
+    "right": "λ = {lam:g} lies above the bounds of λ*: taken for a coin, the fixed point is predicted beyond "
+    "the clip edge.",
     "on_cliff": "λ = {lam:g} lies between the bounds of λ*: on which side of the clip edge the extrapolated "
     "fixed point is can't be told.",
     "undecided": "No side is told for λ = {lam:g}: it lies between the bounds of λ*, and there are too few "
     "rollouts.",
     "out_of_scope": "No verdict is given for λ = {lam:g}: what λ* asks of the checkpoints is not met.",
 }
-NOT_CONFIRMED = "no locked test has confirmed that a fixed point beyond the clip edge predicts collapse"
+NOT_CONFIRMED = "none of this project's five locked sweeps found its onset at λ*"
 """docs/cliff-measured.md; what a verdict must not be taken for."""
 _ASSUMED = (
-    "λ* takes the role for a coin (positions alike, the tails of teacher and base of one shape) and belongs "
-    f"to a loop whose ratio is taken to the teacher; {NOT_CONFIRMED}."
+    "λ* is about one class of tokens taken for a coin, and a clip whose ratio is taken to the teacher. Its "
+    f"interval is sampling error alone; {NOT_CONFIRMED}."
 )
 _OBSERVED = {
-    "left": "The student itself is still inside the clip-safe region",
-    "right": "The student itself has left the clip-safe region already",
-    "on_cliff": "The student itself sits at the edge of the clip-safe region, within its uncertainty",
+    "left": "The student itself is still inside λ*'s edge",
+    "right": "The student itself is beyond λ*'s edge already",
+    "on_cliff": "The student itself sits at λ*'s edge, within its uncertainty",
 }
 _DISAGREE = {
     ("left", "right"): "an unstable optimiser (a high learning rate), more training than the mean field "
@@ -45,7 +48,7 @@ _NO_VALUE = {
     "not_reached": "No rollout reaches {roles}.",
 }
 _LESS_SURE = (
-    "That is above the teacher's own tail: being inside the region bounds how sure the student has become, "
+    "That is above the teacher's own tail: being inside bounds how sure the student has become, "
     "not how often it keeps the contract; its parse validity says that."
 )
 _DIGITS = 4
@@ -53,15 +56,28 @@ _DIGITS = 4
 
 def explain(
     lam: float,
-    verdict: str,
-    observed: str | None,
+    sides: tuple[str, str | None],
     bounds: tuple[float | None, float | None],
-    measured: CalibrationEstimate,
-    clip: ClipEstimate,
+    estimate: CliffEstimate,
+    calibration: Calibration,
     preconditions: Sequence[Precondition],
     more: MoreData,
+    fixed: FixedPoints | None = None,
 ) -> str:
-    """One paragraph: the prediction, what it rests on, the observation, and whether the two disagree."""
+    """One paragraph: the prediction, what it rests on, the observation, and whether the two disagree.
+
+    Args:
+        lam: the run's λ.
+        sides: predicted and observed.
+        bounds: what the prediction rests on.
+        estimate: λ* under all calibrations.
+        calibration: the one of the verdict.
+        preconditions: all of them.
+        more: tasks that are missing.
+        fixed: the fixed point by role.
+    """
+    verdict, observed = sides
+    measured, clip = estimate.under(calibration), estimate.clip
     binding, roles = measured.binding, measured.roles
     parts = [_PREDICTED[verdict].format(lam=lam)]
     if verdict in ("undecided", "out_of_scope"):
@@ -71,9 +87,12 @@ def explain(
         parts += _bounds(lam, verdict, bounds, binding.lambda_star.high if clip.saturated else None)
     parts += _further(verdict, more)
     if verdict != "out_of_scope":
-        parts += _elsewhere(lam, measured)
+        parts += _elsewhere(lam, measured, estimate.n_rollouts)
     parts += _without_value(roles)
     parts.append(_ASSUMED)
+    if fixed is not None:
+        parts += _of_the_run(fixed, None if binding is None else fixed.at(binding.role))
+        parts += _token_by_token(fixed)
     if observed is not None and binding is not None and binding.clip_margin is not None:
         margin = binding.clip_margin.estimate
         times = "far more than" if margin is None else f"{margin:.3g} times"
@@ -108,7 +127,7 @@ def _further(verdict: str, more: MoreData) -> list[str]:
     return [f"About {more.tasks} more tasks ({more.rollouts} rollouts) would {aim}."]
 
 
-def _elsewhere(lam: float, measured: CalibrationEstimate) -> list[str]:
+def _elsewhere(lam: float, measured: CalibrationEstimate, rollouts: int) -> list[str]:
     """What goes on at the other roles, where fewer answers are lost."""
     others = [one for one in measured.roles if one != measured.binding]
     sentences = []
@@ -117,16 +136,64 @@ def _elsewhere(lam: float, measured: CalibrationEstimate) -> list[str]:
         share = sum(one.teacher_tail_share for one in passed)
         sentences.append(
             f"λ* is smaller than λ at {_listed(passed)}, with {_percent(share)} of the teacher's tail: there "
-            "the fixed point is predicted beyond the edge."
+            "the coin's fixed point lies beyond the edge."
         )
-    away = below_base(tuple(others))
+    away = below_base(others)
     if away:
         share = sum(one.teacher_tail_share for one in away)
         sentences.append(
             f"At {_listed(away)}, with {_percent(share)} of the teacher's tail, the teacher keeps the "
-            "contract no more surely than the base: any λ above 1 moves the student out of it there."
+            "contract no more surely than the base: any λ above 1 moves the student out of it there, this "
+            f"one in up to {lost_below_base(lam, others, rollouts):.1%} of the answers."
         )
     return sentences
+
+
+def _of_the_run(fixed: FixedPoints, binding: RoleFixedPoint | None) -> list[str]:
+    """The edge of the run's own ratio, and λ*_m where that isn't λ*."""
+    ratio = fixed.ratio
+    if ratio == ASSUMED:
+        return [f"The run's ratio is {fixed.ratio_source}."] if fixed.ratio_source else []
+    sentences = [f"Of the run ({fixed.ratio_source}): {ratio.words}."]
+    if ratio.edge == "base" and binding is not None:
+        told = _SWITCHES.get(binding.switch_status)
+        if told is not None:
+            sentences.append(f"There {told.format(value=binding.switch, lam=fixed.lam)}.")
+    return sentences
+
+
+_SWITCHES = {
+    "finite": "λ*_m, which takes the place of λ* in such a loop, is {value:.4g}",
+    "always_right": "λ*_m, which takes the place of λ*, is {value:.3g}: the coin is beyond at every λ ≥ 1",
+    "edge_below_base": "the base itself lies beyond the edge, and the coin at every λ ≥ 1",
+}
+
+
+def _token_by_token(fixed: FixedPoints) -> list[str]:
+    """How far the coin is from the fixed point it stands for, and whether that passes the edge."""
+    if not fixed.lambdas:
+        return [f"The fixed point token by token: {fixed.missing}."]
+    times = [one.times for one in fixed.roles if one.times is not None]
+    text = f"Token by token the tail of the fixed point at λ = {fixed.lam:g}"
+    if fixed.plausible:
+        text += f", extrapolated only where plausible ({fixed.plausible:g}) as the coin is not,"
+    if times:
+        text += f" is {min(times):.2g} to {max(times):.2g} times the coin's"
+    edged = [one for one in fixed.roles if one.edge is not None]
+    if not edged:
+        return [f"{text}."]
+    beyond = [one for one in edged if one.beyond]
+    never = [one for one in edged if one.reached_at is None]
+    where = f"at {_named(beyond)}" if beyond else "at no role"
+    text += f"{',' if times else ''} and shown to lie beyond the edge {where}"
+    if never:
+        whose = "any" if len(never) == len(edged) else _named(never)
+        text += f"; it doesn't get there at {whose} with any λ looked at, up to {fixed.lambdas[-1]:g}"
+    return [f"{text}."]
+
+
+def _named(roles: Sequence[RoleFixedPoint]) -> str:
+    return _and([f"`{one.role}`" for one in roles])
 
 
 def _percent(share: float) -> str:
@@ -144,7 +211,10 @@ def _without_value(roles: Sequence[RoleEstimate]) -> list[str]:
 
 
 def _listed(roles: Sequence[RoleEstimate]) -> str:
-    names = [place(role) for role in roles]
+    return _and([place(role) for role in roles])
+
+
+def _and(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

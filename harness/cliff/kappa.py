@@ -46,6 +46,12 @@ def log_odds_of_first(means: Means) -> tuple[FloatArray, tuple[FloatArray, Float
     return means.log_odds(0), (-1.0 / means.mass[0], np.zeros_like(means.mass[0]))
 
 
+def tail_log_odds_of_first(means: Means) -> tuple[FloatArray, tuple[FloatArray, FloatArray]]:
+    """Log-odds of the first model's tail."""
+    value, (slope, none) = log_odds_of_first(means)
+    return -value, (-slope, none)
+
+
 def clip_margin(log_c: float) -> Statistic:
     """Log of (1 − q)·c/(1 − p), teacher first, student second."""
 

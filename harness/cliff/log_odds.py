@@ -44,6 +44,11 @@ def log_mass(logit: npt.ArrayLike) -> FloatArray:
         return np.asarray(-np.logaddexp(0.0, -np.asarray(logit, dtype=np.float64)))
 
 
+def log_tail(logit: npt.ArrayLike) -> FloatArray:
+    """Log of one minus the probability with these log-odds."""
+    return log_mass(-np.asarray(logit, dtype=np.float64))
+
+
 def log_odds_gap(p: FloatArray, b: FloatArray) -> FloatArray:
     """Difference logit p − logit b of two floats, as a sum of two terms of one sign."""
     difference = p - b
@@ -54,6 +59,15 @@ def log_odds_gap(p: FloatArray, b: FloatArray) -> FloatArray:
             np.log1p(-b) - np.log1p(-p),
         )
         return np.asarray(log_ratio(p, b, difference) + tail_ratio)
+
+
+def log_odds_gap_from_log_tails(log_tail_p: FloatArray, log_tail_b: FloatArray) -> FloatArray:
+    """Difference logit p − logit b of two masses whose complements have these logs (≤ 0)."""
+    with np.errstate(all="ignore"):
+        # log of tail ratio + log of mass ratio, and p − b without subtracting p and b.
+        difference = np.exp(log_tail_p) * np.expm1(log_tail_b - log_tail_p)
+        mass_ratio = log_ratio(-np.expm1(log_tail_p), -np.expm1(log_tail_b), difference)
+        return np.asarray((log_tail_b - log_tail_p) + mass_ratio)
 
 
 def clip_headroom(logit_p: npt.ArrayLike, log_c: npt.ArrayLike) -> FloatArray:

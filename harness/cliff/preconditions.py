@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from harness.cliff.below_base import below_base, lost_below_base, tail_at
 from harness.cliff.domain import require
 from harness.cliff.log_odds import clip_headroom, log_odds_from_log_tail
 from harness.cliff.resample import MIN_TASKS
@@ -20,11 +21,14 @@ from harness.cliff.tail_bounds import unseen_tasks
 
 PreconditionName = Literal[
     "teacher_above_base",
+    "no_role_moves_out",
     "teacher_near_deterministic",
     "one_class_dominates",
     "parse_headroom",
     "enough_rollouts",
 ]
+_NAMED = 3
+"""Roles named where many do the same."""
 _MOST_TASKS = 1_000_000
 """More than that is no advice."""
 
@@ -41,6 +45,7 @@ class Limits:
             estimated to lie within it.
         most_share_below_base: most share of the teacher's tail mass at roles where p ≤ b.
         least_effective_tasks: least number of tasks that carry the tail, of teacher and of base.
+        most_lost_below_base: most share of answers that extrapolation may lose at roles where p ≤ b.
     """
 
     least_teacher_mass: float = 0.99
@@ -49,6 +54,7 @@ class Limits:
     grid: float = 0.05
     most_share_below_base: float = 0.05
     least_effective_tasks: float = 20.0
+    most_lost_below_base: float = 0.05
 
     def __post_init__(self) -> None:
         """Check ranges.
@@ -61,6 +67,7 @@ class Limits:
             self.least_tail_share,
             self.least_headroom,
             self.most_share_below_base,
+            self.most_lost_below_base,
         )
         require(all(0 <= x <= 1 for x in shares), "limits on masses and shares must lie in [0, 1]")
         require(math.isfinite(self.grid) and self.grid > 0, "the grid of λ must be finite and above 0")
@@ -73,7 +80,8 @@ class Precondition:
     """One precondition.
 
     Attributes:
-        name: what it asks; `enough_rollouts` is about the data, the others are about the checkpoints.
+        name: what it asks; `enough_rollouts` is about the data, `no_role_moves_out` about the run's λ as well
+            as the checkpoints, the others about the checkpoints.
         met: whether it holds.
         value: its number, None where it couldn't be measured (then it isn't met).
         limit: what the number is compared with.
@@ -102,11 +110,12 @@ class MoreData:
 
 
 def check_preconditions(
-    estimate: CliffEstimate, measured: CalibrationEstimate, limits: Limits
+    lam: float, estimate: CliffEstimate, measured: CalibrationEstimate, limits: Limits
 ) -> tuple[Precondition, ...]:
     """All preconditions of a verdict.
 
     Args:
+        lam: the run's λ.
         estimate: all calibrations; the share of the tail is read from `role`.
         measured: the calibration that the verdict uses.
         limits: where they count as met.
@@ -114,6 +123,7 @@ def check_preconditions(
     asked = measured.dominant()
     return (
         _teacher_above_base(asked, measured.roles, limits.most_share_below_base),
+        _moved_out(lam, measured.roles, estimate.n_rollouts, limits.most_lost_below_base),
         _near_deterministic(asked, limits.least_teacher_mass),
         _dominance(estimate.role.dominant(), limits.least_tail_share),
         _headroom(asked, limits.least_headroom),
@@ -181,11 +191,6 @@ def place(role: RoleEstimate) -> str:
     return f"`{role.role}`" if role.index is None else f"`{role.role}` number {role.index + 1}"
 
 
-def below_base(roles: tuple[RoleEstimate, ...]) -> list[RoleEstimate]:
-    """Roles at which the teacher keeps the contract less surely than the base, or no more surely."""
-    return [one for one in roles if one.lambda_star.status == "unbounded"]
-
-
 def _teacher_above_base(asked: RoleEstimate, roles: tuple[RoleEstimate, ...], limit: float) -> Precondition:
     name: PreconditionName = "teacher_above_base"
     known = asked.lambda_star
@@ -207,6 +212,31 @@ def _teacher_above_base(asked: RoleEstimate, roles: tuple[RoleEstimate, ...], li
             f"{limit:.0%} are asked: extrapolation moves the student out of the contract there"
         )
     return Precondition(name, share <= limit, share, limit, detail)
+
+
+def _moved_out(lam: float, roles: tuple[RoleEstimate, ...], rollouts: int, limit: float) -> Precondition:
+    name: PreconditionName = "no_role_moves_out"
+    away = below_base(roles)
+    if not away:
+        return Precondition(
+            name, True, 0.0, limit, "at every role the teacher's class mass exceeds the base's"
+        )
+    lost = lost_below_base(lam, roles, rollouts)
+    worst = sorted(away, key=lambda one: -lost_below_base(lam, [one], rollouts))
+    where = ", ".join(
+        f"{place(one)} from {one.p.estimate or 0.0:.4g} to {_kept(lam, one)}" for one in worst[:_NAMED]
+    )
+    more = f" and {len(worst) - _NAMED} more roles" if len(worst) > _NAMED else ""
+    detail = (
+        f"where the teacher's class mass isn't above the base's, λ = {lam:g} takes it at {where}{more}: up "
+        f"to {lost:.1%} of the answers, {limit:.0%} are allowed"
+    )
+    return Precondition(name, lost <= limit, lost, limit, detail)
+
+
+def _kept(lam: float, role: RoleEstimate) -> str:
+    tail = tail_at(max(lam, 1.0), role)
+    return "an unknown one" if tail is None else f"{1.0 - tail:.4g}"
 
 
 def _near_deterministic(asked: RoleEstimate, limit: float) -> Precondition:

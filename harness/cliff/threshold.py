@@ -19,7 +19,7 @@ from harness.cliff.log_odds import (
     log_odds,
     log_odds_from_log_tail,
     log_odds_gap,
-    log_ratio,
+    log_odds_gap_from_log_tails,
     probability,
 )
 
@@ -88,10 +88,7 @@ def thresholds_from_log_tails(
     )
     with np.errstate(all="ignore"):
         headroom, c = clip_headroom(log_odds_from_log_tail(tp), lc), np.exp(lc)
-        # z_p − z_b = log of tail ratio + log of mass ratio, and p − b without subtracting p and b.
-        difference = np.exp(tp) * np.expm1(tb - tp)
-        mass_ratio = log_ratio(-np.expm1(tp), -np.expm1(tb), difference)
-        gap = (tb - tp) + mass_ratio
+    gap = log_odds_gap_from_log_tails(tp, tb)
     is_log = (tp <= 0) & (tb <= 0)
     edge = np.isneginf(tb) | (tb == 0)
     return _thresholds(gap, headroom, c, is_log, base_edge=edge, teacher_edge=np.isneginf(tp))

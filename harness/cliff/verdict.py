@@ -9,12 +9,14 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
+from harness.cliff.below_base import largest_kept_lambda
 from harness.cliff.clip import ClipDemand, ClipEstimate
 from harness.cliff.domain import require
 from harness.cliff.explain import explain
 from harness.cliff.preconditions import Limits, MoreData, Precondition, check_preconditions, more_data
 from harness.cliff.reached import RoleReached
 from harness.cliff.results import Calibration, CliffEstimate, LambdaStarEstimate, RoleEstimate
+from harness.cliff.token_level import FixedPoints
 from harness.errors import DataError
 from harness.settings import first_problem
 from harness.stats.estimate import Estimate
@@ -34,7 +36,8 @@ class CliffResult:
         observed: the side by the student's own tail mass at the binding role; None without a student or
             where it can't be told.
         agree: whether the two are the same; None unless both are `left` or `right`.
-        largest_safe_lambda: every λ below it is called left. None without a bound, or out of scope.
+        largest_safe_lambda: every λ below it is called left, though none of them is shown to be safe. None
+            without a bound, or out of scope.
         calibration: the calibration the verdict uses.
         lambda_star: λ* of the binding role under it, at the measured b, with its sampling interval. Where
             only a lower bound of c is known, λ* has no upper end. (In results of earlier versions the
@@ -54,6 +57,8 @@ class CliffResult:
         off_the_line: what of it is no extrapolation, in nats a token; likewise.
         along_the_line: share of its way from the base that is; likewise.
         reached: that in words, or why it wasn't measured; empty without a student.
+        fixed_points: where the fixed point of λ lies at each role, as a coin and token by token, and the edge
+            of the run's own ratio; None in results of earlier versions.
         reached_by_role: λ reached and off the line by the role of the position; empty without a student, and
             in results of earlier versions.
     """
@@ -79,6 +84,7 @@ class CliffResult:
     off_the_line: Estimate | None = None
     along_the_line: Estimate | None = None
     reached: str = ""
+    fixed_points: FixedPoints | None = None
     reached_by_role: tuple[RoleReached, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -137,8 +143,8 @@ def decide(
     Args:
         lam: the run's λ, finite, > 0.
         bounds: below the first λ is called left, above the second right; None is no such bound.
-        preconditions: `enough_rollouts` tells `undecided` from `on_cliff`; any other that is unmet puts the
-            run out of scope.
+        preconditions: `enough_rollouts` tells `undecided` from `on_cliff`; `no_role_moves_out` leaves `right`
+            as it is; any other that is unmet puts the run out of scope.
 
     Returns:
         `left` below the bounds, `right` above them, `on_cliff` or `undecided` between them and on them.
@@ -147,15 +153,18 @@ def decide(
         CliffDomainError: λ ≤ 0 or not finite, or bounds in the wrong order.
     """
     low, high = bounds
+    unmet = {p.name for p in preconditions if not p.met}
     require(math.isfinite(lam) and lam > 0, f"λ must be finite and above 0, not {lam}")
     require(low is None or high is None or low <= high, "the bounds of λ* are in the wrong order")
-    if not all(p.met for p in preconditions if p.name != "enough_rollouts"):
+    if unmet - {"enough_rollouts", "no_role_moves_out"}:
+        return "out_of_scope"
+    if high is not None and lam > high:
+        return "right"
+    if "no_role_moves_out" in unmet:
         return "out_of_scope"
     if low is not None and lam < low:
         return "left"
-    if high is not None and lam > high:
-        return "right"
-    return "on_cliff" if low is not None and all(p.met for p in preconditions) else "undecided"
+    return "on_cliff" if low is not None and not unmet else "undecided"
 
 
 def observed_side(binding: RoleEstimate | None, clip: ClipEstimate) -> Side | None:
@@ -184,6 +193,7 @@ def assess(
     calibration: Calibration = "role",
     limits: Limits | None = None,
     clip_demand: ClipDemand | None = None,
+    fixed_points: FixedPoints | None = None,
 ) -> CliffResult:
     """Put the estimates, the preconditions and the run's λ together.
 
@@ -193,19 +203,23 @@ def assess(
         calibration: the one the verdict uses.
         limits: where preconditions count as met; defaults of `Limits` otherwise.
         clip_demand: teacher-to-student ratios on off-class tokens.
+        fixed_points: of this λ, by role.
 
     Raises:
         CliffDomainError: λ ≤ 0 or not finite.
     """
     limits = limits or Limits()
     measured = estimate.under(calibration)
-    preconditions = check_preconditions(estimate, measured, limits)
+    preconditions = check_preconditions(lam, estimate, measured, limits)
     asked, binding = measured.dominant(), measured.binding
     star, half = asked.lambda_star, None if binding is None else binding.lambda_star_half
     bounds = (None, None) if binding is None else (binding.left_below, binding.right_above)
     if not estimate.clip.saturated:
         star, half = _without_upper_end(star), None if half is None else _without_upper_end(half)
         bounds = (bounds[0], None)
+    kept = largest_kept_lambda(limits.most_lost_below_base, measured.roles, estimate.n_rollouts)
+    if kept is not None and bounds[0] is not None:
+        bounds = (min(bounds[0], kept), bounds[1])
     verdict = decide(lam, bounds, preconditions)
     if verdict == "out_of_scope":
         bounds = (None, None)  # a side that isn't given has no ends
@@ -228,8 +242,11 @@ def assess(
         more=more,
         limits=limits,
         estimate=estimate,
-        explanation=explain(lam, verdict, observed, bounds, measured, estimate.clip, preconditions, more),
+        explanation=explain(
+            lam, (verdict, observed), bounds, estimate, calibration, preconditions, more, fixed_points
+        ),
         right_above=bounds[1],
+        fixed_points=fixed_points,
     )
 
 

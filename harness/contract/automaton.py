@@ -198,6 +198,26 @@ def _extra_value(state: State, char: str) -> State | None:
     return advance(after, char) if may_end(state.value) else None
 
 
+def failing_place(contract: Contract, text: str, k: int) -> int | None:
+    """Where no valid answer can go on: index of the first such character, the length at the end.
+
+    None where that lies beyond the part that is looked at.
+
+    Args:
+        contract: of the run.
+        text: a completion that isn't strict.
+        k: number of candidates.
+    """
+    state = start(contract, k)
+    for place, char in enumerate(text[:_FARTHEST]):
+        following = advance(state, char)
+        if following is None:
+            return place
+        state = following
+    return len(text) if len(text) <= _FARTHEST else None
+
+
+_FARTHEST: Final = 50_000
 _DIGIT_SPELLINGS: Final = {digit: spellings(digit) for digit in "0123456789"}
 
 _STEPS: Final[dict[int, _Step]] = {

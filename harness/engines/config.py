@@ -26,6 +26,15 @@ Plausible = Annotated[
 ]
 
 
+TeacherDevice = Annotated[
+    str | None,
+    Field(description="Torch device of the teacher, such as `cuda:0`; that of `device` by default."),
+]
+BaseDevice = Annotated[
+    str | None, Field(description="Torch device of the base, such as `cuda:1`; that of `device` by default.")
+]
+
+
 Revision = Annotated[
     str | None,
     Field(description="Hub revision of checkpoints that are named without one; of one alone: NAME@REVISION."),
@@ -49,6 +58,8 @@ class TargetConfig(Settings, title="Target"):
     lam: NonNegative
     """λ; 0 is the base, 1 the teacher."""
     plausible: Plausible = 0.0
+    teacher_device: TeacherDevice = None
+    base_device: BaseDevice = None
 
 
 class EngineConfig(Settings, title="Engine"):

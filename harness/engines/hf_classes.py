@@ -50,7 +50,7 @@ def _split(logits: Any, tokens: Any, classes: Sequence[IdArray]) -> tuple[Any, A
     logits = logits.sub_(logits.max(dim=-1, keepdim=True).values)
     own = logits.gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
     inside = torch.full_like(own, -torch.inf)
-    for rows, members in _grouped(classes):
+    for rows, members in grouped(classes):
         # A tokenizer may hold ids beyond the output layer: nothing can put mass on them.
         ids = members[members < logits.shape[-1]]
         if not ids.size:
@@ -64,7 +64,7 @@ def _split(logits: Any, tokens: Any, classes: Sequence[IdArray]) -> tuple[Any, A
     return own, inside, outside
 
 
-def _grouped(classes: Sequence[IdArray]) -> list[tuple[list[int], IdArray]]:
+def grouped(classes: Sequence[IdArray]) -> list[tuple[list[int], IdArray]]:
     """Rows that share a class object, and the class."""
     groups: dict[int, tuple[list[int], IdArray]] = {}
     for row, ids in enumerate(classes):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from harness.engines.adapters import apply_adapter
@@ -20,6 +20,7 @@ from harness.engines.config import EngineConfig, hf_missing, installed_version
 from harness.engines.hf_loading import load_causal_model
 from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.local_model import LocalModel
+from harness.engines.memory import Need, need_of
 from harness.errors import EngineUnavailableError, words_of
 
 BATCH_SIZE = {"cpu": 8}
@@ -126,7 +127,7 @@ class HfEngine:
         self, requests: Sequence[GenerationRequest], sampling: SamplingParams, done: set[str]
     ) -> Iterator[Generation]:
         ordered = sorted(requests, key=lambda request: -len(request.prompt_ids))
-        size = self._batch_size()
+        size = self._together()
         for start in range(0, len(ordered), size):
             batch = ordered[start : start + size]
             if all(request.key in done for request in batch):
@@ -154,14 +155,6 @@ class HfEngine:
         return self._model
 
     def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
-        return self._draw(batch, sampling, None)
-
-    def _draw(
-        self,
-        batch: Sequence[GenerationRequest],
-        sampling: SamplingParams,
-        scores: Callable[[Any], Any] | None,
-    ) -> list[tuple[int, ...]]:
         from harness.engines.hf_generate import generate
 
         return generate(
@@ -172,7 +165,6 @@ class HfEngine:
             stop_ids=self._local.stop_token_ids,
             context_length=self._local.context_length,
             grammars=[request.schema and self._grammars.compile(request.schema) for request in batch],
-            scores=scores,
         )
 
     def score(
@@ -211,6 +203,15 @@ class HfEngine:
         if torch.cuda.is_available():
             return "cuda"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+
+    @property
+    def need(self) -> Need:
+        """What its weights take, and where."""
+        return need_of(self._local.checkpoint, self._local.dtype, self._device())
+
+    def _together(self) -> int:
+        """Prompts that are answered in one batch."""
+        return self._batch_size()
 
     def _batch_size(self) -> int:
         family = self._device().partition(":")[0]

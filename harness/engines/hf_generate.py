@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from harness.engines.base import SamplingParams
@@ -22,7 +22,6 @@ def generate(
     stop_ids: Sequence[int],
     context_length: int | None,
     grammars: Sequence[Any] = (),
-    scores: Callable[[Any], Any] | None = None,
 ) -> list[tuple[int, ...]]:
     """Draw one completion of each prompt, all in one batch.
 
@@ -37,8 +36,6 @@ def generate(
         stop_ids: ids that end a completion.
         context_length: longest prompt + completion, None for no limit.
         grammars: [rows] compiled ones that hold the text, None for a free row; empty for none at all.
-        scores: makes, of the prompts' attention mask [rows, width], a logits processor that comes before all
-            others; None leaves the model's own scores.
 
     Returns:
         [rows] the completions, each up to and with its first stop id.
@@ -57,8 +54,6 @@ def generate(
     rows = [[pad] * (width - len(one)) + list(one) for one in prompts]
     mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts], device=model.device)
     processors: list[Any] = [OnlyNumbers(named(model))]
-    if scores is not None:
-        processors.append(scores(mask))
     if any(one is not None for one in grammars):
         processors.append(GrammarMask(grammars))
     if sampling.temperature > 0:

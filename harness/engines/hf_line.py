@@ -15,7 +15,7 @@ from harness.cliff.line_sums import NODES, LineSums
 from harness.engines.base import ScoreRequest
 from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.hf_scoring import BLOCK_LOGITS, OutputLayer, padded
-from harness.engines.target_engine import plausible_gain
+from harness.engines.target_draw import plausible_gain
 from harness.errors import IncompleteError
 
 
@@ -68,9 +68,9 @@ def _batch(
 ) -> Iterator[tuple[str, LineSums]]:
     import torch
 
-    ids, mask, at_row, at_position = padded(batch)
+    places = padded(batch)
     with torch.inference_mode():
-        hidden = [_hidden(output, ids, mask, at_row, at_position) for output in outputs]
+        hidden = [output.hidden_at(*places) for output in outputs]
         columns = line_columns(outputs, hidden, min(one.vocabulary for one in outputs), plausible)
     require_line_numbers(columns, [output.name for output in outputs])
     first = 0
@@ -93,14 +93,6 @@ def require_line_numbers(columns: Any, names: Sequence[str]) -> None:
     if np.isnan(columns).any():
         told = ", ".join(dict.fromkeys(names))
         raise NotNumbersError(f"{told}: of one of them {NOT_NUMBERS}: {WHAT_TO_DO}")
-
-
-def _hidden(output: OutputLayer, ids: Any, mask: Any, at_row: Any, at_position: Any) -> Any:
-    device = output.device
-    hidden = output.decoder(
-        input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
-    ).last_hidden_state
-    return hidden[at_row.to(device), at_position.to(device)]
 
 
 def line_columns(

@@ -130,8 +130,12 @@ class GrammarMask:
         self._matchers = [None if one is None else xgrammar.GrammarMatcher(one) for one in grammars]
         self._started = False
 
+    def take(self, rows: Sequence[int]) -> None:
+        """Go on with these rows."""
+        self._matchers = [self._matchers[row] for row in rows]
+
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Set `scores` of forbidden tokens to -inf."""
+        """Set `scores` of forbidden tokens to -inf; `input_ids` [rows, width] end in the last token."""
         rows, width = scores.shape
         mask = self._xgrammar.allocate_token_bitmask(rows, width)
         for row, matcher in enumerate(self._matchers):

@@ -71,6 +71,12 @@ class OutputLayer:
         logits = self._layer(hidden).float() * self._factor / self._divisor
         return logits if self._cap is None else torch.tanh(logits / self._cap) * self._cap
 
+    def hidden_at(self, ids: Any, mask: Any, at_row: Any, at_position: Any) -> Any:
+        """Hidden states [N, width] at N places of a batch; arguments as `padded` gives them."""
+        device = self.device
+        hidden = self.decoder(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False)
+        return hidden.last_hidden_state[at_row.to(device), at_position.to(device)]
+
 
 def score(
     model: Any,

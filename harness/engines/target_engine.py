@@ -10,90 +10,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from functools import cached_property
+from typing import Any, Final, Protocol
 
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams, ScoreRequest, TokenScores
-from harness.engines.config import EngineConfig, TargetConfig
-from harness.engines.finite import require_numbers
+from harness.engines.config import EngineConfig
 from harness.engines.hf_engine import HfEngine
 from harness.engines.local_model import ORIGIN, for_role, require_taken
+from harness.engines.memory import require_room
+from harness.engines.target_draw import Reader, TargetRow, draw_rows
 from harness.errors import EngineUnavailableError, HarnessError
 
-
-class TargetLogits:
-    """Logits processor that turns the teacher's scores into those of the target; the base runs beside it.
-
-    Args:
-        base: the base's model, on the device of the scores or another.
-        mask: [rows, width] attention mask of the prompts, padded on the left.
-        target: λ and where to extrapolate.
-    """
-
-    def __init__(self, base: Any, mask: Any, target: TargetConfig) -> None:
-        self._base, self._target = base, target
-        self._mask = mask.to(base.device)
-        self._cache: Any = None
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Log-odds of the next token under the target, [rows, vocabulary], float32."""
-        beside = self._base_scores(input_ids.to(self._base.device)).to(scores.device)
-        width = min(scores.shape[-1], beside.shape[-1])
-        return target_scores(scores[:, :width], beside[:, :width], self._target)
-
-    def _base_scores(self, input_ids: Any) -> Any:
-        import torch
-
-        if self._cache is not None:
-            self._mask = torch.cat([self._mask, torch.ones_like(self._mask[:, :1])], dim=-1)
-            input_ids = input_ids[:, -1:]
-        places = (self._mask.cumsum(-1) - 1).clamp(min=0)[:, -input_ids.shape[1] :]
-        output = self._base(
-            input_ids=input_ids,
-            attention_mask=self._mask,
-            position_ids=places,
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        self._cache = output.past_key_values
-        require_numbers(output.logits[:, -1], self._target.base)
-        return output.logits[:, -1].float()
+ROWS: Final = {"cpu": 96}
+"""Completions at a time in a forecast, all λ of a batch together, by device."""
+ACCELERATOR_ROWS: Final = 128
 
 
-def plausible_gain(of_teacher: Any, of_base: Any, plausible: float, likeliest: Any = None) -> Any:
-    """log π_T − log π_B where the teacher finds a token plausible, 0 elsewhere.
+class Ahead(Protocol):
+    """Completions that were drawn before they are asked for."""
 
-    Args:
-        of_teacher: [rows, vocabulary] log probabilities, or [N] of one token each with its `likeliest`.
-        of_base: likewise.
-        plausible: share of the likeliest token's probability above which one is; 0 finds all so.
-        likeliest: [N] the teacher's largest log probability where each of the N tokens stands.
-    """
-    gain = of_teacher - of_base
-    if plausible > 0.0:
-        largest = of_teacher.amax(dim=-1, keepdim=True) if likeliest is None else likeliest
-        gain = gain.masked_fill(of_teacher < largest + math.log(plausible), 0.0)
-    return gain
+    def get(self, mark: str) -> tuple[int, ...] | None:
+        """Those of a mark, None where there are none."""
+        ...
 
-
-def target_scores(teacher: Any, base: Any, target: TargetConfig) -> Any:
-    """λ·log π_T − (λ−1)·log π_B, and log π_T where the teacher finds a token implausible.
-
-    Args:
-        teacher: [rows, vocabulary] logits.
-        base: likewise.
-        target: λ and where to extrapolate.
-
-    Returns:
-        [rows, vocabulary] unnormalised log probabilities, float32.
-    """
-    import torch
-
-    of_teacher, of_base = (torch.log_softmax(one.float(), dim=-1) for one in (teacher, base))
-    return of_teacher + (target.lam - 1.0) * plausible_gain(of_teacher, of_base, target.plausible)
+    def keep(self, marks: Sequence[str], completions: Sequence[tuple[int, ...]]) -> None:
+        """Add some; a process that is killed after this has them."""
+        ...
 
 
 class TargetEngine(HfEngine):
@@ -112,9 +56,12 @@ class TargetEngine(HfEngine):
         if config.ckpt is not None:
             raise HarnessError("the target is made of a teacher and a base; leave `ckpt=` out")
         require_taken(config, [target.teacher, target.base])
-        super().__init__(for_role(config, target.teacher))
+        super().__init__(_placed(for_role(config, target.teacher), target.teacher_device))
         self._target = target
-        self._beside = HfEngine(for_role(config, target.base).changed(tokenizer=None))
+        self._also: tuple[float, ...] = ()
+        self._ahead: Ahead | None = None
+        beside = for_role(config, target.base).changed(tokenizer=None)
+        self._beside = HfEngine(_placed(beside, target.base_device))
         # Both read what the teacher's makes of a prompt.
         self._tokenizer.embeddings.update(self._beside._tokenizer.embeddings)
         mine, theirs = (one.vocabulary() for one in (self, self._beside))
@@ -124,8 +71,13 @@ class TargetEngine(HfEngine):
                 "mixed; choose checkpoints of one family"
             )
 
-    def choose(self, config: EngineConfig) -> None:
+    def choose(self, config: EngineConfig, also: Sequence[float] = (), ahead: Ahead | None = None) -> None:
         """Draw at another λ from the checkpoints that are loaded.
+
+        Args:
+            config: of the same checkpoints.
+            also: further λ that will be asked for: drawn in the same batches, so that a prompt is read once.
+            ahead: keeps those until then.
 
         Raises:
             HarnessError: the configuration is of other checkpoints.
@@ -134,6 +86,7 @@ class TargetEngine(HfEngine):
         if target is None or (target.teacher, target.base) != (self._target.teacher, self._target.base):
             raise HarnessError("another teacher or base takes another engine")
         self._target = target
+        self._also, self._ahead = (tuple(also), ahead) if ahead is not None else ((), None)
 
     @property
     def base_model(self) -> Any:
@@ -143,26 +96,29 @@ class TargetEngine(HfEngine):
     def info(self) -> EngineInfo:
         """Describe the engine; hashes both checkpoints the first time."""
         mine, theirs, target = super().info(), self._beside.info(), self._target
-        made_of = [mine.weights_sha256, theirs.weights_sha256, target.lam, target.plausible]
         return replace(
             mine,
             name="target",
             checkpoint=f"target of {target.teacher} and {target.base} at λ = {target.lam:g}"
             + (f", plausible {target.plausible:g}" if target.plausible else ""),
-            weights_sha256=hashlib.sha256(json.dumps(made_of).encode()).hexdigest(),
+            weights_sha256=target_sha256(
+                mine.weights_sha256, theirs.weights_sha256, target.lam, target.plausible
+            ),
             parameters=None,
             options=mine.options
             | {f"base_{name}": theirs.options[name] for name in ORIGIN if name in theirs.options}
             | {"teacher_sha256": mine.weights_sha256, "base_sha256": theirs.weights_sha256}
-            | target.model_dump(mode="json"),
+            | target.model_dump(mode="json", exclude_none=True),
         )
 
     def start(self) -> None:
         """Load both models.
 
         Raises:
-            EngineUnavailableError: transformers can't load one of them here.
+            EngineUnavailableError: they don't fit, or transformers can't load one of them here.
         """
+        if self._model is None:
+            require_room([one.need for one in (self, self._beside)])
         super().start()
         self._beside.start()
 
@@ -177,5 +133,64 @@ class TargetEngine(HfEngine):
         """The target isn't scored: its teacher and base are."""
         raise EngineUnavailableError("the target engine draws only; score its teacher and its base")
 
+    def _together(self) -> int:
+        if self._ahead is None:
+            return super()._together()
+        rows = self._config.batch_size or ROWS.get(self._device().partition(":")[0], ACCELERATOR_ROWS)
+        return max(1, rows // (1 + len(self._also)))
+
     def _answers(self, batch: Sequence[GenerationRequest], sampling: SamplingParams) -> list[tuple[int, ...]]:
-        return self._draw(batch, sampling, lambda mask: TargetLogits(self.base_model, mask, self._target))
+        if self._ahead is None:
+            return self._drawn(batch, sampling, [self._target.lam])
+        lams = [self._target.lam, *self._also]
+        marks = [self._mark(one, lam, sampling) for lam in lams for one in batch]
+        known = [self._ahead.get(mark) for mark in marks[: len(batch)]]
+        found = [one for one in known if one is not None]
+        if len(found) == len(batch):
+            return found
+        drawn = self._drawn(batch, sampling, lams)
+        self._ahead.keep(marks[len(batch) :], drawn[len(batch) :])
+        return drawn[: len(batch)]
+
+    def _drawn(
+        self, batch: Sequence[GenerationRequest], sampling: SamplingParams, lams: Sequence[float]
+    ) -> list[tuple[int, ...]]:
+        """[λ · requests] completions, those of the first λ first."""
+        grammars = [one.schema and self._grammars.compile(one.schema) for one in batch]
+        rows = [
+            TargetRow(one.prompt_ids, one.seed, lam, grammar)
+            for lam in lams
+            for one, grammar in zip(batch, grammars, strict=True)
+        ]
+        context = self._local.context_length
+        return draw_rows(
+            Reader(self.model, self._target.teacher, context),
+            Reader(self.base_model, self._target.base, context),
+            rows,
+            sampling,
+            plausible=self._target.plausible,
+            stop_ids=self._local.stop_token_ids,
+            context_length=context,
+            device=self.model.device,
+        )
+
+    def _mark(self, request: GenerationRequest, lam: float, sampling: SamplingParams) -> str:
+        """Hash of all that decides what a request is answered at a λ."""
+        asked = [request.prompt_ids, request.seed, request.schema, lam, asdict(sampling)]
+        return hashlib.sha256(json.dumps([self._pair, self._target.plausible, *asked]).encode()).hexdigest()[
+            :32
+        ]
+
+    @cached_property
+    def _pair(self) -> list[Any]:
+        mine, theirs = super().info(), self._beside.info()
+        return [[one.weights_sha256, one.options["dtype"]] for one in (mine, theirs)]
+
+
+def target_sha256(teacher: str | None, base: str | None, lam: float, plausible: float) -> str:
+    """What stands for a target's weights: of its teacher's digest, its base's, and the rest that makes it."""
+    return hashlib.sha256(json.dumps([teacher, base, lam, plausible]).encode()).hexdigest()
+
+
+def _placed(config: EngineConfig, device: str | None) -> EngineConfig:
+    return config if device is None else config.changed(device=device)

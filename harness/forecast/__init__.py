@@ -2,6 +2,7 @@
 
 from harness.forecast.config import ForecastConfig
 from harness.forecast.job import forecast
-from harness.forecast.result import Forecast, Point, Student
+from harness.forecast.look import FirstLook, first_look
+from harness.runs.forecast_record import Forecast, Point, Student
 
-__all__ = ["Forecast", "ForecastConfig", "Point", "Student", "forecast"]
+__all__ = ["FirstLook", "Forecast", "ForecastConfig", "Point", "Student", "first_look", "forecast"]

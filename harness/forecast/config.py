@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 
 from harness.engines import IN_MEMORY, OF_TWO
-from harness.engines.config import EngineConfig, Plausible, TargetConfig
+from harness.engines.config import BaseDevice, EngineConfig, Plausible, TargetConfig, TeacherDevice
 from harness.engines.local_model import for_role, only_taken, require_taken
 from harness.evaluate.config import EvalConfig
 from harness.settings import Count, Level, NonNegative, Settings
@@ -27,11 +27,16 @@ class ForecastConfig(Settings, title="Forecast"):
     """Checkpoint of the base π_B: the warm start that a student would begin from."""
     lambdas: tuple[NonNegative, ...] = ()
     """λ to draw at; by default a grid from 0 to 8, refined around the fall."""
+    stored: tuple[Path, ...] = ()
+    """Run of the base, the teacher or their target, drawn at T = 1: its answers are weighted instead of
+    drawing new ones, a cheap first look near its own λ."""
     bar: Level = 0.95
     """Parse validity that λ may not fall below."""
     students: tuple[str, ...] = ()
     """Checkpoints to place on the line: λ reached, and how far off the line."""
     plausible: Plausible = 0.0
+    teacher_device: TeacherDevice = None
+    base_device: BaseDevice = None
     clip: Annotated[float | None, Field(gt=1, allow_inf_nan=False)] = None
     """Clip strength c of a run to come: λ* is measured beside, on rollouts of the base."""
     points: Count = 12
@@ -73,7 +78,14 @@ class ForecastConfig(Settings, title="Forecast"):
 
     def at(self, lam: float) -> EvalConfig:
         """The evaluation of π_λ."""
-        target = TargetConfig(teacher=self.teacher, base=self.base, lam=lam, plausible=self.plausible)
+        target = TargetConfig(
+            teacher=self.teacher,
+            base=self.base,
+            lam=lam,
+            plausible=self.plausible,
+            teacher_device=self.teacher_device,
+            base_device=self.base_device,
+        )
         told: dict[str, Any] = {"engine": OF_TWO, "target": target, "ckpt": None}
         engine: EngineConfig = only_taken(self.evaluation.engine, [self.teacher, self.base]).changed(**told)
         return self.evaluation.changed(engine=engine, out=self.out / f"lambda-{lam:g}")

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from harness import files
 from harness.cliff import CliffResult
 from harness.engines.target_engine import TargetEngine
+from harness.errors import DataError, RunMismatchError
 from harness.evaluate import evaluate
+from harness.forecast.ahead import AheadLog, done_with
+from harness.forecast.breaks import breaks_of, first_below
 from harness.forecast.config import ForecastConfig
-from harness.forecast.notes import gain_of, notes_of
-from harness.forecast.result import FORECAST, Forecast, Point, Star
-from harness.forecast.students import place_student
+from harness.forecast.notes import TEACHER, gain_of, notes_of
+from harness.forecast.students import place_student, require_students
 from harness.metrics.columns import TaskTable
 from harness.metrics.table import CONTRACT, QUALITY_OF_ALL, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Run, source_of
 from harness.runs.columns import read_columns
-from harness.stats.falling import LargestLevel, largest_level
+from harness.runs.directory import read_manifest
+from harness.runs.forecast_record import FORECAST, Forecast, Point, Star, read_forecast
+from harness.stats import Estimate
+from harness.stats.falling import FallingCurve, LargestLevel, falling_curve, shared_rate
 
+_CONFIDENCE = 0.95
 _CLOSE = 1.1
 """Ratio of two neighbouring λ below which a fall between them is located well enough."""
 
@@ -47,49 +56,126 @@ def forecast(
         IncompleteError: it stopped half-way.
     """
     config.require_taken()
-    drawn: dict[float, tuple[Point, TaskTable, TaskTable]] = {}
-    waiting = list(config.first_lambdas)
-    with closing(TargetEngine(config.at(waiting[0]).engine)) as engine:
-        while waiting:
-            lam = waiting.pop(0)
-            evaluation = config.at(lam)
-            engine.choose(evaluation.engine)
-            run = evaluate(evaluation, on_progress, engine=engine)
-            drawn[lam] = _point(config, lam, run)
-            if not waiting and not config.lambdas:
-                waiting = next_lambda(sorted(drawn), _largest(drawn, config.bar).estimate, config.points)
-        points = tuple(drawn[lam][0] for lam in sorted(drawn))
+    drawn: dict[float, _Drawn] = {}
+    with closing(TargetEngine(config.at(config.first_lambdas[0]).engine)) as engine:
+        checkpoints = _require_own(config, engine)
+        require_students(config, engine)
+        with AheadLog(config.out) as ahead:
+            waiting = list(config.first_lambdas)
+            while waiting:
+                lam = waiting.pop(0)
+                evaluation = config.at(lam)
+                engine.choose(
+                    evaluation.engine, [one for one in waiting if not _is_drawn(config, one)], ahead
+                )
+                drawn[lam] = _read(config, lam, evaluate(evaluation, on_progress, engine=engine))
+                if not waiting and not config.lambdas:
+                    waiting = next_lambda(sorted(drawn), _largest(drawn, config.bar).estimate, config.points)
+        points, largest = _points(drawn), _largest(drawn, config.bar)
         if config.students:
             engine.start()
         students = tuple(
-            place_student(config, number, engine, points, on_progress)
+            place_student(config, number, engine, tuple(points.values()), on_progress)
             for number in range(len(config.students))
         )
-        told = engine.info().options
     star = None
     if config.clip is not None and measure is not None:
         star = Star.of(measure(config, config.clip, on_progress))
-    largest = _largest(drawn, config.bar)
+    below = first_below(points, config.bar)
+    curve = _curve(drawn)
     found = Forecast(
         config.teacher,
         config.base,
         config.plausible,
         config.bar,
-        points,
+        tuple(points.values()),
         largest,
         students,
-        gain=gain_of({lam: quality for lam, (_, _, quality) in drawn.items()}),
-        notes=notes_of(points, largest, config.bar),
+        gain=gain_of({lam: one.quality for lam, one in drawn.items()}),
+        notes=notes_of(
+            tuple(points.values()), largest, config.bar, rising=curve is not None and curve.rising
+        ),
+        checkpoints=checkpoints,
         lambda_star=star,
-        checkpoints={role: told[f"{role}_sha256"] for role in ("teacher", "base")},
+        breaks=None if below is None else breaks_of(below, drawn[below.lam].run),
     )
     text = json.dumps(found.to_dict(), indent=1, allow_nan=False) + "\n"
     with files.resumable(config.out):
         files.write_text(config.out / FORECAST, text)
+    done_with(config.out)
     return found
 
 
-def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTable, TaskTable]:
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """What one λ gave."""
+
+    run: Run
+    point: Point
+    validity: TaskTable
+    quality: TaskTable
+
+    @property
+    def hits(self) -> list[int]:
+        return [round(one) for one in self.validity.total.tolist()]
+
+    @property
+    def tries(self) -> list[int]:
+        return [int(one) for one in self.validity.count.tolist()]
+
+
+def _require_own(config: ForecastConfig, engine: TargetEngine) -> dict[str, str | None]:
+    """Digests of teacher and base; a folder with the forecast of another pair is refused.
+
+    Raises:
+        RunMismatchError: it holds one.
+        DataError: its `forecast.json` can't be read.
+    """
+    told = engine.info().options
+    own = {role: told[f"{role}_sha256"] for role in ("teacher", "base")}
+    try:
+        there = read_forecast(config.out)
+    except FileNotFoundError:
+        return own
+    if dict(there.checkpoints) != own or there.plausible != config.plausible:
+        masked = f", plausible {there.plausible:g}" if there.plausible else ""
+        raise RunMismatchError(
+            f"{config.out} holds the forecast of another pair ({there.teacher} and {there.base}{masked}); "
+            "choose another `out=`"
+        )
+    return own
+
+
+def _is_drawn(config: ForecastConfig, lam: float) -> bool:
+    folder = config.at(lam).out
+    assert folder is not None, "each λ has a folder of its own"
+    try:
+        return read_manifest(folder).status == "complete"
+    except DataError:
+        # None yet, or one that its evaluation will refuse.
+        return False
+
+
+def _points(drawn: Mapping[float, _Drawn]) -> dict[float, Point]:
+    """The points by ascending λ, each with its place on the curve."""
+    curve, found = _curve(drawn), {}
+    for lam in sorted(drawn):
+        one = drawn[lam]
+        if curve is not None and lam >= TEACHER:
+            at = int(np.searchsorted(curve.levels, lam))
+            method = (
+                "each λ's own, as validity is shown to rise" if curve.rising else "isotonic from λ = 1 on"
+            )
+            numbers = (float(curve.fit[at]), float(curve.low[at]), float(curve.high[at]))
+            place = Estimate(sum(one.tries), *numbers, f"{method}; holds for {len(drawn)} λ together")
+        else:
+            own = shared_rate(one.hits, one.tries, _CONFIDENCE, len(drawn))
+            place = replace(own, method=f"{own.method}; holds for {len(drawn)} λ together")
+        found[lam] = replace(one.point, curve=place)
+    return found
+
+
+def _read(config: ForecastConfig, lam: float, run: Run) -> _Drawn:
     rates = {
         name.removeprefix("failure_rate."): one.estimate
         for name, one in run.metrics.items()
@@ -106,21 +192,28 @@ def _point(config: ForecastConfig, lam: float, run: Run) -> tuple[Point, TaskTab
     )
     columns = read_columns(run, [CONTRACT, QUALITY_OF_ALL])
     validity, quality = (columns.by_task(sample_metrics()[name]) for name in (CONTRACT, QUALITY_OF_ALL))
-    return point, validity, quality
+    return _Drawn(run, point, validity, quality)
 
 
-def _largest(drawn: dict[float, tuple[Point, TaskTable, TaskTable]], bar: float) -> LargestLevel:
+def _curve(drawn: Mapping[float, _Drawn]) -> FallingCurve | None:
     """Below λ = 1 validity may rise from the base's to the teacher's: the fall is looked for from 1 on."""
-    levels = [lam for lam in sorted(drawn) if lam >= 1.0]
+    levels = [lam for lam in sorted(drawn) if lam >= TEACHER]
     if not levels:
-        return LargestLevel(None, None, None, "no λ of 1 or more was drawn")
-    tables = [drawn[lam][1] for lam in levels]
-    return largest_level(
+        return None
+    return falling_curve(
         levels,
-        [table.total.round().astype(int).tolist() for table in tables],
-        [table.count.tolist() for table in tables],
-        bar,
+        [drawn[lam].hits for lam in levels],
+        [drawn[lam].tries for lam in levels],
+        _CONFIDENCE,
+        others=len(drawn) - len(levels),
     )
+
+
+def _largest(drawn: Mapping[float, _Drawn], bar: float) -> LargestLevel:
+    curve = _curve(drawn)
+    if curve is None:
+        return LargestLevel(None, None, None, "no λ of 1 or more was drawn")
+    return curve.largest(bar)
 
 
 def next_lambda(drawn: Sequence[float], crossing: float | None, most: int) -> list[float]:

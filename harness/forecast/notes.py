@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from harness.forecast.result import Gain, Point
 from harness.metrics.columns import TaskTable
+from harness.runs.forecast_record import Gain, Point
 from harness.stats import Estimate
 from harness.stats.bounded import mean_interval
 from harness.stats.falling import LargestLevel
@@ -17,13 +17,16 @@ BASE, TEACHER = 0.0, 1.0
 """λ at which the target is the base, and the teacher."""
 
 
-def notes_of(points: Sequence[Point], largest: LargestLevel, bar: float) -> tuple[str, ...]:
+def notes_of(
+    points: Sequence[Point], largest: LargestLevel, bar: float, *, rising: bool = False
+) -> tuple[str, ...]:
     """About the two checkpoints, the grid and the number of answers.
 
     Args:
         points: by ascending λ.
         largest: λ that holds the bar.
         bar: of parse validity.
+        rising: whether validity is shown to rise somewhere beyond λ = 1.
     """
     at = {point.lam: point.parse_validity for point in points}
     base, teacher = at.get(BASE), at.get(TEACHER)
@@ -43,6 +46,11 @@ def notes_of(points: Sequence[Point], largest: LargestLevel, bar: float) -> tupl
         )
     if largest.estimate is None and largest.high is None and points[-1].lam > TEACHER:
         found.append(f"nothing falls up to λ = {points[-1].lam:g}: draw further on to see where it does")
+    if rising:
+        found.append(
+            "validity is shown to rise somewhere beyond λ = 1, which the curve and the largest λ take to be "
+            "impossible: believe the λ drawn alone"
+        )
     n = min(point.parse_validity.n for point in points)
     needed = math.ceil(math.log(0.025 / len(points)) / math.log(bar))
     if largest.low is None and not unfit and n < needed:

@@ -12,11 +12,29 @@ from harness.engines.target_engine import TargetEngine
 from harness.errors import HarnessError
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
-from harness.forecast.result import Point, Student
 from harness.metrics.table import CONTRACT
 from harness.progress import OnProgress
 from harness.rollouts import rollouts_of_run
 from harness.rollouts.placing import Trio, place
+from harness.runs.forecast_record import Point, Student
+
+
+def require_students(config: ForecastConfig, pair: TargetEngine) -> None:
+    """Refuse a student that can't be placed, before anything is drawn.
+
+    Args:
+        config: of the forecast.
+        pair: teacher and base.
+
+    Raises:
+        HarnessError: it can't be used, or has another vocabulary than the teacher.
+    """
+    for number, name in enumerate(config.students):
+        if HfEngine(config.of_student(number).engine).vocabulary() != pair.vocabulary():
+            raise HarnessError(
+                f"{name} has another vocabulary than {config.teacher}, so it has no place on their line; "
+                "leave it out"
+            )
 
 
 def place_student(
@@ -36,13 +54,11 @@ def place_student(
         on_progress: told where the job stands.
 
     Raises:
-        HarnessError: another vocabulary than the teacher's, or nothing drawn.
+        HarnessError: nothing drawn.
         IncompleteError: it stopped half-way.
     """
     evaluation = config.of_student(number)
     with closing(HfEngine(evaluation.engine)) as engine:
-        if engine.vocabulary() != pair.vocabulary():
-            raise HarnessError(f"{config.students[number]} has another vocabulary than {config.teacher}")
         run = evaluate(evaluation, on_progress, engine=engine)
         rollouts = rollouts_of_run(run, engine.encode)
         engine.start()

@@ -13,6 +13,8 @@ from harness.runs.integrity import read_cliff, unreadable_cliff
 
 WORD_METRICS = ("cliff.verdict", "cliff.observed")
 _TOLD = ("left", "right")
+_OF_THE_DATA = "enough_rollouts"
+"""The precondition that puts no checkpoint out of scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,12 @@ class CliffWord:
     Attributes:
         word: the side; None where it isn't known.
         more_tasks: about how many further tasks would do to tell it, None where none can be given.
+        unmet: what λ* asks for and isn't met, in words.
     """
 
     word: str | None
     more_tasks: int | None
+    unmet: tuple[str, ...] = ()
 
 
 def check_words(rule: WordRule) -> None:
@@ -69,6 +73,8 @@ def settle_word(rule: WordRule, found: CliffWord) -> RuleResult:
         "undecided": "too few tasks carry the tail for the diagnostic to tell left from right",
         "out_of_scope": "the checkpoints don't meet what λ* asks of them, so that it says nothing",
     }.get(word, f"`{word}` is no side")
+    if word == "out_of_scope" and found.unmet:
+        reason = f"what λ* asks for isn't met: {'; '.join(found.unmet)}"
     if found.more_tasks:
         reason += f"; about {found.more_tasks} more tasks would do"
     more = None if found.more_tasks is None else More(found.more_tasks, found.more_tasks, None)
@@ -90,6 +96,8 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
             )
         word = content[field]
         more = (content.get("more") or {}).get("tasks") if field == "verdict" else None
+        asked = content.get("preconditions") or ()
+        unmet = tuple(str(one["detail"]) for one in asked if not one["met"] and one["name"] != _OF_THE_DATA)
     except FileNotFoundError:
         raise DataError(
             f"{run.path} has no {CLIFF}, which {metric} needs; evaluate it with a teacher and a base"
@@ -98,4 +106,4 @@ def cliff_word(run: Run, metric: str) -> CliffWord:
         raise unreadable_cliff(run.path, error) from error
     if word is not None and not isinstance(word, str):
         raise DataError(f"{run.path / CLIFF} holds {field} = {word!r}, which is no word")
-    return CliffWord(word, more if isinstance(more, int) else None)
+    return CliffWord(word, more if isinstance(more, int) else None, unmet)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,12 @@ RATIO_KEYS = ("clip", "clip_strength", "clip_ratio_c")
 BAND_KEYS = (("epsilon", "epsilon_low", "epsilon_high"), ("clip_ratio", "clip_ratio_low", "clip_ratio_high"))
 # TRL's upper bound of two-sided clipping; too plain a word to be taken without its neighbour.
 DELTA, DELTA_NEIGHBOUR = "delta", "epsilon"
+# The cap on an importance weight between trainer and sampler, detached and on one side. verl's is in force
+# where its neighbour says how weights are made; G-OPD's is the clip c of its objective.
+WEIGHT_CAP, WEIGHT_CAP_NEIGHBOUR = "rollout_is_threshold", "rollout_is"
+WEIGHT_CAPS = ("vllm_importance_sampling_clip_max", "vllm_importance_sampling_cap")
+LAMBDA_KEY = "policy_loss.lambda_vals"
+"""Where G-OPD's verl says λ."""
 RATIO_COLUMNS = ("ratio", "ratios", "importance_ratio", "log_ratio", "log_ratios")
 SHOWN_COLUMNS = 8
 _LARGEST_CONFIG = 1_000_000
@@ -35,10 +41,11 @@ _LARGEST_CONFIG = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FoundClip:
-    """A clip strength in a configuration and the key it was read from."""
+    """A clip strength in a configuration, its key, and whether it comes before the others."""
 
     key: str
     c: float
+    first: bool = False
 
 
 def find_clip(config: CliffConfig) -> tuple[ClipEstimate, str]:
@@ -55,7 +62,8 @@ def find_clip(config: CliffConfig) -> tuple[ClipEstimate, str]:
     if config.clip_from is not None:
         found, others = read_clip(config.clip_from, config.clip_key)
         beside = ", ".join(f"{one.key} gives {one.c:g}" for one in others)
-        also = f" (the smallest; {beside})" if others else ""
+        chosen = "the objective's weight" if found.first else "the smallest"
+        also = f" ({chosen}; {beside})" if others else ""
         return known_clip(found.c, source="config"), f"{found.key} in {config.clip_from}{also}"
     assert config.ratios is not None
     values, column = read_ratios(config.ratios, config.ratio_column)
@@ -71,13 +79,13 @@ def read_clip(path: Path, key: str | None = None) -> tuple[FoundClip, tuple[Foun
         path: a YAML or JSON file, or a folder with `manifest.json`.
         key: dotted key, or its end, of the number to take as c; None takes `clip` of a manifest of this
             package's OPD loop, and looks for the names of TRL and of verl in anything else, of which it takes
-            the smallest c.
+            the cap of verl's importance weight where that is in force, else the smallest c.
 
     Raises:
         DataError: the file can't be read, doesn't say, or says that nothing was clipped.
     """
-    content = _read_config(path)
-    if key is None and _is_opd(content):
+    content = read_config(path)
+    if key is None and is_opd(content):
         return _own_clip(path, content), ()
     leaves = dict(_leaves(content))
     if key is not None:
@@ -87,22 +95,37 @@ def read_clip(path: Path, key: str | None = None) -> tuple[FoundClip, tuple[Foun
             raise DataError(f"{path} has {what} named {key}; give the whole dotted key as `clip_key=`")
         [(name, value)] = named.items()
         return FoundClip(name, value), ()
-    found = sorted(_known(leaves), key=lambda one: one.c)
+    found = sorted(_known(leaves, _words(content)), key=lambda one: (not one.first, one.c))
     if not found:
-        names = ", ".join((*RATIO_KEYS, *(keys[0] for keys in BAND_KEYS)))
+        names = ", ".join((*RATIO_KEYS, *(keys[0] for keys in BAND_KEYS), WEIGHT_CAP))
         raise DataError(f"{path} names no clip (looked for {names}); give `clip_key=` or `clip=`")
     return found[0], tuple(found[1:])
 
 
 def read_lambda(path: Path) -> float | None:
-    """λ of an OPD run's manifest; None where the file is something else.
+    """λ of an OPD run's manifest, or of a configuration of G-OPD; None where the file is something else.
 
     Raises:
         DataError: the file can't be read.
     """
-    content = _read_config(path)
-    value = content.get("lambda") if _is_opd(content) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    content = read_config(path)
+    if is_opd(content):
+        value = content.get("lambda")
+        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    named = [x for name, x in _leaves(content) if f".{name}".endswith(f".{LAMBDA_KEY}")]
+    return named[0] if len(named) == 1 else None
+
+
+def read_plausible(path: Path) -> float:
+    """Where an OPD run extrapolated, its `plausible`; 0, everywhere, for anything else.
+
+    Raises:
+        DataError: the file can't be read.
+    """
+    content = read_config(path)
+    options = content.get("options") if is_opd(content) else None
+    value = options.get("plausible") if isinstance(options, dict) else None
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
 
 
 def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.floating[Any]], str]:
@@ -139,7 +162,8 @@ def read_ratios(path: Path, column: str | None = None) -> tuple[npt.NDArray[np.f
     return values, known[0]
 
 
-def _is_opd(content: Any) -> bool:
+def is_opd(content: Any) -> bool:
+    """Whether a configuration is the manifest of a run of this package's OPD loop."""
     return isinstance(content, dict) and content.get("kind") == OPD_KIND
 
 
@@ -152,10 +176,16 @@ def _own_clip(path: Path, content: dict[str, Any]) -> FoundClip:
     return FoundClip("clip", float(value))
 
 
-def _known(leaves: dict[str, float]) -> Iterator[FoundClip]:
+def _known(leaves: dict[str, float], words: Collection[str]) -> Iterator[FoundClip]:
     for name, value in leaves.items():
         leaf = name.rpartition(".")[2]
-        if leaf in RATIO_KEYS or (leaf == DELTA and _beside(name, DELTA_NEIGHBOUR) in leaves):
+        if leaf == WEIGHT_CAP and _beside(name, WEIGHT_CAP_NEIGHBOUR) in words:
+            yield FoundClip(name, value, first=True)
+        if (
+            leaf in WEIGHT_CAPS
+            or leaf in RATIO_KEYS
+            or (leaf == DELTA and _beside(name, DELTA_NEIGHBOUR) in leaves)
+        ):
             yield FoundClip(name, value)
     for both, low, high in BAND_KEYS:
         folders = {name.rpartition(".")[0] for name in leaves if name.rpartition(".")[2] in (both, low, high)}
@@ -175,7 +205,15 @@ def _beside(name: str, leaf: str) -> str:
     return f"{folder}.{leaf}" if folder else leaf
 
 
-def _read_config(path: Path) -> Any:
+def read_config(path: Path) -> Any:
+    """A training configuration, YAML or JSON, or a run's manifest.
+
+    Args:
+        path: the file, or the run's folder.
+
+    Raises:
+        DataError: it can't be read.
+    """
     file = path / MANIFEST if path.is_dir() else path
     try:
         # JSON is YAML, but YAML 1.1 reads its `1e-5` as text.
@@ -193,6 +231,14 @@ def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield from _leaves(inner, f"{name}.{key}" if name else str(key))
     elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         yield name, float(value)
+
+
+def _words(value: Any, name: str = "") -> set[str]:
+    """Dotted keys whose value is text."""
+    if isinstance(value, dict):
+        inner = (_words(one, f"{name}.{key}" if name else str(key)) for key, one in value.items())
+        return set().union(*inner)
+    return {name} if isinstance(value, str) else set()
 
 
 def _read_parquet(path: Path) -> dict[str, Any]:

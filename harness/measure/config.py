@@ -92,6 +92,14 @@ class CliffConfig(LineConfig, title="Cliff"):
     """Logged importance ratios (.parquet or .jsonl) to estimate c from."""
     ratio_column: str | None = None
     """Column of `ratios`; names that begin with log hold log-ratios."""
+    ratio_to: Literal["teacher", "base", "student", "none"] | None = None
+    """Policy that the run's importance ratio is taken to, which sets the edge: `teacher` is what λ* assumes
+    and the default, `base` that of rollouts fixed at the base, `student` that of fresh ones, which has no
+    edge; neither has `none`, a clip that leaves small ratios their gradient (PPO's minimum, a capped weight).
+    An OPD run in `clip_from` says its own."""
+    token_level: Literal["measure", "skip"] = "measure"
+    """Whether the tail of the extrapolated target is measured too, token by token; with the engine hf alone,
+    and with teacher and base in memory together."""
     calibration: Calibration = "role"
     """What counts as one event: a role's mean, its worst index, or the whole answer."""
     grid: Annotated[float, Field(gt=0)] = 0.05

@@ -16,6 +16,8 @@ from harness.cliff import (
     estimate_cliff,
 )
 from harness.cliff.reached import Reached
+from harness.cliff.readings import resampling
+from harness.cliff.token_level import fixed_points
 from harness.contract.tokens import TokenClasses
 from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.vocabulary import Vocabulary
@@ -23,10 +25,12 @@ from harness.errors import HarnessError
 from harness.evaluate.job import evaluate
 from harness.measure.clip_source import find_clip
 from harness.measure.config import CliffConfig, ModelRole
-from harness.measure.placing import check_models, placed_or_why, rollouts_for
+from harness.measure.placing import SideBySide, check_models, placed_or_why, rollouts_for
+from harness.measure.ratio_source import find_ratio
 from harness.measure.report import CliffReport, token_strip
 from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
+from harness.measure.token_level import target_masses
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Positions, Walker, rollouts_of_run
 from harness.runs import Run, RunDirectory
@@ -127,6 +131,7 @@ def _prepare(config: CliffConfig) -> _Prepared:
     if not (math.isfinite(config.lam) and config.lam > 0):
         raise HarnessError(f"λ must be finite and above 0, not {config.lam}; give `lam=`")
     clip, source = find_clip(config)
+    find_ratio(config)
     if clip.effective <= 1:
         raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
     return _Prepared(config, clip, source, check_models(config))
@@ -159,7 +164,9 @@ def _measure(
             on_progress=on_progress,
         )
         scores = _scores(config, scoring, engine)
-        placed = placed_or_why(config, rollouts, positions, rollout_run.path, on_progress)
+        with SideBySide(config) as models:
+            placed = placed_or_why(config, models, rollouts, positions, rollout_run.path, on_progress)
+            target = target_masses(config, models, positions, scoring, rollout_run.path)
     student = scores.get("student")
     records = positions.records(
         scores["teacher"].masses,
@@ -174,6 +181,9 @@ def _measure(
         resamples=config.resamples,
         seed=config.evaluation.seed,
     )
+    ratio, ratio_source = find_ratio(config)
+    settings = resampling(given.clip, config.confidence, config.resamples, config.evaluation.seed)
+    fixed = fixed_points(records, config.lam, settings, ratio=ratio, ratio_source=ratio_source, target=target)
     strict = sum(rollout.strict for rollout in rollouts.values()) / len(rollouts)
     result = assess(
         estimate,
@@ -181,6 +191,7 @@ def _measure(
         calibration=config.calibration,
         limits=Limits(grid=config.grid),
         clip_demand=_demand(positions, scores["teacher"], scores[config.rollout_role], given.clip),
+        fixed_points=fixed,
     )
     report = CliffReport(
         path=run.path,

@@ -6,14 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from harness.cliff.line_sums import ARRAYS, NODES, LineSums
-from harness.files import LineLog, resumable
-from harness.measure.kept_rows import kept_rows
+from harness.runs.kept_rows import RowLog
 
 LINE = "line.jsonl"
 
@@ -30,7 +28,7 @@ def placer_of(weights: Sequence[str | None], dtypes: Sequence[str | None], plaus
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()[:16]
 
 
-class LineSumsLog:
+class LineSumsLog(RowLog[LineSums]):
     """Sums stored in a run directory, whose lock must be held; use as a context manager.
 
     Args:
@@ -39,40 +37,11 @@ class LineSumsLog:
     """
 
     def __init__(self, path: Path, placer: str) -> None:
-        self._path, self._placer = path, placer
-        self.known: dict[str, LineSums] = {}
+        super().__init__(path / LINE, placer, _read, _row, owner="placer")
 
-    def __enter__(self) -> LineSumsLog:
-        """Read what there is and open the file for appending.
 
-        Raises:
-            DataError: a line before the last can't be read.
-            IncompleteError: the disk is full or gone.
-        """
-        file = self._path / LINE
-        with resumable(self._path):
-            self._file = LineLog(file)
-        for placer, key, sums in kept_rows(file, _read):
-            if placer == self._placer:
-                self.known[key] = sums
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-    def append(self, key: str, sums: LineSums) -> None:
-        """Add those of one rollout.
-
-        Raises:
-            IncompleteError: the disk is full or gone; what was written before is kept.
-        """
-        roles = {name: _told(one) for name, one in sums.roles.items()}
-        told = {"placer": self._placer, "key": key} | _told(sums) | {"roles": roles}
-        row = json.dumps(told, separators=(",", ":"))
-        with resumable(self._path):
-            self._file.append(row.encode("ascii") + b"\n")
+def _row(sums: LineSums) -> dict[str, Any]:
+    return _told(sums) | {"roles": {name: _told(one) for name, one in sums.roles.items()}}
 
 
 def _told(sums: LineSums) -> dict[str, Any]:
@@ -80,10 +49,10 @@ def _told(sums: LineSums) -> dict[str, Any]:
     return {"tokens": sums.tokens, "gain": sums.gain, "excess": sums.excess} | arrays
 
 
-def _read(row: Mapping[str, Any]) -> tuple[str, str, LineSums]:
+def _read(row: Mapping[str, Any]) -> LineSums:
     # Earlier versions didn't tell roles apart.
     roles = {str(name): _sums(one, {}) for name, one in row.get("roles", {}).items()}
-    return str(row["placer"]), str(row["key"]), _sums(row, roles)
+    return _sums(row, roles)
 
 
 def _sums(row: Mapping[str, Any], roles: Mapping[str, LineSums]) -> LineSums:

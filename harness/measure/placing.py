@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import fields
 from pathlib import Path
+from typing import cast
 
 from harness.cliff.placement import Placement
 from harness.cliff.reached import Reached
@@ -46,8 +48,8 @@ def evaluate_with_place(config: LineConfig, on_progress: OnProgress = ignore) ->
     contract = drawn.manifest.contract
     classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
     positions = Positions.find(list(rollouts.values()), Walker(classes))
-    with RunDirectory(drawn.path):
-        found, models = place_student(config, rollouts, positions, drawn.path, on_progress)
+    with RunDirectory(drawn.path), SideBySide(config) as beside:
+        found, models = place_student(config, beside, rollouts, positions, drawn.path, on_progress)
     strict = sum(one.strict for one in rollouts.values()) / len(rollouts)
     report = PlaceReport(
         path=run.path,
@@ -131,8 +133,35 @@ def why_not_placed(config: LineConfig) -> str | None:
     return None
 
 
+class SideBySide:
+    """A measurement's models in transformers, each loaded when it is started; a context that closes them.
+
+    Whatever drew: whole distributions are to be had from transformers alone.
+    """
+
+    def __init__(self, config: LineConfig) -> None:
+        self._models = {role: one.changed(engine=IN_MEMORY) for role, one in config.models().items()}
+        self._opened: dict[ModelRole, HfEngine] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> SideBySide:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def __getitem__(self, role: ModelRole) -> HfEngine:
+        """The engine of a part; parts with one checkpoint have one engine."""
+        if role not in self._opened:
+            mine = self._models[role]
+            same = (self._opened[other] for other in self._opened if self._models[other] == mine)
+            self._opened[role] = next(same, None) or self._stack.enter_context(closing(HfEngine(mine)))
+        return self._opened[role]
+
+
 def place_student(
     config: LineConfig,
+    models: SideBySide,
     rollouts: Mapping[str, Rollout],
     positions: Positions,
     folder: Path,
@@ -142,6 +171,7 @@ def place_student(
 
     Args:
         config: with a student.
+        models: its.
         rollouts: the student's.
         positions: of them.
         folder: of their run, whose lock is held.
@@ -151,29 +181,22 @@ def place_student(
         TooLittleMemoryError: they don't fit.
         EngineUnavailableError: transformers can't load one of them.
     """
-    # Whatever drew: whole distributions are to be had from transformers alone.
-    models = {role: one.changed(engine=IN_MEMORY) for role, one in config.models().items()}
-    with ExitStack() as stack:
-        opened: dict[ModelRole, HfEngine] = {}
-        for role, settings in models.items():
-            same = next((opened[other] for other in opened if models[other] == settings), None)
-            opened[role] = same or stack.enter_context(closing(HfEngine(settings)))
+    order = [cast(ModelRole, one.name) for one in fields(Trio)]
 
-        def load() -> Trio:
-            on_progress(Progress("loading all models side by side"))
-            for engine in opened.values():
-                engine.start()
-            return Trio(**{role: engine.model for role, engine in opened.items()})
+    def load() -> Trio:
+        on_progress(Progress("loading all models side by side"))
+        for role in order:
+            models[role].start()
+        return Trio(*(models[role].model for role in order))
 
-        infos = {id(engine): engine.info() for engine in opened.values()}
-        info = {role: infos[id(engine)] for role, engine in opened.items()}
-        trio = info["student"], info["teacher"], info["base"]
-        placer = placer_of(
-            [one.weights_sha256 for one in trio],
-            [one.options.get("dtype") for one in trio],
-            config.plausible,
-        )
-        log = stack.enter_context(LineSumsLog(folder, placer))
+    infos: dict[int, EngineInfo] = {id(models[role]): models[role].info() for role in order}
+    info = {role: infos[id(models[role])] for role in order}
+    placer = placer_of(
+        [info[role].weights_sha256 for role in order],
+        [info[role].options.get("dtype") for role in order],
+        config.plausible,
+    )
+    with LineSumsLog(folder, placer) as log:
         found = place(
             rollouts,
             load,
@@ -184,11 +207,12 @@ def place_student(
             log=log,
             on_progress=on_progress,
         )
-        return found, info
+    return found, info
 
 
 def placed_or_why(
     config: LineConfig,
+    models: SideBySide,
     rollouts: Mapping[str, Rollout],
     positions: Positions,
     folder: Path,
@@ -198,6 +222,7 @@ def placed_or_why(
 
     Args:
         config: of the measurement.
+        models: its.
         rollouts: those it rests on.
         positions: of them.
         folder: of their run, whose lock is held.
@@ -208,6 +233,6 @@ def placed_or_why(
     if (why := why_not_placed(config)) is not None:
         return why
     try:
-        return place_student(config, rollouts, positions, folder, on_progress)[0]
+        return place_student(config, models, rollouts, positions, folder, on_progress)[0]
     except (EngineUnavailableError, TooLittleMemoryError) as error:
         return str(error)  # each of them has just been loaded alone

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from harness.cliff import ClassMass, MassBounds
 from harness.engines.class_masses import ClassScores
 from harness.files import LineLog, resumable
-from harness.measure.kept_rows import kept_rows
+from harness.runs.kept_rows import kept_rows
 
 SCORES = "scores.jsonl"
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from harness.cliff import switch
 from harness.contract import DEFAULT, Contract
 from harness.data.choice import DataName, Limit, Split
 from harness.engines.config import Plausible
@@ -22,13 +23,14 @@ from harness.settings import Count, Group, Level, Natural, Positive, Settings
 _LOSS, _ROLLOUTS, _GUARD = Group("Loss"), Group("Rollouts"), Group("Guard")
 
 Clip = Annotated[float | None, Field(gt=1, allow_inf_nan=False)]
-Ratio = Annotated[Literal["student/behaviour", "student/base", "student/teacher"], _LOSS]
-ClipSides = Annotated[Literal["two", "upper"], _LOSS]
-RatioGradient = Annotated[Literal["detached", "differentiated", "truncated"], _LOSS]
+Ratio = Annotated[switch.Ratio, _LOSS]
+ClipSides = Annotated[switch.ClipSides, _LOSS]
+RatioGradient = Annotated[switch.RatioGradient, _LOSS]
 Aggregation = Annotated[Literal["token", "sequence"], _LOSS]
-Staleness = Annotated[Literal["fresh", "fixed"], _ROLLOUTS]
+Staleness = Annotated[switch.Staleness, _ROLLOUTS]
 BehaviourEngine = Annotated[Literal["hf", "vllm"], _ROLLOUTS]
-Guard = Annotated[Literal["off", "warn", "enforce"], _GUARD]
+Guard = Annotated[Literal["off", "warn", "enforce", "forecast", "stop"], _GUARD]
+_OF_EDGE, _OF_FORECAST = ("warn", "enforce"), ("forecast", "stop")
 
 
 def opd_optimisation(**changes: Any) -> Optimisation:
@@ -123,12 +125,17 @@ class OPDConfig(Settings, title="Distillation"):
     max_tokens: Annotated[MaxTokens, _ROLLOUTS] = None
     lora: LoRA | None = None
     guard: Guard = "off"
-    """Estimate λ* from the rollouts and, where λ is above (1 − `guard_epsilon`) times its lower bound, do
-    nothing (`off`), say so (`warn`), or train at that bound (`enforce`)."""
+    """`forecast` holds λ at the largest that the forecast shows to keep its bar, and ends the run once its
+    fresh rollouts' strict validity has surely fallen, or λ reached has passed that λ; `stop` ends it so, and
+    leaves λ alone. `warn` and `enforce` go by the clip edge of the run's ratio instead: where λ is above
+    (1 − `guard_epsilon`) times the lower bound of its λ*, they say so, or train at that bound."""
+    forecast: Annotated[Path | None, _GUARD] = None
+    """Folder of a harness forecast of the same teacher and base, for `guard=forecast` and `stop`."""
     guard_epsilon: Annotated[float, Field(ge=0, lt=1), _GUARD] = 0.05
-    """The guard's safety margin."""
+    """Safety margin of `warn` and `enforce`."""
     guard_confidence: Annotated[Level, _GUARD] = 0.95
-    """Two-sided level of the interval that the guard's lower bound belongs to."""
+    """Two-sided level of the interval that the lower bound of λ* belongs to; what is left to 1 is the chance
+    that `forecast` or `stop` ends a run whose validity keeps what it reached."""
     checkpoint_every: Natural = 50
     """Steps between saved states; 0 saves none before the end."""
     keep_every: Natural = 0
@@ -191,12 +198,28 @@ class OPDConfig(Settings, title="Distillation"):
                 "with LoRA the base is the student without its adapter; leave `student=` out",
             ),
             (
-                self.guard != "off" and self.clip is None,
-                "the guard needs a clip strength, for without one there is no λ*; give `clip=`",
+                self.guard in _OF_EDGE and self.clip is None,
+                f"`guard={self.guard}` needs a clip strength, for without one there is no λ*; give `clip=`, "
+                "or a forecast and `guard=forecast`",
             ),
             (
-                self.guard != "off" and self.plausible > 0.0,
-                "the guard's λ* is of extrapolation everywhere; leave `guard=` or `plausible=` out",
+                self.guard in _OF_EDGE and self.plausible > 0.0,
+                f"the λ* of `guard={self.guard}` is of extrapolation everywhere; choose `guard=forecast`, or "
+                "leave `guard=` or `plausible=` out",
+            ),
+            (
+                self.guard in _OF_FORECAST and self.forecast is None,
+                f"`guard={self.guard}` needs what `harness forecast` found for this teacher and base; give "
+                "its folder as `forecast=`",
+            ),
+            (
+                self.guard not in _OF_FORECAST and self.forecast is not None,
+                "`forecast=` goes with `guard=forecast` or `stop`; choose one",
+            ),
+            (
+                self.guard == "stop" and fixed,
+                "`guard=stop` watches fresh rollouts, and these are fixed; set `staleness=fresh`, or "
+                "`guard=forecast`, which holds λ",
             ),
         ):
             if wrong:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from harness.report.comparison import Comparison, compare_runs
 from harness.report.config import ReportConfig
 from harness.report.decision import Decided, decide_run
+from harness.report.forecasts import Foreseen, find_forecasts
 from harness.report.reading import RunFacts, find_baseline, read_runs
 from harness.report.sweep import Sweep, find_sweep
 from harness.report.text import one_line
@@ -27,6 +28,7 @@ class Content:
         comparisons: every other run beside it.
         decided: a sentence a run.
         sweep: the runs along λ, None where they form no sweep.
+        forecasts: that lie in the folders of its runs.
         config: what was asked for.
     """
 
@@ -36,6 +38,7 @@ class Content:
     comparisons: tuple[Comparison, ...]
     decided: tuple[Decided, ...]
     sweep: Sweep | None
+    forecasts: tuple[Foreseen, ...]
     config: ReportConfig
 
     @property
@@ -70,7 +73,8 @@ def gather(config: ReportConfig) -> Content:
         for facts in runs
     )
     title = one_line(config.title) if config.title else _title(runs, baseline)
-    return Content(title, tuple(runs), baseline, tuple(compared.values()), decided, sweep, config)
+    forecasts = find_forecasts(runs, show_texts=config.redact is None)
+    return Content(title, tuple(runs), baseline, tuple(compared.values()), decided, sweep, forecasts, config)
 
 
 def _title(runs: Sequence[RunFacts], baseline: RunFacts | None) -> str:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.contract import Contract
-from harness.contract.automaton import advance, start
-
 LONGEST_TEXT = 2000
 _HEAD, _AROUND, _TAIL = 900, 400, 300
-_FARTHEST = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,25 +47,6 @@ def excerpt(text: str, fails_at: int | None) -> Excerpt:
         shown += last - first
         end = last
     return Excerpt(tuple(pieces), place)
-
-
-def failing_place(contract: Contract, text: str, k: int) -> int | None:
-    """Where no valid answer can go on: index of the first such character, the length at the end.
-
-    None where that lies beyond the part that is looked at.
-
-    Args:
-        contract: of the run.
-        text: a completion that isn't strict.
-        k: number of candidates.
-    """
-    state = start(contract, k)
-    for place, char in enumerate(text[:_FARTHEST]):
-        following = advance(state, char)
-        if following is None:
-            return place
-        state = following
-    return len(text) if len(text) <= _FARTHEST else None
 
 
 def _merged(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:

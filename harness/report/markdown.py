@@ -6,6 +6,7 @@ from harness.metrics.table import METRICS, RUBRIC_PREFIX
 from harness.report.against import alike_comparisons
 from harness.report.comparison import number_of_tests
 from harness.report.content import Content
+from harness.report.forecasts import Foreseen
 from harness.report.groups import groups_of
 from harness.report.metrics import MetricLine, alike_tiers, compared_lines, metric_groups
 from harness.report.reading import RunFacts
@@ -30,8 +31,22 @@ def render_markdown(content: Content) -> str:
     ]
     if compared:
         parts += ["", *_differences(content, compared)]
+    for one in content.forecasts:
+        parts += ["", *_forecast(one)]
     parts += ["", *_notes(content)]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def _forecast(one: Foreseen) -> list[str]:
+    """Its table and sentences."""
+    found = one.forecast
+    title = f"**Forecast {escape(one.name)}**, target of {escape(found.teacher)} and {escape(found.base)}"
+    if one.stale:
+        return [f"{title}: not shown, {escape(one.refusal)}"]
+    across = ["strict validity", "curve, all λ together", "NDCG@1 on parsed", "NDCG@1, all", "fails with"]
+    down, cells = [row[0] for row in one.rows], [[escape(cell) for cell in row[1:]] for row in one.rows]
+    said = [f"- {escape(sentence)}" for sentence in one.sentences]
+    return [title, "", *_rows("λ", across, down, cells), "", *said]
 
 
 def _against(content: Content, line: MetricLine) -> bool:

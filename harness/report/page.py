@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
-from collections.abc import Callable
 from importlib import resources
-from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from harness import __version__
-from harness.report import plots, text
 from harness.report.content import Content
 from harness.report.payload import encode_rows
 from harness.report.rows import choose_rows, read_rows
+from harness.report.templating import TEMPLATES, environment
 from harness.report.view import view
-from harness.runs.text import level
 
-_SIGNS = {"good": "✓", "bad": "✕", "against": "↓", "open": "?", "known": "•"}
-_TEMPLATES = "templates"
 _LEAST_ROWS = 50
 
 
@@ -63,71 +56,8 @@ def render(content: Content, rows: int, budget: int | None = None) -> tuple[str,
     return page, len(shown.rows)
 
 
-def environment() -> jinja2.Environment:
-    """Where the templates are, and what they may use."""
-    found = jinja2.Environment(
-        loader=jinja2.PackageLoader("harness.report", _TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=_finalize,
-        keep_trailing_newline=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "exact": _exact,
-        "place": _place,
-        "capitalised": _capitalised,
-        "ticked": _ticked,
-    }
-    found.filters |= filters
-    found.globals |= {
-        "signs": _SIGNS,
-        "unit": plots.UNIT,
-        "percent": text.percent,
-        "probability": text.probability,
-        "threshold": text.threshold,
-        "whole": text.whole,
-        "level": level,
-        "short": lambda value: f"{value:g}",
-        "four": lambda value: f"{value:.4f}".replace("-", "−"),
-        "one_decimal": lambda value: f"{value:.1f}",
-    }
-    return found
-
-
-def _finalize(value: Any) -> Any:
-    """Every text that reaches the page is made visible first; escaping comes after."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return text.visible(value)
-    return value
-
-
-def _exact(value: Any) -> str:
-    return json.dumps(value)
-
-
-def _place(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")
-
-
-def _capitalised(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:].rstrip(".")
-
-
-def _ticked(words: str) -> Markup:
-    """Text in which what stands between backticks is code, and everything is escaped."""
-    parts = text.visible(words).split("`")
-    if len(parts) % 2 == 0:
-        return Markup.escape("`".join(parts))
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else Markup.escape(part)
-        for place, part in enumerate(parts)
-    )
-
-
 def _source(name: str) -> str:
-    return resources.files("harness.report").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
+    return resources.files("harness.report").joinpath(TEMPLATES, name).read_text(encoding="utf-8")
 
 
 def _digest(source: str) -> str:

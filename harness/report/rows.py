@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.contract import Contract
+from harness.contract.automaton import failing_place
 from harness.data.prompt import PROMPT_VERSION, render_prompt
 from harness.data.tasks import Item, RankingTask
 from harness.masking import masked as without_secrets
-from harness.report.excerpt import Excerpt, excerpt, failing_place
+from harness.report.excerpt import Excerpt, excerpt
 from harness.report.reading import WITHHELD, Place, RunFacts
 from harness.report.text import masked
 from harness.runs import Sample

@@ -36,6 +36,7 @@ def as_dict(content: Content) -> dict[str, Any]:
             for facts, decided in zip(content.runs, content.decided, strict=True)
         ],
         "comparisons": [_comparison(one) for one in content.comparisons],
+        "forecasts": [one.to_dict() for one in content.forecasts],
     }
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from harness.masking import masked as masked_secrets
+from harness.plain_text import escaped
 
 _WORD = re.compile(r"[^\W_]+")
 _SMALL_NUMBER = re.compile(r"\d{1,2}")
@@ -39,14 +40,6 @@ def visible(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char == _END else escaped(char) for char in text)
-
-
-def escaped(char: str) -> str:
-    """`\\x00`, `\\u202e` or `\\U000e0001`."""
-    code = ord(char)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def one_line(text: str, longest: int = 200) -> str:

@@ -75,7 +75,8 @@ def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
     sentences = groups_of(content)
     return {
         "facts": _facts(content),
-        "sections": _sections(),
+        "sections": _sections(content),
+        "forecasts": content.forecasts,
         "runs": runs,
         "baseline": None if content.baseline is None else content.baseline.name,
         "margin": content.config.margin,
@@ -182,11 +183,13 @@ def _short_names(content: Content, groups: Sequence[Group]) -> dict[str, str]:
     }
 
 
-def _sections() -> list[tuple[str, str]]:
+def _sections(content: Content) -> list[tuple[str, str]]:
+    forecast = [("forecast", "Forecast")] if content.forecasts else []
     return [
         ("decision", "Decision"),
         ("numbers", "Numbers"),
         ("failures", "Failures"),
+        *forecast,
         ("cliff", "Cliff"),
         ("judge", "Rubric"),
         ("distributions", "Distributions"),

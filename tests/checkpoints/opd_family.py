@@ -35,6 +35,25 @@ def write_family(folder: Path) -> dict[str, Path]:
     return places
 
 
+def write_forecast(family: dict[str, Path], folder: Path, **changes: Any) -> Path:
+    """A forecast that shows λ = 8 to hold a bar of .2: such a base makes its target no worse."""
+    from harness.engines import EngineConfig
+    from harness.evaluate import EvalConfig
+    from harness.forecast import ForecastConfig, forecast
+
+    evaluation = EvalConfig(
+        engine=EngineConfig(device="cpu", batch_size=2 * TASKS),
+        data=str(family["rows"]),
+        split=None,
+        samples=2,
+        temperature=1.0,
+        max_tokens=24,
+    )
+    told = {"teacher": str(family["teacher"]), "base": str(family["base"]), "lambdas": (8.0,), "bar": 0.2}
+    forecast(ForecastConfig(evaluation=evaluation, out=folder, **told | changes))
+    return folder
+
+
 def family_config(family: dict[str, Path], out: Path, **changes: Any) -> OPDConfig:
     """Six steps of eight fixed rollouts, four prompts by two samples; any field may be changed."""
     config = OPDConfig(

@@ -26,10 +26,11 @@ from harness.cliff import (
     estimate_clip,
     known_clip,
 )
+from harness.cliff.below_base import largest_kept_lambda, lost_below_base
 from harness.cliff.explain import _rounded
 from harness.cliff.preconditions import Precondition
 from harness.errors import DataError
-from tests.cliff.position_records import exact
+from tests.cliff.position_records import constant, exact
 
 MET = Precondition("parse_headroom", True, 0.3, 0.05, "fine")
 UNMET = Precondition("parse_headroom", False, 0.01, 0.05, "the base leaves 0.01 of headroom")
@@ -127,8 +128,8 @@ def test_words_claim_no_more_than_is_known():
     for lam, where in ((1.01, "inside"), (9.0, "beyond")):
         text = assess(estimate, lam).explanation
         assert f"fixed point is predicted {where} the clip edge" in text
-        assert "no locked test has confirmed" in text
-        assert "takes the role for a coin" in text
+        assert "none of this project's five locked sweeps found its onset" in text
+        assert "one class of tokens taken for a coin" in text
         assert "ratio is taken to the teacher" in text
         assert "safe." not in text
         assert "its format" not in text
@@ -201,6 +202,55 @@ def test_a_role_where_the_teacher_is_less_sure_counts_by_its_share_of_the_tail()
     assert "any λ above 1 moves the student out of it there" in light.explanation
 
 
+def test_a_role_where_the_teacher_is_less_sure_counts_by_what_extrapolation_loses_there():
+    """A hundredth of the teacher's tail, at λ = 2.4 a twelfth of the answers: its share doesn't say it."""
+    estimate = estimate_cliff(draw(teacher=(2e-5, 7e-4), base=(5e-8, 0.03), spread=0.1), known_clip(2e4))
+    role = estimate.role.roles[0]
+    assert role.teacher_tail_share < 0.02
+    near, far = (assess(estimate, lam) for lam in (1.3, 2.4))
+    assert (near.verdict, far.verdict) == ("left", "out_of_scope")
+    assert far.lambda_star.value > 2.9
+    unmet = named(far, "no_role_moves_out")
+    odds = math.exp(2.4 * math.log(role.teacher_tail) - 1.4 * math.log(role.base_tail))
+    assert unmet.value == pytest.approx(odds / (1 + odds) - role.teacher_tail, rel=1e-3)
+    assert f"`open` from {role.p.estimate:.4g} to {1 / (1 + odds):.4g}" in unmet.detail
+    assert unmet.detail in far.explanation
+    # What is called left ends where a twentieth of the answers is lost.
+    kept = near.largest_safe_lambda
+    assert lost_below_base(kept, estimate.role.roles, 40) == pytest.approx(0.05, rel=1e-6)
+    assert assess(estimate, kept - 1e-6).verdict == "left"
+    assert assess(estimate, kept + 1e-6).verdict == "out_of_scope"
+
+
+def test_right_stays_right_where_a_role_moves_out_too():
+    estimate = estimate_cliff(
+        draw(teacher=(2e-5, 7e-4), base=(5e-8, 0.2), tasks=400, spread=0.1), known_clip(5.0)
+    )
+    result = assess(estimate, 9.0)
+    assert result.verdict == "right"
+    assert not named(result, "no_role_moves_out").met
+    assert "moves the student out of it there, this one in up to 100.0% of the answers" in result.explanation
+
+
+def test_the_facts_own_role_loses_half_its_answers_at_the_first_step():
+    """p = .657, b = .993: q_λ = .55 at λ = 1.1, .025 at 2; nothing is lost by plain distillation."""
+    rows = draw(teacher=(0.343, 7e-4), base=(0.007, 0.2), spread=0.0)
+    roles = estimate_cliff(rows, known_clip(5.0)).role.roles
+    lost = [lost_below_base(lam, roles, 40) for lam in (0.5, 1.0, 1.1, 2.0)]
+    assert np.round(0.657 - np.array(lost), 2).tolist() == [0.66, 0.66, 0.55, 0.03]
+    assert largest_kept_lambda(0.99, roles, 40) is None
+    assert largest_kept_lambda(0.05, roles, 40) == pytest.approx(1.05, abs=0.01)
+
+
+def test_a_base_without_any_tail_is_above_every_teacher():
+    rows = constant((1e-5, 7e-4), (0.0, 0.2), tasks=40, positions=(1, 3), roles=("open", "separator"))
+    estimate = estimate_cliff(rows, known_clip(5.0))
+    assert estimate.role.roles[0].lambda_star.status == "base_degenerate"
+    result = assess(estimate, 1.01)
+    assert result.verdict == "out_of_scope"
+    assert named(result, "no_role_moves_out").value == pytest.approx(1.0, abs=1e-4)
+
+
 def test_every_precondition_speaks_of_the_binding_class():
     """`open` has the smaller λ* and none of the tail; answers are lost at `separator`."""
     data = draw(teacher=(1e-6, 7e-4), base=(0.3, 0.05))
@@ -210,7 +260,9 @@ def test_every_precondition_speaks_of_the_binding_class():
     first, binding = estimate.role.first, estimate.role.binding
     between = assess(estimate, 0.5 * (first.lambda_star.high + binding.left_below))
     assert (between.verdict, between.binding) == ("left", binding)
-    assert all("`separator`" in one.detail for one in between.preconditions)
+    assert all(
+        "`separator`" in one.detail for one in between.preconditions if one.name != "no_role_moves_out"
+    )
     assert "λ* is smaller than λ at `open`, with less than 1% of the teacher's tail" in between.explanation
     assert named(between, "one_class_dominates").value == binding.teacher_tail_share
     assert named(between, "teacher_near_deterministic").value == binding.p.estimate
@@ -345,7 +397,7 @@ def test_json_has_no_infinity_and_reads_back_the_same():
 def test_a_file_of_an_earlier_version_is_read():
     """Before, nothing was known of carrying tasks, of bounds, or of the first role to leave."""
     later = {"effective_tasks", "base_failure", "left_below", "right_above", "first"}
-    later |= {"most_share_below_base", "least_effective_tasks"}
+    later |= {"most_share_below_base", "least_effective_tasks", "most_lost_below_base", "fixed_points"}
 
     def without(node):
         if isinstance(node, dict):

@@ -264,3 +264,43 @@ def test_hf_scores_in_the_batches_of_the_whole_plan(tiny_qwen3: Path) -> None:
 
 def as_engine(one: Any) -> Engine:
     return one
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("plausible", [0.0, 0.1])
+def test_the_target_s_odds_are_those_of_a_float64_mixture(
+    planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plausible: float
+) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from harness.engines import hf_target
+    from tests.checkpoints.planted_bigram import BASE, write_planted
+
+    requests, masses = planted_requests(planted)
+    folders = (planted, write_planted(tmp_path / "base", BASE))
+    load = AutoModelForCausalLM.from_pretrained
+    models = [load(str(one), dtype=torch.float32).eval() for one in folders]
+    lambdas = (1.0, 1.3, 4.0)
+    monkeypatch.setattr(hf_target, "BLOCK_LOGITS", 12 * models[0].config.vocab_size)
+    given = dict(hf_target.target_odds(*models, requests, lambdas, plausible=plausible, batch_size=3))
+    again = dict(
+        hf_target.target_odds(*models, requests, lambdas, plausible=plausible, done={"r0"}, batch_size=3)
+    )
+    assert set(again) == {one.key for one in requests} - {"r0"}
+    for request in requests:
+        if request.key in again:
+            assert np.array_equal(again[request.key], given[request.key])
+        row = torch.tensor([[*request.prompt_ids, *request.completion_ids]])
+        with torch.inference_mode():
+            teacher, base = (model(row).logits[0].double().log_softmax(-1).numpy() for model in models)
+        for t, members in enumerate(request.classes):
+            one, other = teacher[len(request.prompt_ids) - 1 + t], base[len(request.prompt_ids) - 1 + t]
+            gain = np.where(np.exp(one) >= plausible * np.exp(one.max()), one - other, 0.0)
+            for place, lam in enumerate(lambdas):
+                target = np.exp(one + (lam - 1) * gain)
+                expected = np.log(np.delete(target, members).sum()) - np.log(target[members].sum())
+                assert given[request.key][t, place] == pytest.approx(expected, abs=2e-4)
+        # λ = 1 is the teacher.
+        tail = 1 / (1 + np.exp(-given[request.key][:, 0]))
+        np.testing.assert_allclose(tail, 1 - np.array(masses[request.key]), rtol=1e-3)

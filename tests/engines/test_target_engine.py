@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.contract import parse
 from harness.engines import EngineConfig, SamplingParams, open_engine
 from harness.engines.config import TargetConfig
 from harness.engines.hf_engine import HfEngine
-from harness.engines.target_engine import TargetEngine, TargetLogits, target_scores
+from harness.engines.target_draw import Reader, TargetRow, draw_rows, target_scores
+from harness.engines.target_engine import TargetEngine
 from harness.errors import EngineUnavailableError, HarnessError
-from tests.engines.engine_requests import GREEDY, SAMPLED, by_key, contents, make_requests
+from tests.engines.engine_requests import (
+    GREEDY,
+    SAMPLED,
+    by_key,
+    contents,
+    make_requests,
+    ranking_schema,
+)
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -74,27 +84,29 @@ def by_hand(models: dict[str, HfEngine], ids: list[int], lam: float) -> Any:
 def test_every_step_of_a_padded_batch_is_that_of_whole_passes(
     models: dict[str, HfEngine], lam: float
 ) -> None:
-    """Rows of different lengths, many steps: caches, masks and positions of both models agree."""
+    """Rows of different lengths, repeated and left out, many steps: caches, masks and positions agree."""
     rng = np.random.default_rng(0)
     prompts = [rng.integers(3, 200, size=size).tolist() for size in (4, 9, 17)]
     width = max(map(len, prompts))
     rows = torch.tensor([[0] * (width - len(one)) + one for one in prompts])
     mask = torch.tensor([[0] * (width - len(one)) + [1] * len(one) for one in prompts])
-    step = TargetLogits(models[BASE].model, mask, target(lam))
+    readers = [Reader(models[name].model, name) for name in (TEACHER, BASE)]
     with torch.inference_mode():
-        for _ in range(6):
-            scores = torch.stack(
-                [models[TEACHER].model(torch.tensor([one])).logits[0, -1] for one in prompts]
-            )
-            found = torch.log_softmax(step(rows, scores).double(), dim=-1)
+        logits = [reader.read(rows, mask) for reader in readers]
+        for taken in (None, [0, 1, 2, 2, 0], None, [1, 3, 4], [2], None):
+            found = torch.log_softmax(target_scores(*logits, lam).double(), dim=-1)
             for row, ids in zip(found, prompts, strict=True):
                 expected = by_hand(models, ids, lam)
                 likely = expected > math.log(1e-6)
                 assert (row - expected)[likely].abs().max() < 1e-3
                 assert (row.exp() - expected.exp()).abs().max() < 1e-5
-            drawn = rng.integers(3, 200, size=3).tolist()
+            if taken is not None:
+                prompts = [prompts[row] for row in taken]
+                for reader in readers:
+                    reader.take(torch.tensor(taken))
+            drawn = rng.integers(3, 200, size=len(prompts)).tolist()
             prompts = [[*one, token] for one, token in zip(prompts, drawn, strict=True)]
-            rows = torch.cat([rows, torch.tensor(drawn)[:, None]], dim=-1)
+            logits = [reader.step(torch.tensor(drawn)) for reader in readers]
 
 
 def test_probabilities_of_all_sequences_by_enumeration() -> None:
@@ -120,7 +132,7 @@ def test_probabilities_of_all_sequences_by_enumeration() -> None:
 
     def ours(state: tuple[int, ...]) -> np.ndarray:
         rows = [torch.tensor(logits[name][state])[None] for name in ("teacher", "base")]
-        scores = target_scores(rows[0], rows[1], target(lam))
+        scores = target_scores(rows[0], rows[1], lam)
         return torch.log_softmax(scores.double(), dim=-1)[0].numpy()
 
     def exact(state: tuple[int, ...]) -> np.ndarray:
@@ -136,13 +148,13 @@ def test_extrapolation_only_where_the_teacher_finds_it_plausible() -> None:
     """Elsewhere a token keeps the mass that the teacher gives it, before all is normalised."""
     teacher = torch.log(torch.tensor([[0.6, 0.3, 0.08, 0.02]]))
     base = torch.log(torch.tensor([[0.3, 0.4, 0.2999, 0.0001]]))
-    scores = target_scores(teacher, base, target(3.0, plausible=0.2))[0].exp()
+    scores = target_scores(teacher, base, 3.0, plausible=0.2)[0].exp()
     assert scores.tolist() == pytest.approx(
         [0.6 * (0.6 / 0.3) ** 2, 0.3 * (0.3 / 0.4) ** 2, 0.08, 0.02], rel=1e-5
     )
-    everywhere = target_scores(teacher, base, target(3.0))[0]
+    everywhere = target_scores(teacher, base, 3.0)[0]
     assert everywhere.argmax() == 3
-    assert torch.equal(target_scores(teacher, base, target(1.0, plausible=0.2)), teacher.log_softmax(-1))
+    assert torch.equal(target_scores(teacher, base, 1.0, plausible=0.2), teacher.log_softmax(-1))
 
 
 def test_what_a_row_draws_depends_on_its_seed_alone(models: dict[str, HfEngine]) -> None:
@@ -151,6 +163,70 @@ def test_what_a_row_draws_depends_on_its_seed_alone(models: dict[str, HfEngine])
     assert contents(by_key(small.generate(requests, SAMPLED))) == contents(
         by_key(large.generate(requests, SAMPLED))
     )
+
+
+class Summed(Reader):
+    """A model whose cache can't give up rows."""
+
+    can_take = property(lambda self: False)  # type: ignore[assignment]
+
+
+def test_rows_of_a_cache_that_cant_give_them_up_are_drawn_all_the_same(models: dict[str, HfEngine]) -> None:
+    """Prompts are then read a row at a time, and rows stay until the batch has ended."""
+    rows = [
+        TargetRow(one.prompt_ids, one.seed, lam)
+        for one in make_requests(models[BASE], 2)
+        for lam in (0.0, 1.0, 2.0)
+    ]
+    drawn = [
+        draw_rows(
+            *(kind(models[name].model, name) for name in (TEACHER, BASE)),
+            rows,
+            SAMPLED,
+            plausible=0.0,
+            stop_ids=[2],
+            context_length=None,
+            device="cpu",
+        )
+        for kind in (Reader, Summed)
+    ]
+    assert drawn[0] == drawn[1]
+    assert len({len(one) for one in drawn[0]}) > 1
+
+
+def test_a_grammar_holds_rows_that_outlast_others() -> None:
+    pytest.importorskip("xgrammar")
+    engine = opened(4.0, batch_size=8)
+    requests = make_requests(engine, 8, ranking_schema(3))
+    drawn = by_key(engine.generate(requests, SAMPLED))
+    parsed = [parse(one.text, 3) for one in drawn.values() if one.finish_reason == "stop"]
+    assert len(parsed) > 2
+    assert {one.code for one in parsed} <= {None, "duplicate_id"}
+
+
+class Kept:
+    """Completions kept in memory."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[int, ...]] = {}
+
+    def get(self, mark: str) -> tuple[int, ...] | None:
+        return self.known.get(mark)
+
+    def keep(self, marks: Sequence[str], completions: Sequence[tuple[int, ...]]) -> None:
+        self.known |= zip(marks, completions, strict=True)
+
+
+def test_lambdas_drawn_together_are_those_drawn_alone() -> None:
+    together, alone, kept = opened(0.0), opened(0.0), Kept()
+    requests = make_requests(together, 5)
+    for place, lam in enumerate(lams := (0.0, 1.0, 3.0)):
+        asked = EngineConfig(engine="target", target=target(lam), device="cpu")
+        together.choose(asked, lams[place + 1 :], kept)
+        alone.choose(asked)
+        found, expected = (contents(by_key(one.generate(requests, SAMPLED))) for one in (together, alone))
+        assert found == expected
+        assert len(kept.known) == 2 * 5
 
 
 def test_what_it_is_called(models: dict[str, HfEngine]) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from harness.cli import main
-from harness.cli.forecast_figure import draw_forecast
 from harness.engines import EngineConfig
 from harness.errors import HarnessError, Interrupted
 from harness.evaluate import EvalConfig
@@ -17,13 +16,14 @@ from harness.forecast import ForecastConfig, forecast
 from harness.forecast.config import GRID
 from harness.forecast.job import next_lambda
 from harness.forecast.notes import gain_of, notes_of
-from harness.forecast.result import Forecast, Point, Student
 from harness.gate import decide
 from harness.metrics.columns import TaskTable
 from harness.progress import Progress
+from harness.report.forecast_figure import draw_forecast
 from harness.runs import load
+from harness.runs.forecast_record import Forecast, Point, Student
 from harness.stats import Estimate, wilson
-from harness.stats.falling import LargestLevel, largest_level
+from harness.stats.falling import LargestLevel, falling_curve
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.model
@@ -110,14 +110,16 @@ def point(lam: float, valid: int, n: int) -> Point:
 def test_a_pair_or_grid_that_says_little_is_named(valid: dict[float, int], note: str | None) -> None:
     points = [point(lam, count * 10, 1000) for lam, count in valid.items()]
     levels = [lam for lam in valid if lam >= 1.0]
-    largest = largest_level(levels, [[valid[lam] * 10] for lam in levels], [[1000]] * len(levels), 0.95)
+    largest = falling_curve(levels, [[valid[lam] * 10] for lam in levels], [[1000]] * len(levels)).largest(
+        0.95
+    )
     found = notes_of(points, largest, 0.95)
     assert (found == ()) if note is None else any(note in one for one in found)
 
 
 def test_too_few_answers_for_the_bar_are_said_to_be() -> None:
     points = [point(lam, 30, 30) for lam in (0.0, 1.0)]
-    largest = largest_level([1.0], [[1] * 30], [[1] * 30], 0.95)
+    largest = falling_curve([1.0], [[1] * 30], [[1] * 30]).largest(0.95)
     assert any("30 answers a λ can't show 95%" in one for one in notes_of(points, largest, 0.95))
 
 

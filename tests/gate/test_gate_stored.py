@@ -67,8 +67,8 @@ def test_the_side_of_the_cliff(one: Run, tmp_path: Path, word: str, allowed: str
 
 def test_a_side_that_fails_claims_no_collapse(one: Run, tmp_path: Path) -> None:
     run = with_cliff(one, tmp_path / "copy", json.dumps({"verdict": "right", "observed": "right"}))
-    assert "no locked test has confirmed" in only(run, "cliff.verdict in [left]").why
-    assert "no locked test" not in only(run, "cliff.observed in [left]").why
+    assert "none of this project's five locked sweeps" in only(run, "cliff.verdict in [left]").why
+    assert "locked sweeps" not in only(run, "cliff.observed in [left]").why
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,18 @@ def test_an_open_side_says_how_many_tasks_would_do(
     assert result.verdict == "inconclusive"
     assert advice in result.why
     assert ("about 140 more tasks would do" in result.why) is (tasks is not None)
+
+
+def test_a_run_out_of_scope_says_what_puts_it_there(one: Run, tmp_path: Path) -> None:
+    asked = [
+        {"name": "no_role_moves_out", "met": False, "detail": "λ = 2 takes `list_close` to 0.025"},
+        {"name": "parse_headroom", "met": True, "detail": "the base fails"},
+        {"name": "enough_rollouts", "met": False, "detail": "6 tasks carry the tail"},
+    ]
+    content = {"verdict": "out_of_scope", "observed": None, "preconditions": asked}
+    result = only(with_cliff(one, tmp_path / "copy", json.dumps(content)), "cliff.verdict in [left]")
+    assert result.verdict == "inconclusive"
+    assert result.why == "what λ* asks for isn't met: λ = 2 takes `list_close` to 0.025"
 
 
 def test_no_student_no_observed_side(one: Run, tmp_path: Path) -> None:

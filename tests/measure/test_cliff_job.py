@@ -132,6 +132,28 @@ def test_planted_p_b_and_threshold_are_recovered(measured: Path, planted: Path) 
     assert result.verdict == "left" or not all(one.met for one in result.preconditions)
 
 
+def test_a_class_of_one_token_has_no_gap_and_another_has_its_own(measured: Path, planted: Path) -> None:
+    """Planted tails are one token, and so is a class where no spelling is left: there the coin is exact."""
+    result = CliffResult.from_dict(json.loads((measured / "cliff.json").read_bytes()))
+    fixed = result.fixed_points
+    assert fixed is not None
+    assert (fixed.ratio.edge, fixed.missing, fixed.lambdas[0]) == ("teacher", "", 1.0)
+    assert result.lam in fixed.lambdas
+    expected = planted_means(measured, planted)
+    for one in fixed.roles:
+        assert (one.n, one.edge) == (
+            expected[one.role][2],
+            pytest.approx(expected[one.role][0] / C, rel=1e-4),
+        )
+        assert one.target_tail is not None
+        assert one.target_tail.n == one.n
+    for role in ("open", "separator", "end"):
+        found = fixed.at(role)
+        assert found is not None
+        assert found.times == pytest.approx(1.0, rel=1e-3)
+    assert "times the coin's" in result.explanation
+
+
 def test_what_the_file_holds(measured: Path) -> None:
     document = json.loads((measured / "cliff.json").read_bytes())
     # The student is the base's checkpoint here, which is scored once.

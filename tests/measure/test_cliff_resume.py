@@ -144,7 +144,7 @@ def test_every_model_is_loaded_once_and_not_at_all_when_all_is_there(
     student = ("--student", str(planted / "base"))
     assert main(arguments(planted, tmp_path / "run", *student)) == 0
     # The base's checkpoint is the student too; it drew the rollouts, so it is scored first. In the end all
-    # are side by side for λ reached.
+    # are side by side for λ reached and for the target.
     assert loaded == ["base", "teacher", "base", "teacher"]
     loaded.clear()
     first = json.loads((tmp_path / "run" / "cliff.json").read_bytes())

@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 import yaml
 
-from harness.cliff import estimate_clip
+from harness.cliff import ASSUMED, estimate_clip
+from harness.engines import EngineConfig
 from harness.errors import DataError
-from harness.measure.clip_source import read_clip, read_lambda, read_ratios
+from harness.evaluate import EvalConfig
+from harness.measure import CliffConfig
+from harness.measure.clip_source import read_clip, read_lambda, read_plausible, read_ratios
+from harness.measure.ratio_source import find_ratio
 
 CONFIGS: list[tuple[str, dict[str, Any], float, str]] = [
     ("nested", {"config": {"loss": {"clip": 5.0, "lam": 1.2}}}, 5.0, "config.loss.clip"),
@@ -22,6 +26,29 @@ CONFIGS: list[tuple[str, dict[str, Any], float, str]] = [
     ("TRL, wide above", {"epsilon": 0.2, "epsilon_high": 0.28}, 1.25, "epsilon"),
     ("TRL, two-sided", {"epsilon": 0.9, "delta": 1.5}, 1.5, "delta"),
     ("verl", {"actor": {"clip_ratio": 0.5, "clip_ratio_c": 3.0}}, 1.5, "actor.clip_ratio"),
+    # PraMamba/G-OPD's scripts: the weight's cap is the objective's clip, PPO's numbers stand beside it.
+    (
+        "G-OPD",
+        {
+            "algorithm": {"rollout_correction": {"rollout_is": "token", "rollout_is_threshold": 5.0}},
+            "actor_rollout_ref": {"actor": {"clip_ratio": 0.2, "clip_ratio_c": 3.0}},
+        },
+        5.0,
+        "algorithm.rollout_correction.rollout_is_threshold",
+    ),
+    (
+        "verl, weight off",
+        {"clip_ratio": 0.2, "rollout_is": None, "rollout_is_threshold": 2.0},
+        1.2,
+        "clip_ratio",
+    ),
+    ("TRL, weight", {"vllm_importance_sampling_clip_max": 3.0}, 3.0, "vllm_importance_sampling_clip_max"),
+    (
+        "TRL, all",
+        {"epsilon": 0.2, "vllm_importance_sampling_clip_max": 3.0},
+        1.2,
+        "epsilon",
+    ),
     ("verl, both sides", {"clip_ratio_low": 0.5, "clip_ratio_high": 0.28}, 1.28, "clip_ratio"),
 ]
 
@@ -53,6 +80,83 @@ def test_the_manifest_of_an_opd_run_names_its_lambda(tmp_path: Path) -> None:
     for content in ("lambda: 1.25", "kind: opd\nlambda: high", "kind: opd", "just text"):
         other.write_text(content)
         assert read_lambda(other) is None
+
+
+def test_the_manifest_of_an_opd_run_says_where_it_extrapolated(tmp_path: Path) -> None:
+    write_manifest(tmp_path, {"plausible": 0.1})
+    assert read_plausible(tmp_path) == 0.1
+    write_manifest(tmp_path, {})
+    assert read_plausible(tmp_path) == 0.0
+
+
+def test_g_opd_names_its_lambda(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("actor_rollout_ref:\n  actor:\n    policy_loss:\n      lambda_vals: 1.25\n")
+    assert read_lambda(file) == 1.25
+    file.write_text("policy_loss:\n  lambda_vals: [1.0, 1.25]\n")
+    assert read_lambda(file) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "to", "edge"),
+    [
+        ({}, "student", None),
+        ({"ratio": "student/teacher"}, "teacher", "teacher"),
+        ({"staleness": "fixed"}, "base", "base"),
+        ({"staleness": "fixed", "clip_sides": "upper"}, "base", None),
+        ({"staleness": "fixed", "ratio_gradient": "differentiated"}, "base", None),
+    ],
+)
+def test_the_manifest_of_an_opd_run_says_its_ratio(
+    tmp_path: Path, changes: dict[str, Any], to: str, edge: str | None
+) -> None:
+    write_manifest(tmp_path, changes)
+    found, source = find_ratio(asked(clip_from=tmp_path))
+    assert (found.to, found.edge) == (to, edge)
+    assert str(tmp_path) in source
+
+
+def test_fixed_rollouts_are_of_the_student_a_run_began_with(tmp_path: Path) -> None:
+    drawn = {}
+    for name, student, rollouts in (
+        ("base", "b", None),
+        ("teacher", "t", None),
+        ("third", "s", None),
+        ("stored", "b", {"path": "elsewhere", "sha256": "x"}),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_manifest(folder, {"staleness": "fixed"}, student=student, rollouts=rollouts)
+        drawn[name] = find_ratio(asked(clip_from=folder))[0].drawn
+    assert drawn == {"base": "base", "teacher": "teacher", "third": "other", "stored": "other"}
+
+
+def test_a_ratio_is_given_assumed_or_that_of_other_trainers(tmp_path: Path) -> None:
+    assert find_ratio(asked(clip=5.0)) == (ASSUMED, "assumed to be taken to the teacher, as λ* does")
+    for name in ("teacher", "base", "student", "none"):
+        found, source = find_ratio(asked(clip=5.0, ratio_to=name))
+        assert source == "given"
+        assert found.edge == (name if name in ("teacher", "base") else None)
+    file = tmp_path / "trl.yaml"
+    file.write_text("epsilon: 0.2\n")
+    assert find_ratio(asked(clip_from=file))[0].edge is None
+    write_manifest(tmp_path, {"staleness": "stale"})
+    with pytest.raises(DataError, match="doesn't say what its ratio is"):
+        find_ratio(asked(clip_from=tmp_path))
+
+
+def write_manifest(
+    folder: Path, changes: dict[str, Any], student: str = "b", rollouts: dict[str, Any] | None = None
+) -> None:
+    hashes = {name: {"name": name, "sha256": sha} for name, sha in (("teacher", "t"), ("base", "b"))}
+    known = hashes | {"student": {"name": "student", "sha256": student}}
+    content = {"kind": "opd", "lambda": 1.2, "clip": 5.0, "options": changes, "rollouts": rollouts}
+    (folder / "manifest.json").write_text(json.dumps(content | {"checkpoints": known}))
+
+
+def asked(**settings: Any) -> CliffConfig:
+    evaluation = EvalConfig(engine=EngineConfig(ckpt="zoo:base"))
+    return CliffConfig(evaluation=evaluation, teacher="zoo:teacher", base="zoo:base", lam=1.1, **settings)
 
 
 @pytest.mark.parametrize(

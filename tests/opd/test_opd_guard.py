@@ -13,10 +13,11 @@ from harness.cliff import (
     estimate_calibration,
     known_clip,
     lambda_star,
+    run_ratio,
 )
 
 pytest.importorskip("torch")
-from harness.opd.loop.guard import LambdaGuard, binding_role, read_roles
+from harness.opd.loop.guard import GuardReading, LambdaGuard, binding_role, read_roles
 from tests.cliff.position_records import exact
 
 ROLES = ("open", "key", "end")
@@ -125,3 +126,72 @@ def test_more_rounds_narrow_the_limit() -> None:
     assert limits[0] is not None
     assert limits[-1] is not None
     assert limits[0] < limits[-1] < star
+
+
+def with_ratio(kind: Any, lam: float, *words: Any, fixed_from: Any = "base") -> LambdaGuard:
+    made = guard(kind, lam)
+    made.ratio = run_ratio(*words, fixed_from=fixed_from)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (("student/behaviour", "fresh"), "nothing switches"),
+        (("student/teacher", "fresh", "upper"), "no edge and no switch"),
+        (("student/teacher", "fixed", "two", "differentiated"), "no edge and no switch"),
+    ],
+)
+def test_a_run_without_an_edge_says_so_and_keeps_its_lambda(ratio: Any, said: str) -> None:
+    found = records(np.random.default_rng(7))
+    watching = with_ratio("enforce", 9.0, *ratio)
+    note = watching.note(found)
+    assert note is not None
+    assert said in note
+    assert "λ isn't held" in note
+    assert "\n" not in note
+    held = watching.hold(found)
+    assert (held.lam, held.limit, held.exceeded) == (9.0, None, False)
+    assert with_ratio("enforce", 9.0, *ratio).note(found) == note
+    assert with_ratio("off", 9.0, *ratio).note(found) is None
+
+
+def test_an_edge_that_plain_distillation_passes_holds_nothing() -> None:
+    """p = .99, b = .6, c = 2: λ*_b = (logit .8 − logit .6) / (logit .99 − logit .6), the smallest of both."""
+    found = records(np.random.default_rng(8))
+    watching = with_ratio("enforce", 9.0, "student/behaviour", "fixed")
+    tail = {
+        name: [float(np.exp(one.low.log_tail)[found.role == place].mean()) for place in (0, 1)]
+        for name, one in (("p", found.teacher), ("b", found.base))
+    }
+
+    def logit(tail: float) -> float:
+        return float(np.log1p(-tail) - np.log(tail))
+
+    expected = min(
+        (logit(b / CLIP) - logit(b)) / (logit(p) - logit(b))
+        for p, b in zip(tail["p"], tail["b"], strict=True)
+    )
+    assert expected < 0.3
+    note = watching.note(found)
+    assert note is not None
+    assert f"passed at λ = {expected:.2g} and so by plain distillation" in note
+    assert watching.hold(found) == GuardReading(9.0, None, False, None, None)
+    # Drawn by a start that isn't the base: a policy that nobody measures.
+    other = with_ratio("enforce", 9.0, "student/behaviour", "fixed", fixed_from="other")
+    assert other.hold(found).limit is None
+    assert "isn't measured" in (other.note(found) or "")
+
+
+def test_an_edge_of_the_base_beyond_the_teacher_is_kept_to() -> None:
+    """A teacher hardly better than its base is inside (1 − b)/c; its target passes it at some λ above 1."""
+    found = records(np.random.default_rng(9), p=(0.7, 0.6), b=(0.6, 0.5))
+    watching = with_ratio("enforce", 9.0, "student/base", "fresh")
+    held = watching.hold(found)
+    assert held.limit is not None
+    assert 1.0 < held.limit < 2.5
+    assert held.lam == held.limit
+    assert with_ratio("warn", 9.0, "student/base", "fresh").hold(found).lam == 9.0
+    free = guard("enforce", 1.0)
+    free.ratio = watching.ratio
+    assert free.hold(found).exceeded is False

@@ -149,7 +149,9 @@ def test_the_ratio_begins_at_one(family: Family, tmp_path: Path, ratio: Any, sta
 
 
 def test_a_run_records_what_made_it(family: Family, tmp_path: Path) -> None:
-    run = train(family_config(family, tmp_path / "run", aggregation="sequence", guard="warn"))
+    run = train(
+        family_config(family, tmp_path / "run", aggregation="sequence", guard="warn", ratio="student/teacher")
+    )
     record = manifest(run.out)
     assert (record["kind"], record["status"], record["lambda"], record["step"]) == ("opd", "complete", 1.2, 6)
     assert record["options"]["aggregation"] == "sequence"
@@ -195,7 +197,7 @@ def test_every_rollout_trains_once_an_epoch(family: Family, tmp_path: Path) -> N
 
 
 def test_the_guard_holds_lambda_at_its_limit(family: Family, tmp_path: Path) -> None:
-    common = {"lam": 3.0, "guard_epsilon": 0.1, "limit": None}
+    common = {"lam": 3.0, "guard_epsilon": 0.1, "limit": None, "ratio": "student/teacher"}
     free = train(family_config(family, tmp_path / "off", **common))
     warned = train(family_config(family, tmp_path / "warn", guard="warn", **common))
     held = train(family_config(family, tmp_path / "enforce", guard="enforce", **common))

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.checkpoints.opd_family import write_forecast
+
 torch = pytest.importorskip("torch")
 psutil = pytest.importorskip("psutil")
 
@@ -21,16 +23,17 @@ pytestmark = pytest.mark.model
 ROOT = Path(__file__).parents[2]
 ON_CPU = str(Path(__file__).with_name("fsdp_on_cpu.py"))
 Family = dict[str, Path]
-# Rounds of four steps: the second is drawn from trained weights. The guard reads every process's rollouts.
+# Rounds of four steps: the second is drawn from trained weights. The guard reads every process's rollouts,
+# for their validity and for λ reached.
 STEPS = 6
 OPTIONS = [
     *("--lambda", "1.1", "--clip", "1.5", "--steps", str(STEPS), "--batch-size", "8", "--lr", "5e-4"),
     *("--max-tokens", "12", "--rollout-batch", "16", "--samples", "2", "--updates-per-rollout", "2"),
     *("--micro-batch-size", "2", "--checkpoint-every", "2", "--log-every", "2", "--seed", "3"),
-    *("--guard", "warn", "--json"),
+    *("--guard", "stop", "--json"),
 ]
 MULTIPLE = ("loss", "reverse_kl", "gradient_norm", "lambda_star", "entropy_structural", "entropy_other")
-EQUAL = ("tokens", "parse_validity", "truncated", "round", "role")
+EQUAL = ("tokens", "parse_validity", "truncated", "round", "role", "guard_kept", "guard_evidence")
 
 
 def opd(family: Family, out: Path, *more: str) -> list[str]:
@@ -41,6 +44,8 @@ def opd(family: Family, out: Path, *more: str) -> list[str]:
         str(family["base"]),
         "--data",
         str(family["rows"]),
+        "--forecast",
+        str(family["forecast"]),
     ]
     return ["train", "opd", *places, "--out", str(out), *OPTIONS, *more]
 
@@ -103,6 +108,11 @@ def require_same_weights(out: Path, other: Path) -> None:
     gaps = torch.cat([(mine[name] - theirs[name]).abs().flatten() for name in mine])
     assert float(gaps.mean()) < 1e-5
     assert float(gaps.max()) < 2 * STEPS * 5e-4
+
+
+@pytest.fixture(scope="module")
+def family(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    return family | {"forecast": write_forecast(family, tmp_path_factory.mktemp("forecast") / "f")}
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from harness.errors import Interrupted, RunMismatchError
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 from harness.progress import Progress
-from tests.checkpoints.opd_family import BATCH, family_config
+from tests.checkpoints.opd_family import BATCH, family_config, write_forecast
 
 torch = pytest.importorskip("torch")
 
@@ -30,17 +30,23 @@ TIMES = ("seconds", "tokens_per_second")
 KINDS: dict[str, dict[str, Any]] = {
     "fixed": {"staleness": "fixed"},
     # Rounds of four steps and states every three: most states lie inside a round.
-    "fresh": {"staleness": "fresh", "updates_per_rollout": 2, "guard": "enforce", "lam": 3.0},
+    "fresh": {"staleness": "fresh", "updates_per_rollout": 2, "guard": "forecast", "lam": 9.0},
 }
 
 
+@pytest.fixture(scope="module")
+def family(family: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return family | {"forecast": write_forecast(family, tmp_path_factory.mktemp("forecast") / "f")}
+
+
 def config(family: dict[str, Path], out: Path, kind: str) -> OPDConfig:
+    more = {"forecast": family["forecast"]} if kind == "fresh" else {}
     return family_config(
         family,
         out,
         optimisation=opd_optimisation(steps=STEPS, batch_size=BATCH, learning_rate=5e-4),
         checkpoint_every=3,
-        **KINDS[kind],
+        **KINDS[kind] | more,
     )
 
 
@@ -110,7 +116,8 @@ def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, P
 def command(given: OPDConfig) -> list[str]:
     made = [sys.executable, "-m", "harness", "train", "opd", "--resume", "--json"]
     made += ["--teacher", given.teacher, "--base", given.base, "--out", str(given.out), "--data", given.data]
-    made += ["--lambda", "3", "--clip", "1.5", "--guard", "enforce", "--samples", "2", "--max-tokens", "24"]
+    made += ["--lambda", "9", "--clip", "1.5", "--samples", "2", "--max-tokens", "24"]
+    made += ["--guard", "forecast", "--forecast", str(given.forecast)]
     made += ["--steps", str(STEPS), "--batch-size", str(BATCH), "--lr", "5e-4", "--rollout-batch", "16"]
     return [*made, "--updates-per-rollout", "2", "--checkpoint-every", "3", "--log-every", "2"]
 

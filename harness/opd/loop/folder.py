@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from harness.engines.config import installed_version
 from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError, words_of
 from harness.masking import masked
 from harness.opd.config import OPDConfig
+from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.log import LOG, keep_until
+from harness.opd.loop.watch import Stop, StoppedByGuardError
 from harness.opd.models.loading import Checkpoints
 from harness.opd.rounds.round import rollouts_sha256
 from harness.runs.manifest import describe_git, describe_host, installed_packages, now
@@ -26,6 +29,7 @@ from harness.runs.manifest import describe_git, describe_host, installed_package
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 CHECKPOINT = "checkpoint"
+LAST_GOOD = "last-good"
 ROLLOUT_FOLDER = "rollouts"
 STATES = "state"
 # Fields of the configuration that have a place of their own in the manifest, or don't decide the weights.
@@ -42,6 +46,7 @@ ELSEWHERE = (
     "rollouts",
     "resume",
     "keep_every",
+    "forecast",
 )
 SINCE: dict[str, Any] = {"plausible": 0.0}
 """Options that runs of earlier versions lack, with what those did."""
@@ -50,13 +55,19 @@ SINCE: dict[str, Any] = {"plausible": 0.0}
 class RunFolder:
     """A run directory held by this process (or by the main one of several)."""
 
-    def __init__(self, config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> None:
+    def __init__(
+        self,
+        config: OPDConfig,
+        checkpoints: Checkpoints,
+        dataset: LoadedDataset,
+        limit: ForecastLimit | None = None,
+    ) -> None:
         """Describe the run; nothing is written yet."""
         self.path = config.out
         self._resume = config.resume
         # Set by torchrun and accelerate launch, before any of them is asked.
         self._is_main = int(os.environ.get("RANK", "0")) == 0
-        self._identity = _identity(config, checkpoints, dataset)
+        self._identity = _identity(config, checkpoints, dataset, limit)
         self._manifest: dict[str, Any] = {}
 
     @property
@@ -66,8 +77,13 @@ class RunFolder:
 
     @property
     def checkpoint(self) -> Path:
-        """The trained student, when all is done."""
+        """The trained student, when all is done; of a run that its guard stopped the last good one."""
         return self.path / CHECKPOINT
+
+    @property
+    def last_good(self) -> Path:
+        """While a guarded run goes on: the newest student whose own rollouts showed no fall."""
+        return self.path / LAST_GOOD
 
     def checkpoint_at(self, step: int) -> Path:
         """The student as it was after `step`, where it was to be kept."""
@@ -90,11 +106,13 @@ class RunFolder:
         Raises:
             HarnessError: it exists and `resume` wasn't asked for, or it can't be made.
             RunMismatchError: it belongs to another configuration, or another process works on it.
+            StoppedByGuardError: its guard has stopped it, now or in an earlier session.
             IncompleteError: the block couldn't write.
             Interrupted: it was interrupted.
         """
         if not self._is_main:
             self._manifest = self._stored()
+            self._require_not_stopped(self._manifest)
             yield self._resume and self._manifest.get("status") == "complete"
             return
         known = self._known()
@@ -104,6 +122,7 @@ class RunFolder:
             files.clear_drafts(self.path)
         try:
             with lock:
+                self._require_not_stopped(known)
                 if known.get("status") == "complete":
                     self._manifest = known
                     yield True
@@ -111,6 +130,8 @@ class RunFolder:
                 self._begin(known, warnings)
                 try:
                     yield False
+                except StoppedByGuardError:
+                    raise  # `stop` has noted it
                 except KeyboardInterrupt as error:
                     self._note(status="incomplete")
                     raise Interrupted(f"interrupted; go on with {self.path} by `resume=True`") from error
@@ -122,6 +143,16 @@ class RunFolder:
                 f"stopped by the file system ({_said(error)}); put that right and go on with {self.path} by "
                 "`resume=True`"
             ) from error
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of the run, one line each."""
+        return list(self._manifest.get("warnings", ()))
+
+    def warn(self, said: str) -> None:
+        """Note a warning, once."""
+        if said not in self.warnings:
+            self.update(warnings=[*self.warnings, said])
 
     def update(self, **fields: Any) -> None:
         """Change the manifest, in one step on disk; only the main process writes."""
@@ -215,11 +246,51 @@ class RunFolder:
     def finish(self, step: int, **fields: Any) -> None:
         """The run is complete; states aren't needed any more."""
         self.update(status="complete", finished=now(), step=step, **fields)
+        self._clear()
+
+    def stop(self, step: int, steps: int, stop: Stop, good: int) -> str:
+        """The guard ends the run: the last good student becomes `checkpoint/`.
+
+        Args:
+            step: how many were done.
+            steps: how many there were to be.
+            stop: why.
+            good: after how many the last good student was kept; 0 where none was.
+
+        Returns:
+            What to say of it.
+        """
+        if self._is_main and good and self.last_good.is_dir():
+            # Not there any more where a run was killed between this and the manifest.
+            shutil.rmtree(self.checkpoint, ignore_errors=True)
+            files.move(self.last_good, self.checkpoint)
+        kept = "no student before it was kept as good"
+        if good:
+            kept = f"{self.checkpoint} is the last good student, after step {good}"
+        words = (
+            f"stopped by its guard after step {step} of {steps}: {stop.words}; {kept}, "
+            f"{self.checkpoint_at(step)} the one it stopped at. It doesn't go on; begin another with a "
+            "smaller λ"
+        )
+        told = {"by": stop.by, "words": words, "step": step, "last_good_step": good}
+        self.update(status="stopped", finished=now(), step=step, stopped=told)
+        self._clear()
+        return words
+
+    def _require_not_stopped(self, known: dict[str, Any]) -> None:
+        """A run that was stopped ends there again, in the same words."""
+        if known.get("status") == "stopped":
+            raise StoppedByGuardError(str(known["stopped"]["words"]))
+
+    def _clear(self) -> None:
         if self._is_main:
-            shutil.rmtree(self.path / STATES, ignore_errors=True)
+            for place in (self.path / STATES, self.last_good):
+                shutil.rmtree(place, ignore_errors=True)
 
 
-def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset) -> dict[str, Any]:
+def _identity(
+    config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDataset, limit: ForecastLimit | None
+) -> dict[str, Any]:
     """The parts of the manifest that must be equal for a run to be gone on with."""
     stored = config.rollouts
     return {
@@ -243,6 +314,7 @@ def _identity(config: OPDConfig, checkpoints: Checkpoints, dataset: LoadedDatase
             "tasks": len(dataset.tasks),
         },
         "rollouts": None if stored is None else {"path": str(stored), "sha256": rollouts_sha256(stored)},
+        "forecast": None if limit is None else asdict(limit),
     }
 
 

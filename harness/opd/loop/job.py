@@ -12,7 +12,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,10 @@ from harness.engines.finite import NotNumbersError
 from harness.errors import HarnessError, RunMismatchError
 from harness.files import LineLog, new_folder
 from harness.opd.config import OPDConfig, OPDRun
+from harness.opd.forecast_limit import ForecastLimit, read_limit
 from harness.opd.loop.folder import RunFolder
-from harness.opd.loop.guard import GuardReading, LambdaGuard, RoleReading, read_roles
+from harness.opd.loop.guard import RoleReading, read_roles
+from harness.opd.loop.guarding import Guarding
 from harness.opd.loop.log import OPDStep, line_fields, role_fields, token_fields
 from harness.opd.loop.update import DivergenceError, StudentUpdates, Update
 from harness.opd.models.loading import Checkpoints
@@ -54,17 +55,19 @@ def train_opd(config: OPDConfig, on_progress: OnProgress = ignore) -> OPDRun:
         EngineUnavailableError: a checkpoint can't be used, or the three don't share a vocabulary.
         RunMismatchError: `out` belongs to another configuration, or another process works on it.
         DivergenceError: loss or gradient stopped being finite; the last good weights are kept.
+        StoppedByGuardError: the guard ended the run, now or in an earlier session.
         IncompleteError: the file system refused to go on.
         Interrupted: by Ctrl-C or SIGTERM; `resume` goes on.
     """
     checkpoints = Checkpoints(config)
     dataset = load_dataset(config)
-    folder = RunFolder(config, checkpoints, dataset)
+    limit = _limit(config, checkpoints)
+    folder = RunFolder(config, checkpoints, dataset, limit)
     with folder.held(_warnings(config)) as complete:
         if complete:
             return _finished(folder, config)
         rounds = Rounds(config, checkpoints, dataset, folder.rollouts, on_progress)
-        return _Training(config, folder, rounds).run(on_progress)
+        return _Training(config, folder, rounds, limit).run(on_progress)
 
 
 def prepare_rollouts(config: OPDConfig, folder: Path, on_progress: OnProgress = ignore) -> Path:
@@ -93,24 +96,17 @@ def prepare_rollouts(config: OPDConfig, folder: Path, on_progress: OnProgress = 
 class _Training:
     """The state of a run between its steps."""
 
-    def __init__(self, config: OPDConfig, folder: RunFolder, rounds: Rounds) -> None:
+    def __init__(
+        self, config: OPDConfig, folder: RunFolder, rounds: Rounds, limit: ForecastLimit | None
+    ) -> None:
         self._config = config
         self._folder = folder
         self._rounds = rounds
         self._student = StudentUpdates(config, rounds)
         self._accelerator = rounds.policies.accelerator
-        self._guard = LambdaGuard(
-            config.guard,
-            config.lam,
-            config.clip,
-            config.guard_epsilon,
-            config.guard_confidence,
-            config.seed,
-        )
+        self._guard = Guarding(config, limit, folder, rounds, self._write_checkpoint)
         self._round: Round | None = None
-        self._held = GuardReading(config.lam, None, False, None, None)
         self._roles: dict[str, RoleReading] = {}
-        self._warned = False
         self._reached: Reached | str | None = None
 
     def run(self, on_progress: OnProgress) -> OPDRun:
@@ -135,7 +131,7 @@ class _Training:
                 began = time.monotonic()
                 if step % config.steps_per_round == 0 or self._round is None:
                     self._round = self._next_round(step)
-                record = self._record(self._student.update(step, self._round, self._held.lam), began)
+                record = self._record(self._student.update(step, self._round, self._guard.held.lam), began)
                 if log is not None:
                     log.append(record.line())
                 note = f"λ {record.lam:.4g}, KL {record.reverse_kl:.3f}, clipped {record.clipped:.1%}"
@@ -161,19 +157,14 @@ class _Training:
         """Rollouts, what teacher and base say about them, and the λ they allow."""
         number = step // self._config.steps_per_round
         drawn = self._rounds.fixed() if self._config.staleness == "fixed" else self._rounds.draw(number)
-        records = self._rounds.gathered(drawn.records)
-        self._roles = read_roles(records, self._config.clip)
-        self._held = self._guard.hold(records)
-        if self._held.exceeded and not self._warned:
-            self._warned = True
-            self._warn(step)
-        if self._config.placed_at(step):
-            self._reached = self._rounds.place()
+        self._roles = read_roles(self._rounds.gathered(drawn.records), self._config.clip)
+        self._reached = self._rounds.place() if self._config.placed_at(step) else None
+        self._guard.begin(step, drawn, self._reached)
         return drawn
 
     def _record(self, update: Update, began: float) -> OPDStep:
         assert self._round is not None
-        tally = self._round.about.tally
+        tally, held, seen = self._round.about.tally, self._guard.held, self._guard.seen
         strict = tally.strict / tally.rollouts
         found, self._reached = self._reached, None
         if self._config.staleness == "fixed" and update.roles is not None:
@@ -182,26 +173,22 @@ class _Training:
         return OPDStep(
             step=update.step + 1,
             round=self._round.about.number + 1,
-            lam=self._held.lam,
+            lam=held.lam,
             learning_rate=update.rate,
             gradient_norm=update.norm,
             roles=update.roles,
-            guard_limit=self._held.limit,
-            guard_exceeded=self._held.exceeded,
+            guard_limit=held.limit,
+            guard_exceeded=held.exceeded,
+            guard_kept=None if seen is None else seen.kept,
+            guard_evidence=None if seen is None else seen.evidence,
             parse_validity=strict,
             truncated=tally.truncated / tally.rollouts,
             seconds=round(time.monotonic() - began, 4),
             tokens_per_second=round(values["tokens"] / update.seconds, 1),
             **values,
             **role_fields(self._roles),
-            **line_fields(found, self._held.lam, strict),
+            **line_fields(found, held.lam, strict),
         )
-
-    def _warn(self, step: int) -> None:
-        limit = self._held.limit
-        done = "λ is held there" if self._config.guard == "enforce" else "λ stays as it is"
-        said = f"step {step + 1}: λ = {self._config.lam:g} is above the guard's limit of {limit:.4g}; {done}"
-        self._folder.update(warnings=[*self._folder.manifest.get("warnings", []), said])
 
     def _save(self, step: int) -> None:
         """A state from which the run goes on to the same weights."""
@@ -222,8 +209,7 @@ class _Training:
             share.mkdir()
             self._round.save(share)
         if accelerator.is_main_process:
-            self._guard.save(draft / "guard.npz")
-            position = {"step": step, "processes": accelerator.num_processes, "held": asdict(self._held)}
+            position = {"step": step, "processes": accelerator.num_processes} | self._guard.save(draft)
             with _torch_writes(step):
                 torch.save(position, draft / "position.pt")
 
@@ -249,9 +235,7 @@ class _Training:
         self._folder.rewind(step)
         if self._round is not None:
             self._roles = read_roles(self._rounds.gathered(self._round.records), self._config.clip)
-            self._held = GuardReading(**{**position["held"], "estimate": None})
-        self._guard.restore(state / "guard.npz")
-        self._warned = any("guard" in one for one in self._folder.manifest.get("warnings", []))
+        self._guard.restore(state, position, self._round)
         return step
 
     def _write_checkpoint(self, place: Path) -> Path:
@@ -277,7 +261,7 @@ class _Training:
         self._folder.finish(
             step,
             result={
-                "lambda_last": self._held.lam,
+                "lambda_last": self._guard.held.lam,
                 "parse_validity_of_last_rollouts": tally.strict / tally.rollouts,
             },
         )
@@ -291,6 +275,19 @@ def _torch_writes(step: int) -> Iterator[None]:
     except RuntimeError as error:
         # So torch says that a file can't be written, in several wordings.
         raise OSError(f"the state after step {step} can't be saved: {error}") from error
+
+
+def _limit(config: OPDConfig, checkpoints: Checkpoints) -> ForecastLimit | None:
+    """What the forecast allows, where there is one."""
+    if config.forecast is None:
+        return None
+    return read_limit(
+        config.forecast,
+        teacher=checkpoints.teacher.sha256,
+        base=checkpoints.base.sha256,
+        plausible=config.plausible,
+        contract=config.contract,
+    )
 
 
 def _warnings(config: OPDConfig) -> list[str]:

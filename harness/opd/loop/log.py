@@ -75,6 +75,9 @@ class OPDStep:
         roles: all roles, on steps where the student's masses were read.
         guard_limit: λ the guard would allow, None where it is off or nothing bounds λ.
         guard_exceeded: whether the λ asked for is above it.
+        guard_kept: strict validity that the rollouts had surely reached before the round; None before that,
+            or where the guard doesn't watch it.
+        guard_evidence: log of the guard's evidence of a fall, up to and with the round; None likewise.
         parse_validity: strict, of the round's rollouts.
         truncated: share of them that met the token limit.
         tokens: completion tokens trained on.
@@ -105,6 +108,8 @@ class OPDStep:
     roles: dict[str, RoleReading] | None
     guard_limit: float | None
     guard_exceeded: bool
+    guard_kept: float | None
+    guard_evidence: float | None
     parse_validity: float
     truncated: float
     tokens: int

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.engines.target_engine import plausible_gain
+from harness.engines.target_draw import plausible_gain
 from harness.opd.config import Aggregation, ClipSides, RatioGradient
 
 # Beyond e^88 float32 overflows, and a gradient of 0 times infinity is NaN; no clip region reaches so far.

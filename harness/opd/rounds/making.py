@@ -172,6 +172,11 @@ class Rounds:
         own, positions = self._current.layout.tokens(slice(first, last)), self._current.positions
         return self._current.records[positions.among(own)[positions.opening]]
 
+    def outcomes(self, drawn: Round) -> tuple[list[int], list[bool]]:
+        """Task of each rollout of a round, and whether it keeps the contract, on all processes."""
+        every = gather_object([(one.task, one.strict) for one in drawn.rollouts])
+        return [task for task, _ in every], [strict for _, strict in every]
+
     def place(self) -> Reached | str:
         """Where the student stands, by the round it has just drawn; else why that isn't known.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.forecast import Forecast, Student
-from harness.report.figure import Column, Figure, Line, draw
+from harness.report.figure import Column, Envelope, Figure, Line, draw
+from harness.runs.forecast_record import Forecast, Student
 from harness.stats import Estimate
 
 FIGURE = "forecast.svg"
@@ -13,11 +13,12 @@ _LONGEST = 44
 """Characters of a headline that the picture has room for."""
 
 
-def draw_forecast(found: Forecast) -> str | None:
+def draw_forecast(found: Forecast, marks: str = "mark") -> str | None:
     """The picture as SVG; None where fewer than two λ were drawn.
 
     Args:
         found: the forecast.
+        marks: what ids in it begin with.
     """
     if len(found.points) < 2:
         return None
@@ -27,7 +28,10 @@ def draw_forecast(found: Forecast) -> str | None:
         tuple((one.lam, (one.parse_validity, one.ndcg_at_1_parsed)) for one in found.points),
     )
     lines = [target, *(line for line in map(_student, found.students) if line is not None)]
-    notes = [("rule", f"{found.bar:.0%} of answers valid; bars: 95 % intervals")]
+    notes = [("rule", f"{found.bar:.0%} of answers valid; bars: 95 % intervals, each its own")]
+    curve = tuple((one.lam, one.curve) for one in found.points if one.lam >= 1.0 and one.curve is not None)
+    if len(curve) > 1:
+        notes.append(("curve", "falling curve, limits that hold together for all λ"))
     largest, bands = found.largest_lambda, []
     if largest.low is not None:
         bands.append((largest.low, largest.high))
@@ -42,6 +46,9 @@ def draw_forecast(found: Forecast) -> str | None:
             lines=tuple(lines),
             rules=((_STRICT, False, found.bar),),
             notes=tuple(notes),
+            envelopes=(Envelope(_STRICT, curve),) if len(curve) > 1 else (),
+            marks=marks,
+            described=f"strict parse validity and NDCG@1 of the target of {title} over λ",
         )
     )
 

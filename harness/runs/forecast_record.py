@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from harness.cliff import CliffResult
+from harness.errors import DataError, words_of
+from harness.files import read_whole
 from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 
@@ -26,6 +32,8 @@ class Point:
         ndcg_at_1_all: failures as 0.
         failure_codes: share of each code that occurred, commonest first.
         source: digest of what was drawn, see `harness.runs.Source`.
+        curve: parse validity of the curve that falls from λ = 1 on (below 1 as it was drawn), with one of
+            the intervals that hold together for all λ; None in files of earlier versions.
     """
 
     lam: float
@@ -35,6 +43,50 @@ class Point:
     ndcg_at_1_all: Estimate
     failure_codes: dict[str, float]
     source: str
+    curve: Estimate | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """An answer that fails.
+
+    Attributes:
+        task_id: of its task.
+        text: the part around the place where it fails, made plain: one line, nothing hidden, no key.
+        message: what is wrong.
+    """
+
+    task_id: str
+    text: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """One way in which answers fail just past the fall.
+
+    Attributes:
+        code: failure code.
+        share: of all answers there.
+        examples: the first ones.
+    """
+
+    code: str
+    share: float
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Breaks:
+    """How it breaks, at the smallest λ drawn at which the curve is below the bar.
+
+    Attributes:
+        lam: that λ.
+        ways: commonest first.
+    """
+
+    lam: float
+    ways: tuple[Break, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +181,7 @@ class Forecast:
         notes: what must be known beside the numbers, one sentence each.
         checkpoints: digests of teacher and base.
         lambda_star: where a clip strength was given.
+        breaks: how answers fail past the fall; None where nothing falls.
     """
 
     teacher: str
@@ -142,7 +195,33 @@ class Forecast:
     notes: tuple[str, ...] = ()
     checkpoints: Mapping[str, str | None] = field(default_factory=dict)
     lambda_star: Star | None = None
+    breaks: Breaks | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""
         return {"format_version": FORMAT_VERSION, **asdict(self)}
+
+
+def read_forecast(folder: Path) -> Forecast:
+    """The forecast in a folder, of this version or an earlier one.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DataError: it can't be read, or isn't a forecast.
+    """
+    file = folder / FORECAST
+    try:
+        content = json.loads(read_whole(file))
+        if content.pop("format_version") != FORMAT_VERSION:
+            raise ValueError("it is of another format")
+        return _FORECAST.validate_python(content)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = words_of(error, 120)
+        raise DataError(
+            f"{file} can't be read as a forecast ({said}); forecast again, or remove it"
+        ) from error
+
+
+_FORECAST: TypeAdapter[Forecast] = TypeAdapter(Forecast)
