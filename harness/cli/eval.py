@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 # The evaluated checkpoint is the student, and teacher and base are loaded as it is.
 _NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls", "plausible")
 # Mean nothing without teacher and base.
-_CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
+_CLIFF_ONLY = (
+    "teacher",
+    "base",
+    "lam",
+    "clip",
+    "clip_from",
+    "clip_key",
+    "ratios",
+    "ratio_column",
+    "ratio_to",
+)
 # Any of them asks for λ*.
 _OF_CLIP = ("clip", "clip_from", "ratios")
 _JUDGE = ("rubric", "max_cost", "endpoint")
@@ -65,16 +75,23 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     from harness.cli.summary import as_document, print_run
     from harness.evaluate import evaluate
     from harness.judge import judge
-    from harness.measure import CliffConfig, PlaceReport, evaluate_with_cliff, evaluate_with_place
+    from harness.measure import (
+        CliffConfig,
+        CliffReport,
+        PlaceReport,
+        evaluate_with_cliff,
+        evaluate_with_place,
+    )
     from harness.runs import load
 
     console = consoles.errors()
     judging = _judging(options)
     config = settle_engine(eval_config(options), console)
     cliff = _cliff(config, options)
+    report: CliffReport | PlaceReport | None = None
     with listening(console) as on_progress:
         if cliff is None:
-            run, report = evaluate(config, on_progress), None
+            run = evaluate(config, on_progress)
         elif isinstance(cliff, CliffConfig):
             run, report = evaluate_with_cliff(cliff, on_progress)
         else:
@@ -90,8 +107,8 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     print_run(run, consoles.results())
     if isinstance(report, PlaceReport):
         print_place(report, consoles.results())
-    elif report is not None:
-        print_cliff(report, consoles.results(), forecast_line())
+    elif report is not None and cliff is not None:
+        print_cliff(report, consoles.results(), forecast_line(cliff.plausible))
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code
