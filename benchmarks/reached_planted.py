@@ -215,6 +215,8 @@ def mixtures(folder: Path, count: int) -> dict[str, object]:
         sums = sums_of_mixture(both, mu, drawn)
         whole = lambda_reached(range(len(sums)), sums, seed=0)
         reached, off = whole.lambda_reached, whole.off_the_line
+        assert reached.low is not None
+        assert reached.high is not None
         told[f"{mu:g}"] = {"lambda_reached": reached.estimate, "low": reached.low, "high": reached.high}
         print(
             f"    μ = {mu:<4g} λ reached {reached.estimate:.5f} [{reached.low:.5f}, {reached.high:.5f}], "
@@ -268,7 +270,8 @@ def _by_product(ckpt: str, drawn: Sequence[Rollout]) -> list[LineSums]:
     engines = [HfEngine(student(name)) for name in (ckpt, TEACHER, BASE)]
     for engine in engines:
         engine.start()
-    found = dict(line_sums(*(engine.model for engine in engines), requests(drawn), batch_size=BATCH))
+    models = [engine.model for engine in engines]
+    found = dict(line_sums(models[0], models[1], models[2], requests(drawn), batch_size=BATCH))
     for engine in engines:
         engine.close()
     return [found[str(n)] for n in range(len(drawn))]

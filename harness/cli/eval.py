@@ -75,16 +75,23 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     from harness.cli.summary import as_document, print_run
     from harness.evaluate import evaluate
     from harness.judge import judge
-    from harness.measure import CliffConfig, PlaceReport, evaluate_with_cliff, evaluate_with_place
+    from harness.measure import (
+        CliffConfig,
+        CliffReport,
+        PlaceReport,
+        evaluate_with_cliff,
+        evaluate_with_place,
+    )
     from harness.runs import load
 
     console = consoles.errors()
     judging = _judging(options)
     config = settle_engine(eval_config(options), console)
     cliff = _cliff(config, options)
+    report: CliffReport | PlaceReport | None = None
     with listening(console) as on_progress:
         if cliff is None:
-            run, report = evaluate(config, on_progress), None
+            run = evaluate(config, on_progress)
         elif isinstance(cliff, CliffConfig):
             run, report = evaluate_with_cliff(cliff, on_progress)
         else:

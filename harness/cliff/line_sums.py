@@ -80,9 +80,9 @@ class LineSums:
 
     @classmethod
     def _added(cls, columns: FloatArray, roles: Mapping[str, LineSums] | None = None) -> LineSums:
-        total, size = columns.sum(axis=0), len(NODES)
-        parts = (total[start : start + size] for start in (2, 2 + size, 2 + 2 * size))
-        return cls(len(columns), float(total[0]), float(total[1]), *parts, roles or {})
+        total = columns.sum(axis=0)
+        partition, slope, curvature = np.split(total[2:], len(ARRAYS))
+        return cls(len(columns), float(total[0]), float(total[1]), partition, slope, curvature, roles or {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,7 +243,7 @@ class TaskCurves:
 
 def _right(rise: FloatArray) -> npt.NDArray[np.int64]:
     """[B] the node at the right of the least of each row, by slopes [B, nodes], which rise."""
-    return np.clip((rise < 0.0).sum(axis=1), 1, len(NODES) - 1)
+    return np.asarray(np.clip((rise < 0.0).sum(axis=1), 1, len(NODES) - 1))
 
 
 def _place(partition: FloatArray, slope: FloatArray, curvature: FloatArray, gain: FloatArray) -> FloatArray:
@@ -260,7 +260,7 @@ def _place(partition: FloatArray, slope: FloatArray, curvature: FloatArray, gain
     fifth = 6.0 * step - 3.0 * (start + end) - 0.5 * (bend - unbend)
     t = _root(start, bend, 3.0 * third, 4.0 * fourth, 5.0 * fifth)
     t = np.where(end < 0.0, 1.0, np.where(start >= 0.0, 0.0, t))
-    return _NODES[left] + width * t
+    return np.asarray(_NODES[left] + width * t)
 
 
 def _cubic(t: FloatArray, ends: FloatArray, slopes: FloatArray) -> FloatArray:

@@ -126,13 +126,17 @@ def line_columns(
         mass = of_student.exp()
         values = [(mass * gain).sum(-1), (mass * (of_student - beside)).sum(-1)]
         partitions, slopes, curvatures = [], [], []
+        beside, gain = beside.double(), gain.double()
+        square = gain**2
         for node in NODES:
-            scores = beside + node * gain
-            total = torch.logsumexp(scores.double(), dim=-1)
-            partitions.append(total)
-            weights = (scores.double() - total[:, None]).exp()
-            slopes.append((weights * gain).sum(-1))
-            curvatures.append((weights * (gain - slopes[-1][:, None]) ** 2).sum(-1))
+            scores = torch.add(beside, gain, alpha=node)
+            top = scores.amax(dim=-1)
+            weights = scores.sub_(top[:, None]).exp_()
+            total = weights.sum(dim=-1)
+            partitions.append(total.log() + top)
+            slopes.append(torch.linalg.vecdot(weights, gain) / total)
+            spread = torch.linalg.vecdot(weights, square) / total - slopes[-1] ** 2
+            curvatures.append(spread.clamp_min(0.0))
         columns = [*values, *partitions, *slopes, *curvatures]
         found[part] = torch.stack(columns, dim=-1).double().cpu().numpy()
     return found

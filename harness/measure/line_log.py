@@ -56,5 +56,6 @@ def _read(row: Mapping[str, Any]) -> LineSums:
 
 
 def _sums(row: Mapping[str, Any], roles: Mapping[str, LineSums]) -> LineSums:
-    arrays = (np.array(row[name], dtype=np.float64) for name in ARRAYS)
-    return LineSums(int(row["tokens"]), float(row["gain"]), float(row["excess"]), *arrays, roles)
+    partition, slope, curvature = (np.array(row[name], dtype=np.float64) for name in ARRAYS)
+    numbers = int(row["tokens"]), float(row["gain"]), float(row["excess"])
+    return LineSums(*numbers, partition, slope, curvature, roles)

@@ -184,8 +184,9 @@ class Rounds:
         """
         assert self._current is not None
         config, drawn = self._config, self._current
-        count = min(len(drawn.rollouts), max(1, MOST_PLACED // self._accelerator.num_processes))
-        rollouts = drawn.rollouts[:count]
+        most = max(1, MOST_PLACED // self._accelerator.num_processes)
+        # Spread over the round: those of one prompt stand together, and say less than those of many.
+        rollouts = drawn.rollouts[:: -(-len(drawn.rollouts) // most)]
         layout = Layout(rollouts, self._size, self._share_prompts)
         own: list[LineSums] | str
         with self.policies.whole_student() as student, self.policies.teacher() as teacher:

@@ -15,7 +15,7 @@ from harness.opd.models.policy import Policy
 from harness.opd.rounds.scoring import Layout
 from harness.rollouts import Rollout
 
-MOST_PLACED: Final = 128
+MOST_PLACED: Final = 64
 """Rollouts of a round that are read for it, all processes together."""
 
 
