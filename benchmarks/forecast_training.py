@@ -46,6 +46,7 @@ RESULTS = Path(__file__).parent / "results" / "forecast-measured"
 LOCK, ROWS = "lock.json", "rows.json"
 CODE = {
     "target": "harness.engines.target_engine",
+    "target_draw": "harness.engines.target_draw",
     "line": "harness.engines.hf_line",
     "reached": "harness.cliff.reached",
     "students": "harness.forecast.students",

@@ -26,6 +26,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -187,8 +188,9 @@ def either(*alarms: Alarm) -> Alarm:
     return speaks
 
 
-def splits(alarm: Any) -> list[Alarm]:
-    return [lambda run, limits, seed=seed: alarm(run, limits, seed) for seed in range(SPLITS)]
+def splits(alarm: Callable[..., int | None]) -> list[Alarm]:
+    """The same with the rounds of each run split into tasks anew."""
+    return [partial(alarm, seed=seed) for seed in range(SPLITS)]
 
 
 DEFAULT = falls(by_task)

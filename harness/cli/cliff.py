@@ -74,8 +74,12 @@ def cliff_config(evaluation: EvalConfig, options: Mapping[str, Any]) -> CliffCon
     )
 
 
-def forecast_line() -> str:
-    """The `harness forecast` of the pair that the running command was given, with what else it was told."""
+def forecast_line(plausible: float) -> str:
+    """The `harness forecast` of the pair that the running command was given, with what else it was told.
+
+    Args:
+        plausible: mask of the run, which its manifest may have told.
+    """
     from harness.cli.forecast import forecast_command
 
     context = click.get_current_context()
@@ -92,6 +96,8 @@ def forecast_line() -> str:
             words += other.opts[:1] * bool(value)
         else:
             words += [w for one in (value if other.multiple else [value]) for w in (other.opts[0], str(one))]
+    if plausible and "--plausible" not in words:
+        words += ["--plausible", f"{plausible:g}"]
     return shlex.join([*words, "--out", "runs/forecast"])
 
 
@@ -144,4 +150,4 @@ def cliff(as_machine: bool, **options: Any) -> None:
         document = {"run": str(report.path)} | report.to_dict() | {"costs": report.costs()}
         output.document(document)
     else:
-        print_cliff(report, consoles.results(), forecast_line())
+        print_cliff(report, consoles.results(), forecast_line(config.plausible))

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 # The evaluated checkpoint is the student, and teacher and base are loaded as it is.
 _NOT_IN_EVAL = ("student", "student_urls", "teacher_urls", "base_urls", "plausible")
 # Mean nothing without teacher and base.
-_CLIFF_ONLY = ("teacher", "base", "lam", "clip", "clip_from", "clip_key", "ratios", "ratio_column")
+_CLIFF_ONLY = (
+    "teacher",
+    "base",
+    "lam",
+    "clip",
+    "clip_from",
+    "clip_key",
+    "ratios",
+    "ratio_column",
+    "ratio_to",
+)
 # Any of them asks for λ*.
 _OF_CLIP = ("clip", "clip_from", "ratios")
 _JUDGE = ("rubric", "max_cost", "endpoint")
@@ -97,8 +107,8 @@ def eval_command(as_machine: bool, **options: Any) -> int:
     print_run(run, consoles.results())
     if isinstance(report, PlaceReport):
         print_place(report, consoles.results())
-    elif report is not None:
-        print_cliff(report, consoles.results(), forecast_line())
+    elif report is not None and cliff is not None:
+        print_cliff(report, consoles.results(), forecast_line(cliff.plausible))
     if judging is not None and judged is not None:
         print_judged(judged.run, judging.rubric.name, judged, consoles.results())
     return code

@@ -111,7 +111,8 @@ def lambda_star(p: npt.ArrayLike, b: npt.ArrayLike, c: npt.ArrayLike) -> float |
 
     Returns:
         λ* ≥ 1, a float for scalars, an array of the broadcast shape otherwise. +inf where p ≤ b: there
-        extrapolation moves away from the mode and no λ leaves the region.
+        extrapolation moves away from the mode and no λ leaves the region, which is no safety: it moves out of
+        the contract.
 
     Raises:
         CliffDomainError: a `ValueError`; any entry with p = 1, b in {0, 1}, c < 1 or not finite, NaN, or no

@@ -113,14 +113,12 @@ def _odds(
             # A tokenizer may hold ids beyond the output layer: nothing can put mass on them.
             own = torch.as_tensor(ids[ids < vocabulary], device=device)
             member[torch.as_tensor(rows, device=device).unsqueeze(-1), own.unsqueeze(0)] = True
-        columns = []
+        others, columns = ~member, []
         for lam in lambdas:
             scores = of_teacher + (lam - 1.0) * gain
             # Near its largest, where float32 is finest.
             scores -= scores.amax(dim=-1, keepdim=True)
-            tail, mass = (
-                scores.masked_fill(others, -torch.inf).logsumexp(dim=-1) for others in (member, ~member)
-            )
+            tail, mass = (scores.masked_fill(away, -torch.inf).logsumexp(dim=-1) for away in (member, others))
             columns.append((tail - mass).clamp(-_LARGEST, _LARGEST))
         found[part] = torch.stack(columns, dim=-1).double().cpu().numpy()
     return found

@@ -265,3 +265,16 @@ def test_no_architecture_keeps_its_dropout() -> None:
     without_dropout(model)
     ids = torch.arange(10).unsqueeze(0)
     assert torch.equal(model(input_ids=ids).logits, model(input_ids=ids).logits)
+
+
+def test_a_guard_without_an_edge_says_so_once_and_changes_nothing(family: Family, tmp_path: Path) -> None:
+    """Fresh rollouts: the ratio is to the student itself."""
+    common = {"lam": 3.0, "staleness": "fresh", "rollout_batch": BATCH, "limit": None}
+    common |= {"optimisation": opd_optimisation(steps=2, batch_size=BATCH, learning_rate=5e-4)}
+    free = train(family_config(family, tmp_path / "off", **common))
+    held = train(family_config(family, tmp_path / "enforce", guard="enforce", **common))
+    assert same_weights(free.checkpoint, held.checkpoint)
+    said = [one for one in held.warnings if one.startswith("the λ guard:")]
+    assert len(said) == 1
+    assert "nothing switches" in said[0]
+    assert held.lam == 3.0

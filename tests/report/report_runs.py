@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.cliff import MassBounds, PositionRecords, assess, estimate_cliff, known_clip
+from harness.cliff.readings import resampling
+from harness.cliff.token_level import TargetMasses, fixed_points
 from harness.data.fashion_mini import generate_tasks
 from harness.data.tasks import RankingTask
 from harness.engines.config import EngineConfig
@@ -96,7 +98,7 @@ def gated(run: Run, baseline: Run | None = None) -> Run:
     return run
 
 
-def with_cliff(run: Run, lam: float, *, seed: int = 0) -> Run:
+def with_cliff(run: Run, lam: float, *, seed: int = 0, of_today: bool = True) -> Run:
     """Give a run a `cliff.json` from planted class masses, as `harness cliff` would write it."""
     rng = np.random.default_rng(seed)
     count = 40
@@ -116,7 +118,11 @@ def with_cliff(run: Run, lam: float, *, seed: int = 0) -> Run:
         base=mass((0.05, 0.2)),
         student=mass((1e-4, 6e-4)),
     )
-    result = assess(estimate_cliff(records, known_clip(5.0), seed=seed), lam)
+    clip = known_clip(5.0)
+    target = TargetMasses({lam: mass((2e-4, 1e-4)).low, 12.0: mass((1e-5, 8e-4)).low})
+    fixed = fixed_points(records, lam, resampling(clip, 0.95, 200, seed), target=target)
+    estimate = estimate_cliff(records, clip, seed=seed)
+    result = assess(estimate, lam, fixed_points=fixed if of_today else None)
     with RunDirectory(run.path) as directory:
         directory.write_cliff(result.to_dict(), run.path)
         directory.write_metrics(run.metrics | result.metrics())

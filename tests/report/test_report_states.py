@@ -181,6 +181,22 @@ def test_code_in_the_text_of_the_cliff_is_set_as_code(tmp_path: Path) -> None:
     assert "separator" in page.text
 
 
+def test_the_fixed_point_stands_by_role_and_a_cliff_without_one_is_shown_too(tmp_path: Path) -> None:
+    run = with_cliff(make_run(tmp_path / "run", tasks(30), answers(0.9)), 1.1)
+    text = said(page_of(run.path))
+    assert "Tail of the fixed point at λ = 1.1, as a coin and token by token" in text
+    told = json.loads((run.path / "cliff.json").read_bytes())["fixed_points"]
+    opened, separator = told["roles"]
+    assert (opened["reached_at"], separator["reached_at"]) == (12.0, 1.1)
+    for one in (opened, separator):
+        tail = one["target_tail"]
+        shown = [one["coin_tail"], tail["estimate"], tail["low"], tail["high"], one["edge"]]
+        assert "".join(f"{value:.2g}" for value in shown) in text.replace(" … ", "")
+    assert "insideλ = 12" in text
+    older = with_cliff(make_run(tmp_path / "older", tasks(30), answers(0.9)), 1.1, of_today=False)
+    assert "Tail of the fixed point" not in said(page_of(older.path))
+
+
 def test_the_last_run_is_the_baseline_and_the_page_says_so(tmp_path: Path) -> None:
     rows = tasks(30)
     paths = [make_run(tmp_path / name, rows, answers(0.8), seed=seed).path for seed, name in enumerate("abc")]

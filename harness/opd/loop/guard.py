@@ -37,6 +37,8 @@ from harness.opd.config import Guard, OPDConfig
 WINDOW_ROUNDS = 16
 # Enough for an interval's end; estimates are made every round.
 RESAMPLES = 500
+NOTED = "the λ guard:"
+"""What the line begins with in which a run says which edge it has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class LambdaGuard:
         """
         if self._kind not in ("warn", "enforce") or self._clip is None or self.ratio.edge == "teacher":
             return None
-        said = f"the λ guard: {self.ratio.words}"
+        said = f"{NOTED} {self.ratio.words}"
         if self.ratio.edge == "base":
             point = _smallest_switch(*_task_tails(records), np.log(self._clip))
             if not np.isfinite(point) or point >= 1.0:

@@ -11,7 +11,7 @@ from harness.cliff.reached import Reached
 from harness.opd.config import OPDConfig
 from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.folder import RunFolder
-from harness.opd.loop.guard import GuardReading, LambdaGuard, ratio_of
+from harness.opd.loop.guard import NOTED, GuardReading, LambdaGuard, ratio_of
 from harness.opd.loop.watch import ForecastGuard, StoppedByGuardError, Watched
 from harness.opd.rounds.making import Rounds
 from harness.opd.rounds.round import Round
@@ -81,7 +81,9 @@ class Guarding:
         config, about = self._config, drawn.about
         records = self._rounds.gathered(drawn.records)
         self._edge.ratio = ratio_of(config, about.behaviour_sha256, about.base_sha256)
-        if step == 0 and (said := self._edge.note(records)) is not None:
+        # Once a run, also where an earlier version began it.
+        noted = any(one.startswith(NOTED) for one in self._folder.warnings)
+        if not noted and (said := self._edge.note(records)) is not None:
             self._folder.warn(said)
         self.held = self._edge.hold(records)
         if not self.held.exceeded or self._warned:
