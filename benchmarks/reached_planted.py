@@ -292,9 +292,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rollouts", type=int, default=384, help="of each population")
+    parser.add_argument("--rollouts", type=int, default=256, help="of each population")
     parser.add_argument("--repeats", type=int, default=400, help="samples of each size from a population")
-    parser.add_argument("--draws", type=int, default=500, help="bootstrap resamples")
+    parser.add_argument("--draws", type=int, default=400, help="bootstrap resamples")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     given = parser.parse_args()

@@ -99,6 +99,10 @@ def test_bounds_of_a_server_hold_the_planted_masses(
     out = tmp_path / "run"
     assert main(arguments(planted, urls, out, "--top-k", top_k)) == 0
     document = json.loads((out / "cliff.json").read_bytes())
+    # A server's top-k is no distribution; the coin and the edge are told all the same.
+    fixed = document["fixed_points"]
+    assert fixed["missing"].startswith("not measured with this engine")
+    assert all(one["target_tail"] is None and one["edge"] is not None for one in fixed["roles"])
     assert [model["engine"] for model in document["models"]] == ["openai", "openai"]
     assert not document["estimate"]["exact"]
     expected = planted_masses(planted, out)
