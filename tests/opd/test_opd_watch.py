@@ -43,6 +43,7 @@ def breaking(family: Family, forecast: Path, out: Path, **changes: Any) -> OPDCo
         "optimisation": opd_optimisation(steps=16, batch_size=16, learning_rate=2e-2, warmup_steps=16),
         "checkpoint_every": 2,
         "keep_every": 2,
+        "log_every": 100,
     }
     return family_config(family, out, **settings | changes)
 
@@ -101,7 +102,7 @@ def command(config: OPDConfig) -> list[str]:
     made += ["--student", str(config.student), "--lambda", "8", "--data", config.data, "--resume"]
     made += ["--guard", "stop", "--forecast", str(config.forecast), "--steps", "16", "--batch-size", "16"]
     made += ["--lr", "2e-2", "--warmup-steps", "16", "--rollout-batch", "32", "--samples", "2"]
-    return [*made, "--max-tokens", "24", "--checkpoint-every", "2", "--log-every", "2"]
+    return [*made, "--max-tokens", "24", "--checkpoint-every", "2", "--log-every", "100"]
 
 
 def test_lambda_is_held_at_the_forecasts_limit(family: Family, forecast: Path, tmp_path: Path) -> None:
