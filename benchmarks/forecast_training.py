@@ -49,6 +49,7 @@ CODE = {
     "target_draw": "harness.engines.target_draw",
     "line": "harness.engines.hf_line",
     "reached": "harness.cliff.reached",
+    "line_sums": "harness.cliff.line_sums",
     "students": "harness.forecast.students",
     **TRAINING,
 }
