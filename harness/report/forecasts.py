@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,14 @@ class Foreseen:
         return f"made from other answers than there are now (λ = {lams}); forecast again"
 
     def to_dict(self) -> dict[str, Any]:
-        """For machines."""
+        """For machines; without the answers where those may not be shown."""
         if self.stale:
             return {"folder": self.name, "stale": list(self.stale)}
-        return {"folder": self.name, "stale": [], **self.forecast.to_dict()}
+        found = self.forecast
+        if found.breaks is not None and not self.show_texts:
+            ways = tuple(replace(way, examples=()) for way in found.breaks.ways)
+            found = replace(found, breaks=replace(found.breaks, ways=ways))
+        return {"folder": self.name, "stale": [], **found.to_dict()}
 
 
 def find_forecasts(runs: Sequence[RunFacts], *, show_texts: bool = True) -> tuple[Foreseen, ...]:

@@ -62,9 +62,15 @@ def test_the_other_forms_tell_it_too(folder: Path) -> None:
 
 
 def test_texts_stay_out_of_a_redacted_report(folder: Path) -> None:
-    page = report(ReportConfig(runs=(folder,), redact="titles")).document
+    config = ReportConfig(runs=(folder,), redact="titles")
+    page = report(config).document
     assert "not_json, 25.0 %" in page
-    assert "onerror" not in page
+    told = report(config, "json").document
+    [way] = json.loads(told)["forecasts"][0]["breaks"]["ways"]
+    assert way["code"] == "not_json"
+    for document in (page, told, report(config, "md").document):
+        assert "onerror" not in document
+        assert "what is wrong" not in document
 
 
 def test_what_was_made_from_other_answers_is_not_shown(folder: Path, tmp_path: Path) -> None:
