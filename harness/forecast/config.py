@@ -62,6 +62,14 @@ class ForecastConfig(Settings, title="Forecast"):
         """The λ to begin with."""
         return self.lambdas or GRID
 
+    @property
+    def intervals(self) -> int:
+        """How many intervals share the error: one for each λ that may be drawn, whatever is found there.
+
+        Were it the number that was drawn, refining would take back what the first intervals promised.
+        """
+        return len(self.lambdas) or max(len(GRID), self.points)
+
     def of_student(self, number: int) -> EvalConfig:
         """The rollouts of a student, at T = 1 from the model as it is."""
         told = {"engine": IN_MEMORY, "target": None}

@@ -56,22 +56,12 @@ def forecast(
         IncompleteError: it stopped half-way.
     """
     config.require_taken()
-    drawn: dict[float, _Drawn] = {}
     with closing(TargetEngine(config.at(config.first_lambdas[0]).engine)) as engine:
         checkpoints = _require_own(config, engine)
         require_students(config, engine)
-        with AheadLog(config.out) as ahead:
-            waiting = list(config.first_lambdas)
-            while waiting:
-                lam = waiting.pop(0)
-                evaluation = config.at(lam)
-                engine.choose(
-                    evaluation.engine, [one for one in waiting if not _is_drawn(config, one)], ahead
-                )
-                drawn[lam] = _read(config, lam, evaluate(evaluation, on_progress, engine=engine))
-                if not waiting and not config.lambdas:
-                    waiting = next_lambda(sorted(drawn), _largest(drawn, config.bar).estimate, config.points)
-        points, largest = _points(drawn), _largest(drawn, config.bar)
+        drawn = _draw(config, engine, on_progress)
+        curve = _curve(config, drawn)
+        points, largest = _points(config, drawn, curve), _largest(config, curve)
         if config.students:
             engine.start()
         students = tuple(
@@ -82,7 +72,6 @@ def forecast(
     if config.clip is not None and measure is not None:
         star = Star.of(measure(config, config.clip, on_progress))
     below = first_below(points, config.bar)
-    curve = _curve(drawn)
     found = Forecast(
         config.teacher,
         config.base,
@@ -91,9 +80,16 @@ def forecast(
         tuple(points.values()),
         largest,
         students,
-        gain=gain_of({lam: one.quality for lam, one in drawn.items()}),
+        gain=gain_of(
+            {lam: one.quality for lam, one in drawn.items()},
+            intervals=config.intervals - sum(lam <= TEACHER for lam in drawn),
+        ),
         notes=notes_of(
-            tuple(points.values()), largest, config.bar, rising=curve is not None and curve.rising
+            tuple(points.values()),
+            largest,
+            config.bar,
+            rising=curve is not None and curve.rising,
+            intervals=config.intervals,
         ),
         checkpoints=checkpoints,
         lambda_star=star,
@@ -146,6 +142,22 @@ def _require_own(config: ForecastConfig, engine: TargetEngine) -> dict[str, str 
     return own
 
 
+def _draw(config: ForecastConfig, engine: TargetEngine, on_progress: OnProgress) -> dict[float, _Drawn]:
+    """A run for each λ of the grid, and then for those that refine it."""
+    drawn: dict[float, _Drawn] = {}
+    with AheadLog(config.out) as ahead:
+        waiting = list(config.first_lambdas)
+        while waiting:
+            lam = waiting.pop(0)
+            evaluation = config.at(lam)
+            engine.choose(evaluation.engine, [one for one in waiting if not _is_drawn(config, one)], ahead)
+            drawn[lam] = _read(config, lam, evaluate(evaluation, on_progress, engine=engine))
+            if not waiting and not config.lambdas:
+                crossing = _largest(config, _curve(config, drawn)).estimate
+                waiting = next_lambda(sorted(drawn), crossing, config.points)
+    return drawn
+
+
 def _is_drawn(config: ForecastConfig, lam: float) -> bool:
     folder = config.at(lam).out
     assert folder is not None, "each λ has a folder of its own"
@@ -156,9 +168,11 @@ def _is_drawn(config: ForecastConfig, lam: float) -> bool:
         return False
 
 
-def _points(drawn: Mapping[float, _Drawn]) -> dict[float, Point]:
+def _points(
+    config: ForecastConfig, drawn: Mapping[float, _Drawn], curve: FallingCurve | None
+) -> dict[float, Point]:
     """The points by ascending λ, each with its place on the curve."""
-    curve, found = _curve(drawn), {}
+    found, together = {}, f"holds for {config.intervals} λ together"
     for lam in sorted(drawn):
         one = drawn[lam]
         if curve is not None and lam >= TEACHER:
@@ -167,10 +181,10 @@ def _points(drawn: Mapping[float, _Drawn]) -> dict[float, Point]:
                 "each λ's own, as validity is shown to rise" if curve.rising else "isotonic from λ = 1 on"
             )
             numbers = (float(curve.fit[at]), float(curve.low[at]), float(curve.high[at]))
-            place = Estimate(sum(one.tries), *numbers, f"{method}; holds for {len(drawn)} λ together")
+            place = Estimate(sum(one.tries), *numbers, f"{method}; {together}")
         else:
-            own = shared_rate(one.hits, one.tries, _CONFIDENCE, len(drawn))
-            place = replace(own, method=f"{own.method}; holds for {len(drawn)} λ together")
+            own = shared_rate(one.hits, one.tries, _CONFIDENCE, config.intervals)
+            place = replace(own, method=f"{own.method}; {together}")
         found[lam] = replace(one.point, curve=place)
     return found
 
@@ -195,7 +209,7 @@ def _read(config: ForecastConfig, lam: float, run: Run) -> _Drawn:
     return _Drawn(run, point, validity, quality)
 
 
-def _curve(drawn: Mapping[float, _Drawn]) -> FallingCurve | None:
+def _curve(config: ForecastConfig, drawn: Mapping[float, _Drawn]) -> FallingCurve | None:
     """Below λ = 1 validity may rise from the base's to the teacher's: the fall is looked for from 1 on."""
     levels = [lam for lam in sorted(drawn) if lam >= TEACHER]
     if not levels:
@@ -205,15 +219,14 @@ def _curve(drawn: Mapping[float, _Drawn]) -> FallingCurve | None:
         [drawn[lam].hits for lam in levels],
         [drawn[lam].tries for lam in levels],
         _CONFIDENCE,
-        others=len(drawn) - len(levels),
+        others=config.intervals - len(levels),
     )
 
 
-def _largest(drawn: Mapping[float, _Drawn], bar: float) -> LargestLevel:
-    curve = _curve(drawn)
+def _largest(config: ForecastConfig, curve: FallingCurve | None) -> LargestLevel:
     if curve is None:
         return LargestLevel(None, None, None, "no λ of 1 or more was drawn")
-    return curve.largest(bar)
+    return curve.largest(config.bar)
 
 
 def next_lambda(drawn: Sequence[float], crossing: float | None, most: int) -> list[float]:

@@ -18,7 +18,12 @@ BASE, TEACHER = 0.0, 1.0
 
 
 def notes_of(
-    points: Sequence[Point], largest: LargestLevel, bar: float, *, rising: bool = False
+    points: Sequence[Point],
+    largest: LargestLevel,
+    bar: float,
+    *,
+    rising: bool = False,
+    intervals: int | None = None,
 ) -> tuple[str, ...]:
     """About the two checkpoints, the grid and the number of answers.
 
@@ -27,6 +32,7 @@ def notes_of(
         largest: λ that holds the bar.
         bar: of parse validity.
         rising: whether validity is shown to rise somewhere beyond λ = 1.
+        intervals: how many share the error; by default one a point.
     """
     at = {point.lam: point.parse_validity for point in points}
     base, teacher = at.get(BASE), at.get(TEACHER)
@@ -52,7 +58,7 @@ def notes_of(
             "impossible: believe the λ drawn alone"
         )
     n = min(point.parse_validity.n for point in points)
-    needed = math.ceil(math.log(0.025 / len(points)) / math.log(bar))
+    needed = math.ceil(math.log(0.025 / (intervals or len(points))) / math.log(bar))
     if largest.low is None and not unfit and n < needed:
         found.append(
             f"{n} answers a λ can't show {bar:.0%}, even if all are valid: that takes about {needed}"
@@ -60,12 +66,15 @@ def notes_of(
     return tuple(found)
 
 
-def gain_of(quality: Mapping[float, TaskTable], confidence: float = 0.95) -> Gain | None:
+def gain_of(
+    quality: Mapping[float, TaskTable], confidence: float = 0.95, *, intervals: int | None = None
+) -> Gain | None:
     """How much better than the teacher the best λ above 1 ranks, all answers counted.
 
     Args:
         quality: λ → NDCG@1 with failures as 0, over the same tasks.
         confidence: with which the intervals of all λ hold together.
+        intervals: how many share the error, at least one for each λ above 1; by default as many.
 
     Returns:
         None without λ = 1 or any beyond it, or where the tasks can't rank.
@@ -73,7 +82,7 @@ def gain_of(quality: Mapping[float, TaskTable], confidence: float = 0.95) -> Gai
     beyond = [lam for lam in quality if lam > TEACHER]
     if TEACHER not in quality or not beyond:
         return None
-    each = 1.0 - (1.0 - confidence) / len(beyond)
+    each = 1.0 - (1.0 - confidence) / (intervals or len(beyond))
     found = []
     for lam in beyond:
         differences = quality[lam].means - quality[TEACHER].means

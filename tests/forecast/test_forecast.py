@@ -89,6 +89,17 @@ def test_a_grid_is_refined_where_it_crosses_the_bar() -> None:
     assert next_lambda(GRID, crossing, len(GRID)) == []
 
 
+def test_a_refined_grid_shares_the_error_among_all_it_may_draw(tmp_path: Path) -> None:
+    """However many it then draws: a share that depends on what is found promises less than it says."""
+    assert config(tmp_path).intervals == 12
+    assert config(tmp_path, points=3).intervals == len(GRID)
+    assert config(tmp_path, 1.0, 2.0, points=40).intervals == 2
+    points = [point(lam, 150, 150) for lam in (0.0, 1.0)]
+    largest = LargestLevel(None, None, None)
+    assert not any("can't show" in one for one in notes_of(points, largest, 0.97, intervals=2))
+    assert any("150 answers a λ can't show" in one for one in notes_of(points, largest, 0.97, intervals=12))
+
+
 def point(lam: float, valid: int, n: int) -> Point:
     nothing = Estimate(0, None, None, None, "")
     return Point(lam, "", wilson(valid, n), nothing, nothing, {}, "")
