@@ -227,7 +227,7 @@ _SEAMS: dict[str, tuple[tuple[str, str], ...]] = {
         ("rollouts", "harness.sweep.work:prepare_rollouts"),
     ),
     "cliff": (
-        ("vocabulary read", "harness.measure.job:read_vocabulary"),
+        ("vocabulary read", "harness.measure.placing:read_vocabulary"),
         ("engine generate", "harness.engines.hf_engine:HfEngine.generate"),
         ("engine score", "harness.measure.scoring:score_classes"),
         ("scores append", "harness.measure.score_log:ScoreLog.append"),

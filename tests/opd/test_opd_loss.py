@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.cliff import fixed_point, lambda_star
-from harness.engines.config import TargetConfig
-from harness.engines.target_engine import target_scores
+from harness.engines.target_draw import target_scores
 from tests.examples import examples
 
 torch = pytest.importorskip("torch")
@@ -226,8 +225,7 @@ def test_a_softmax_student_settles_at_what_the_target_engine_draws_from(
     settled = torch.log_softmax(z.detach(), -1).exp().numpy()
     expected = p * np.where(p >= plausible * p.max(), p / b, 1.0) ** (lam - 1)
     assert settled == pytest.approx(expected / expected.sum(), rel=1e-6, abs=1e-12)
-    target = TargetConfig(teacher="", base="", lam=lam, plausible=plausible)
-    drawn = target_scores(log_p[None], log_b[None], target)
+    drawn = target_scores(log_p[None], log_b[None], lam, plausible)
     assert settled == pytest.approx(torch.softmax(drawn[0], -1).numpy(), rel=1e-4, abs=1e-7)
 
 

@@ -274,8 +274,9 @@ def test_redacted_titles_are_nowhere(secret: Path) -> None:
         made = report(ReportConfig(runs=(secret,), redact="titles"), form)
         page = read_page(made.document)
         everything = page.text + page.title + (json.dumps(page.rows, ensure_ascii=False) if page.data else "")
-        for word in ("zanzi", "velvet", "jacket", "quokka", "boots ", "brandname", "9000", "choose"):
+        for word in ("zanzi", "velvet", "jacket", "quokka", "boots ", "brandname", "choose"):
             assert word not in everything.lower(), form
+        assert not re.search(r"\b9000\b", everything), form  # alone: a digest or a commit may hold it
     rows = read_page(report(ReportConfig(runs=(secret,), redact="titles")).document).rows
     outputs = [cells[0][2] for _, _, cells in rows["rows"]]
     assert '{"ranking": [2, 1, 3]}' in outputs

@@ -93,7 +93,7 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
     )
 
 
-_YOUNGER = ("keep_every", "plausible")
+_YOUNGER = ("keep_every", "plausible", "forecast")
 
 
 def described_recipe(name: str) -> dict[str, Any]:
