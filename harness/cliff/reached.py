@@ -275,7 +275,7 @@ def _shown(estimate: Estimate) -> str:
     if estimate.estimate is None:
         return estimate.method
     digits = 2 if abs(estimate.estimate) >= 0.1 else 3
-    shown = f"{estimate.estimate:.{digits}f}"
+    shown = f"{estimate.estimate:z.{digits}f}"
     if estimate.low is None or estimate.high is None:
         return shown
-    return f"{shown} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
+    return f"{shown} [{estimate.low:z.{digits}f}, {estimate.high:z.{digits}f}]"

@@ -30,6 +30,8 @@ from harness.cliff.log_odds import (
 
 Policy = Literal["teacher", "base", "student", "other"]
 """Whose class mass an edge has; `other` is a policy that isn't measured."""
+RatioTo = Literal["teacher", "base", "student", "none"]
+"""What a user says of a run's ratio; with `none` its clip leaves small ratios their gradient."""
 Ratio = Literal["student/behaviour", "student/base", "student/teacher"]
 ClipSides = Literal["two", "upper"]
 RatioGradient = Literal["detached", "differentiated", "truncated"]
@@ -181,6 +183,12 @@ _MASSES: Final[dict[Policy, str]] = {"teacher": "p", "base": "b", "student": "q"
 
 ASSUMED: Final = RunRatio()
 """What λ* assumes: the teacher draws the rollouts, and the ratio is taken to it."""
+
+
+def given_ratio(ratio_to: RatioTo) -> RunRatio:
+    """The ratio of a run of which no more is said than whom it is taken to."""
+    to: Policy = "student" if ratio_to == "none" else ratio_to
+    return RunRatio(to, to, ratio_to != "none")
 
 
 def run_ratio(

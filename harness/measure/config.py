@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from harness.cliff import Calibration
+from harness.cliff.switch import RatioTo
 from harness.engines.class_masses import DEFAULT_TOP_K
 from harness.engines.config import EngineConfig, Plausible
 from harness.engines.local_model import for_role, require_taken
@@ -92,7 +93,7 @@ class CliffConfig(LineConfig, title="Cliff"):
     """Logged importance ratios (.parquet or .jsonl) to estimate c from."""
     ratio_column: str | None = None
     """Column of `ratios`; names that begin with log hold log-ratios."""
-    ratio_to: Literal["teacher", "base", "student", "none"] | None = None
+    ratio_to: RatioTo | None = None
     """Policy that the run's importance ratio is taken to, which sets the edge: `teacher` is what λ* assumes
     and the default, `base` that of rollouts fixed at the base, `student` that of fresh ones, which has no
     edge; neither has `none`, a clip that leaves small ratios their gradient (PPO's minimum, a capped weight).

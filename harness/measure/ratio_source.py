@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from harness.cliff import ASSUMED, RunRatio, run_ratio
-from harness.cliff.switch import ClipSides, Policy, Ratio, RatioGradient, Staleness
+from harness.cliff.switch import ClipSides, Policy, Ratio, RatioGradient, Staleness, given_ratio
 from harness.errors import DataError
 from harness.measure.clip_source import is_opd, read_config
 from harness.settings import first_problem
@@ -24,8 +24,7 @@ def find_ratio(config: CliffConfig) -> tuple[RunRatio, str]:
         DataError: a manifest whose options can't be read.
     """
     if config.ratio_to is not None:
-        to: Policy = "student" if config.ratio_to == "none" else config.ratio_to
-        return RunRatio(to, to, config.ratio_to != "none"), "given"
+        return given_ratio(config.ratio_to), "given"
     if config.clip_from is not None:
         content = read_config(config.clip_from)
         if is_opd(content):

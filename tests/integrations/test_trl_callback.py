@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import EngineUnavailableError, HarnessError
+from harness.errors import EngineUnavailableError, HarnessError, RunMismatchError
 from harness.integrations.trl import cliff_callback
+from tests.checkpoints.opd_family import write_forecast
 
 pytestmark = pytest.mark.model
 
@@ -33,19 +36,28 @@ def settings(family: Family, **changes: Any) -> dict[str, Any]:
     }
 
 
-def trainer(family: Family, out: Path, callback: Any, steps: int = 4, **changes: Any) -> Any:
+def trainer(
+    family: Family,
+    out: Path,
+    callback: Any,
+    steps: int = 4,
+    start: str = "base",
+    learning_rate: float = 1e-4,
+    **changes: Any,
+) -> Any:
     """A language-model trainer on a handful of token sequences: any trainer has the same callbacks."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
     tokens = torch.arange(40) % 100
     return Trainer(
-        model=AutoModelForCausalLM.from_pretrained(family["base"], dtype=torch.float32),
+        model=AutoModelForCausalLM.from_pretrained(family[start], dtype=torch.float32),
         args=TrainingArguments(
             output_dir=str(out),
             max_steps=steps,
             per_device_train_batch_size=2,
-            learning_rate=1e-4,
+            learning_rate=learning_rate,
+            lr_scheduler_type="constant",
             use_cpu=True,
             report_to="none",
             save_strategy="no",
@@ -78,16 +90,77 @@ def test_it_logs_p_b_and_lambda_star(family: Family, tmp_path: Path) -> None:
     assert run.model.training
 
 
-def test_it_stops_a_run_above_the_limit_if_asked(family: Family, tmp_path: Path) -> None:
+def test_it_stops_a_run_above_the_edge_if_asked(family: Family, tmp_path: Path) -> None:
     watching = trainer(family, tmp_path / "watch", cliff_callback(**settings(family, lam=50.0)))
     watching.train()
     assert watching.state.global_step == 4
-    stopping = trainer(family, tmp_path / "stop", cliff_callback(**settings(family, lam=50.0, stop=True)))
-    stopping.train()
+    callback = cliff_callback(**settings(family, lam=50.0, stop=True))
+    stopping = trainer(family, tmp_path / "stop", callback)
+    with pytest.warns(UserWarning, match="not where the model falls.* taken to the teacher"):
+        stopping.train()
     assert stopping.state.global_step < 4
+    assert callback.readings[-1].stopped
+    assert "λ = 50 is above" in callback.readings[-1].alarm
     below = trainer(family, tmp_path / "below", cliff_callback(**settings(family, lam=0.5, stop=True)))
-    below.train()
+    with pytest.warns(UserWarning, match="without a forecast"):
+        below.train()
     assert below.state.global_step == 4
+
+
+@pytest.fixture(scope="module")
+def forecast(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_forecast(family, tmp_path_factory.mktemp("forecast") / "f")
+
+
+def watched(family: Family, forecast: Path, **changes: Any) -> Any:
+    """Without c, so without λ*."""
+    more = {"clip": None, "forecast": forecast, "stop": True, "every": 1, "limit": 16, "max_tokens": 24}
+    return cliff_callback(**settings(family, **more | changes))
+
+
+def test_lambda_reached_past_the_forecast_ends_training(
+    family: Family, forecast: Path, tmp_path: Path
+) -> None:
+    """The model is its teacher, at λ reached = 1 exactly; the forecast is made to end at 0.9."""
+    short = tmp_path / "forecast"
+    shutil.copytree(forecast, short)
+    told = json.loads((short / "forecast.json").read_text())
+    told["points"][0]["lam"] = told["largest_lambda"]["low"] = 0.9
+    (short / "forecast.json").write_text(json.dumps(told))
+    callback = watched(family, short)
+    run = trainer(family, tmp_path / "run", callback, start="teacher", learning_rate=0.0)
+    run.train()
+    first, second = callback.readings
+    assert run.state.global_step == 1
+    assert first.lambda_reached.estimate == pytest.approx(1.0, abs=1e-3)
+    assert (first.limit, first.exceeded, first.alarm, first.stopped) == (0.9, True, None, False)
+    assert (first.role, first.lambda_star) == (None, None)
+    assert first.roles["open"].p > 0.0
+    assert second.stopped
+    assert "lies past the forecast's limit of 0.9, 2 readings in a row" in second.alarm
+    rows = [json.loads(line) for line in (tmp_path / "run" / "cliff.jsonl").read_text().splitlines()]
+    assert [row["stopped"] for row in rows] == [False, True]
+    assert run.state.log_history[-2]["cliff/alarm"] == second.alarm
+
+
+def test_validity_that_fell_ends_training(family: Family, forecast: Path, tmp_path: Path) -> None:
+    """A rate far too high throws the teacher out of the contract; only watched, it trains to its end."""
+    for stop in (True, False):
+        callback = watched(family, forecast, stop=stop)
+        run = trainer(family, tmp_path / str(stop), callback, steps=9, start="teacher", learning_rate=2e-2)
+        run.train()
+        fell = next(one for one in callback.readings if one.alarm is not None)
+        assert "strict validity of its rollouts fell below 0." in fell.alarm
+        assert fell.parse_validity < fell.kept
+        assert fell.evidence >= math.log(40)
+        assert fell.stopped is stop
+        assert run.state.global_step == (fell.step if stop else 9)
+
+
+def test_a_forecast_of_others_is_refused(family: Family, forecast: Path, tmp_path: Path) -> None:
+    run = trainer(family, tmp_path / "run", watched(family, forecast, teacher=str(family["base"])))
+    with pytest.raises(RunMismatchError, match="of another teacher"):
+        run.train()
 
 
 def test_it_changes_nothing_in_training(family: Family, tmp_path: Path) -> None:
@@ -121,17 +194,24 @@ def test_another_tokenizer_is_refused(family: Family, tmp_path: Path, tiny_qwen3
         {"every": 0},
         # Too few for an interval: there would be no limit, and nothing would ever be stopped.
         {"limit": 7},
+        # Nothing to stop at.
+        {"stop": True, "ratio_to": "student"},
+        {"stop": True, "ratio_to": "none"},
+        {"stop": True, "clip": None},
+        {"stop": True, "plausible": 0.1},
+        {"forecast": "forecast", "confidence": 0.5},
     ],
 )
 def test_what_cannot_be_meant_is_refused(family: Family, changes: dict[str, Any]) -> None:
-    with pytest.raises(HarnessError):
+    with pytest.raises(HarnessError) as caught:
         cliff_callback(**settings(family, **changes))
+    assert "\n" not in str(caught.value)
 
 
 def test_too_few_tasks_are_refused(family: Family, tmp_path: Path) -> None:
     few = tmp_path / "few.jsonl"
     few.write_text("".join(family["rows"].read_text().splitlines(keepends=True)[:7]))
-    run = trainer(family, tmp_path / "run", cliff_callback(**settings(family, data=str(few), stop=True)))
+    run = trainer(family, tmp_path / "run", cliff_callback(**settings(family, data=str(few))))
     with pytest.raises(HarnessError, match="at least 8 tasks, not 7"):
         run.train()
 

@@ -67,47 +67,26 @@ class Watched:
     evidence: float
 
 
-class ForecastGuard:
-    """Holds λ at a forecast's limit, and looks at every round of fresh rollouts."""
+class RunWatch:
+    """Looks at a run's rollouts, and says when it is to end."""
 
-    def __init__(self, config: OPDConfig, limit: ForecastLimit) -> None:
-        """Start before the first round."""
-        self._config = config
+    def __init__(self, limit: ForecastLimit, *, looks: int, alpha: float) -> None:
+        """Start before the first look.
+
+        Args:
+            limit: of the run's forecast.
+            looks: how many times `look` will be called at most, ≥ 1.
+            alpha: chance of ever ending a run whose validity keeps what it reached, in (0, 0.5).
+        """
         self._limit = limit
-        rounds = -(-config.optimisation.steps // config.steps_per_round)
-        self._fall = FallTest(limit.bar, rounds=rounds, alpha=1.0 - config.guard_confidence)
+        self._fall = FallTest(limit.bar, rounds=looks, alpha=alpha)
         self._past = 0
         self._above = False
 
     @property
-    def watches(self) -> bool:
-        """Whether rounds say anything of the student: fixed rollouts don't move."""
-        return self._config.staleness == "fresh"
-
-    def held(self) -> GuardReading:
-        """λ to train at."""
-        limit, lam = self._limit.limit, self._config.lam
-        exceeded = lam > limit
-        hold = exceeded and self._config.guard == "forecast"
-        return GuardReading(limit if hold else lam, limit, exceeded, None, None)
-
-    def notes(self) -> list[str]:
-        """What must be said before the first step, one line each."""
-        limit, config = self._limit, self._config
-        said = []
-        if config.lam > limit.limit:
-            shown = f"{limit.bar:.0%} strict validity is shown up to λ = {limit.limit:g}"
-            shown += ", the forecast's last" if limit.at_the_end else ""
-            done = "λ is held there" if config.guard == "forecast" else "λ stays as it is"
-            said.append(f"λ = {config.lam:g} is beyond the forecast: {shown}; {done}")
-        if not self.watches:
-            said.append("fixed rollouts show nothing of the student: the guard holds λ and can't stop it")
-        elif (tasks := min(config.pool, MOST_PLACED) // config.samples) < MIN_TASKS:
-            said.append(
-                f"λ reached is read from {tasks} tasks a round, and its interval needs {MIN_TASKS}: the "
-                "guard watches validity alone; lower `samples=` or raise `rollout_batch=`"
-            )
-        return said
+    def limit(self) -> float:
+        """The largest λ that the forecast shows to keep its bar."""
+        return self._limit.limit
 
     def look(self, task: Sequence[int], strict: Sequence[bool]) -> Watched:
         """Judge a round by its rollouts' validity, before it is trained on.
@@ -159,3 +138,43 @@ class ForecastGuard:
         state: dict[str, Any] = json.loads(path.read_bytes())
         self._fall.restore(state["fall"])
         self._past, self._above = int(state["past"]), bool(state["above"])
+
+
+class ForecastGuard(RunWatch):
+    """Holds λ at a forecast's limit, and looks at every round of fresh rollouts."""
+
+    def __init__(self, config: OPDConfig, limit: ForecastLimit) -> None:
+        """Start before the first round."""
+        rounds = -(-config.optimisation.steps // config.steps_per_round)
+        super().__init__(limit, looks=rounds, alpha=1.0 - config.guard_confidence)
+        self._config = config
+
+    @property
+    def watches(self) -> bool:
+        """Whether rounds say anything of the student: fixed rollouts don't move."""
+        return self._config.staleness == "fresh"
+
+    def held(self) -> GuardReading:
+        """λ to train at."""
+        limit, lam = self._limit.limit, self._config.lam
+        exceeded = lam > limit
+        hold = exceeded and self._config.guard == "forecast"
+        return GuardReading(limit if hold else lam, limit, exceeded, None, None)
+
+    def notes(self) -> list[str]:
+        """What must be said before the first step, one line each."""
+        limit, config = self._limit, self._config
+        said = []
+        if config.lam > limit.limit:
+            shown = f"{limit.bar:.0%} strict validity is shown up to λ = {limit.limit:g}"
+            shown += ", the forecast's last" if limit.at_the_end else ""
+            done = "λ is held there" if config.guard == "forecast" else "λ stays as it is"
+            said.append(f"λ = {config.lam:g} is beyond the forecast: {shown}; {done}")
+        if not self.watches:
+            said.append("fixed rollouts show nothing of the student: the guard holds λ and can't stop it")
+        elif (tasks := min(config.pool, MOST_PLACED) // config.samples) < MIN_TASKS:
+            said.append(
+                f"λ reached is read from {tasks} tasks a round, and its interval needs {MIN_TASKS}: the "
+                "guard watches validity alone; lower `samples=` or raise `rollout_batch=`"
+            )
+        return said
