@@ -19,10 +19,10 @@ _BEFORE, _AFTER = 60, 60
 
 
 def first_below(points: Mapping[float, Point], bar: float) -> Point | None:
-    """Of the λ beyond the teacher the smallest at which the curve is below the bar; None where none is."""
+    """The smallest λ, from the teacher's on, at which the curve is below the bar; None where none is."""
     for lam in sorted(points):
         curve = points[lam].curve
-        if lam > 1.0 and curve is not None and curve.estimate is not None and curve.estimate < bar:
+        if lam >= 1.0 and curve is not None and curve.estimate is not None and curve.estimate < bar:
             return points[lam]
     return None
 

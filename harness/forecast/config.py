@@ -11,6 +11,7 @@ from harness.engines import IN_MEMORY, OF_TWO
 from harness.engines.config import BaseDevice, EngineConfig, Plausible, TargetConfig, TeacherDevice
 from harness.engines.local_model import for_role, only_taken, require_taken
 from harness.evaluate.config import EvalConfig
+from harness.runs.forecast_record import OF_STAR
 from harness.settings import Count, Level, NonNegative, Settings
 
 GRID = (0.0, 1.0, 1.2, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
@@ -47,6 +48,8 @@ class ForecastConfig(Settings, title="Forecast"):
     @field_validator("lambdas")
     @classmethod
     def _ascending(cls, lambdas: tuple[float, ...]) -> tuple[float, ...]:
+        if len({f"{lam:g}" for lam in lambdas}) < len(set(lambdas)):
+            raise ValueError("two of them are alike in six digits, and would be one run")
         return tuple(sorted(set(lambdas)))
 
     def require_taken(self) -> None:
@@ -81,7 +84,7 @@ class ForecastConfig(Settings, title="Forecast"):
     def of_base(self) -> EvalConfig:
         """The rollouts of the base that λ* is measured on."""
         engine = self.evaluation.engine.changed(engine=IN_MEMORY, target=None, ckpt=None)
-        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / "lambda-star"}
+        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / OF_STAR}
         return self.evaluation.changed(engine=engine, **changes)
 
     def at(self, lam: float) -> EvalConfig:

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.report.text import one_line
 from harness.runs.directory import MANIFEST, SAMPLES
+from harness.runs.forecast_record import OF_STAR
 
 _DEEPEST = 6
 _LAMBDA = re.compile(r"lambda-(\d+(?:\.\d+)?)")
@@ -71,7 +72,7 @@ def _below(folder: Path) -> list[Found]:
     for place, inner, files in os.walk(folder):
         here = Path(place)
         if here == folder:
-            inner[:] = [name for name in inner if name != _PREREGISTERED]
+            inner[:] = [name for name in inner if name not in (_PREREGISTERED, OF_STAR)]
         if MANIFEST in files:
             inner.clear()
             if SAMPLES in files:

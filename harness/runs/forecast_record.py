@@ -17,6 +17,8 @@ from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 
 FORECAST = "forecast.json"
+OF_STAR = "lambda-star"
+"""Folder in which λ* was measured on rollouts of the base: none of the forecast's runs."""
 FORMAT_VERSION = 1
 
 

@@ -19,6 +19,7 @@ from harness.forecast.notes import gain_of, notes_of
 from harness.gate import decide
 from harness.metrics.columns import TaskTable
 from harness.progress import Progress
+from harness.report.folders import find_runs
 from harness.report.forecast_figure import draw_forecast
 from harness.runs import load
 from harness.runs.forecast_record import Forecast, Point, Student
@@ -185,12 +186,16 @@ def test_lambda_star_stands_beside_with_what_it_asks(
     assert star["unmet"] == [one["detail"] for one in measured["preconditions"] if not one["met"]]
     assert f"λ* at c = 5: {star['value']:.3g}" in said
     assert star["unmet"][0][:20] in said
+    # What λ* rests on is the base's, and no run of the forecast.
+    assert [one.path.name for one in find_runs([tmp_path])] == ["lambda-1"]
 
 
 def test_refusals(tmp_path: Path) -> None:
     for lam in (-1.0, math.inf, math.nan):
         with pytest.raises(HarnessError, match=r"lambdas\.0="):
             config(tmp_path, lam)
+    with pytest.raises(HarnessError, match="alike in six digits"):
+        config(tmp_path, 1.0000001, 1.0000002)
 
 
 def test_teacher_and_base_lie_on_the_line_at_one_and_zero(tmp_path: Path) -> None:
