@@ -27,7 +27,7 @@ from harness.cliff.resample import MIN_TASKS
 from harness.stats.bootstrap import percentile_limits
 from harness.stats.estimate import Estimate
 
-Standing = Literal["at_base", "short", "at", "past", "off"]
+Standing = Literal["no_line", "at_base", "short", "at", "past", "on", "off"]
 LEAST_WAY: Final = 0.005
 """KL from the base, in nats a token, below which a student has hardly moved and no direction is told."""
 MOSTLY: Final = 0.5
@@ -39,11 +39,13 @@ LEAST_APART: Final = 1e-5
 METHOD: Final = "bootstrap-t, by task"
 _NO_SPREAD = 1e-12
 _TOLD: Final[dict[Standing, str]] = {
+    "no_line": "teacher and base are alike, so there is no line to be on",
     "at_base": "it has hardly left its base",
     "off": "mostly not by extrapolation",
     "short": "on the line and short of {}",
     "past": "on the line and past {}",
     "at": "on the line at about {}",
+    "on": "on the line; no interval tells on which side of {}",
 }
 
 
@@ -91,19 +93,21 @@ class Reached:
     def standing(self, lam: float) -> Standing:
         """`at_base`, `off` the line, or on it and `short` of λ, `past` it or `at` it, by the interval.
 
+        `on` where there is none, and `no_line` where teacher and base are alike.
+
         Args:
             lam: what λ reached is held against.
         """
         along, reached = self.along_the_line.estimate, self.lambda_reached
+        if reached.estimate is None and self.beyond is None:
+            return "no_line"
         if along is None:
             return "at_base"
         if along < MOSTLY:
             return "off"
         if self.beyond is not None:
             return "past" if self.beyond > 0.0 else "short"
-        if reached.high is not None and reached.high < lam:
-            return "short"
-        return "past" if reached.low is not None and reached.low > lam else "at"
+        return _side(reached.low, reached.high, lam)
 
     def _holds(self, lam: float) -> bool:
         low, high = self.lambda_reached.low, self.lambda_reached.high
@@ -119,6 +123,8 @@ class Reached:
         off, where = self.off_the_line, f"λ reached {_shown(self.lambda_reached)}"
         where += f", off the line {_shown(off)} nats a token ({off.n} task{'' if off.n == 1 else 's'})"
         standing = self.standing(1.0 if lam is None else lam)
+        if standing == "no_line":
+            return _TOLD[standing]
         collapsed = standing == "off" and strict is not None and strict < COLLAPSED
         if self.masked and self.standing(1.0) != "past" and not self._holds(1.0):
             told = "short of its teacher, from which a line with a mask goes on"
@@ -127,6 +133,14 @@ class Reached:
         else:
             told = _TOLD[standing].format("its teacher, λ = 1" if lam is None else f"λ = {lam:g}")
         return f"{told}: {where}"
+
+
+def _side(low: float | None, high: float | None, lam: float) -> Standing:
+    if low is None and high is None:
+        return "on"
+    if high is not None and high < lam:
+        return "short"
+    return "past" if low is not None and low > lam else "at"
 
 
 def lambda_reached(
@@ -159,6 +173,10 @@ def lambda_reached(
     for name in names:
         own = [(number, one.roles[name]) for number, one in zip(task, sums, strict=True) if name in one.roles]
         roles.append(_at_role(name, *zip(*own, strict=True), seed=seed, confidence=confidence, draws=draws))
+    if whole.curves.apart() < LEAST_APART:
+        nothing = Estimate(whole.curves.count, None, None, None, "teacher and base are alike")
+        tokens = int(whole.curves.tokens.sum())
+        return Reached(nothing, nothing, nothing, tokens, None, tuple(roles), masked)
     return Reached(
         whole.lambda_reached(),
         whole.off_the_line(),

@@ -94,7 +94,8 @@ class HfEngine:
             self._model = model.to(self._device()).eval()
             # What errors name; transformers has the folder there, of an adapter the base's.
             model.config._name_or_path = checkpoint.name
-        except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
+        # torch asserts that it was built for the device.
+        except (OSError, ValueError, KeyError, ImportError, RuntimeError, AssertionError) as error:
             raise EngineUnavailableError(
                 f"transformers can't load {checkpoint.name}: {words_of(error, 300)}"
             ) from error

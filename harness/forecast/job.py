@@ -13,7 +13,7 @@ import numpy as np
 from harness import files
 from harness.cliff import CliffResult
 from harness.engines.target_engine import TargetEngine
-from harness.errors import DataError, RunMismatchError
+from harness.errors import DataError, HarnessError, RunMismatchError
 from harness.evaluate import evaluate
 from harness.forecast.ahead import AheadLog, done_with
 from harness.forecast.breaks import breaks_of, first_below
@@ -124,11 +124,17 @@ def _require_own(config: ForecastConfig, engine: TargetEngine) -> dict[str, str 
     """Digests of teacher and base; a folder with the forecast of another pair is refused.
 
     Raises:
+        HarnessError: the two are one.
         RunMismatchError: it holds one.
         DataError: its `forecast.json` can't be read.
     """
     told = engine.info().options
     own = {role: told[f"{role}_sha256"] for role in ("teacher", "base")}
+    if own["teacher"] == own["base"]:
+        raise HarnessError(
+            f"{config.teacher} and {config.base} are the same weights, so every λ is the teacher; give the "
+            "checkpoint that students start from as `base=`"
+        )
     try:
         there = read_forecast(config.out)
     except FileNotFoundError:

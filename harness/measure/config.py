@@ -37,7 +37,7 @@ class LineConfig(Settings, title="Line"):
     student_urls: tuple[str, ...] = ()
     """Server of the student, likewise."""
     plausible: Plausible = 0.0
-    lam: Annotated[float | None, Field(allow_inf_nan=False)] = None
+    lam: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     """λ of the run, which λ reached is held against; the teacher's, 1, without it."""
     confidence: Level = 0.95
     """Level of all intervals."""

@@ -172,3 +172,11 @@ def test_what_became_of_a_student_in_words() -> None:
     assert dataclasses.replace(on_line, masked=True).words(2.0, 0.9) == on_line.words(2.0, 0.9)
     beyond = placed(log_softmax(40.0 * teacher - 39.0 * base), teacher, base)
     assert beyond.standing(2.0) == "past"
+    sums = [sums_of(log_softmax(1.5 * teacher - 0.5 * base), teacher, base)] * 4
+    few = lambda_reached(range(4), sums, seed=0)
+    assert few.words(None, 1.0).startswith(
+        "on the line; no interval tells on which side of its teacher, λ = 1"
+    )
+    alike = placed(teacher, base, base)
+    assert alike.standing(1.0) == "no_line"
+    assert alike.words(None, 1.0) == "teacher and base are alike, so there is no line to be on"

@@ -42,6 +42,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 CASES = [
     (["--teacher", "zoo:teacher", "--base", "TINY"], "have different vocabularies"),
+    (["--teacher", "zoo:base", "--base", "zoo:base"], "are the same weights"),
+    ([*PAIR, "--lambdas", "1.0000001,1.0000002"], "alike in six digits"),
+    ([*PAIR, "--teacher-device", "cuda:9"], "can't load zoo:teacher"),
     ([*PAIR, "--lambdas", "1,-1"], "--lambdas 1,-1: write numbers from 0 on"),
     ([*PAIR, "--lambdas", "one"], "write numbers from 0 on, such as 1,1.2,1.5"),
     ([*PAIR, "--lambdas", ","], "write numbers from 0 on, such as 1,1.2,1.5"),
