@@ -7,6 +7,7 @@ built.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ MAX_DEPTH = 50
 MAX_DIGITS = 64
 """Of a whole number: no setting needs as many, and Python neither prints nor converts the very long ones."""
 
+_GZIP_MAGIC = b"\x1f\x8b"
 _INT = "tag:yaml.org,2002:int"
 
 
@@ -64,7 +66,7 @@ def read_document(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MA
     """One document, as `yaml.safe_load` reads it.
 
     Args:
-        path: of a file in UTF-8, with or without a byte order mark.
+        path: of a file in UTF-8, with or without a byte order mark, plain or gzip.
         max_bytes: most bytes of it.
         max_nodes: most keys and values, those that aliases stand for counted each time.
 
@@ -75,7 +77,7 @@ def read_document(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MA
     import yaml
 
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
+        content = _unpacked(file.read(max_bytes + 1), max_bytes)
     if len(content) > max_bytes:
         raise UnreadableYamlError(f"has more than {max_bytes} bytes")
     loader = None
@@ -115,6 +117,16 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NO
     for line, where in document.repeated_keys():
         raise UnreadableYamlError(f"{where} is given twice", line)
     return document.data
+
+
+def _unpacked(content: bytes, max_bytes: int) -> bytes:
+    """What gzip data holds, up to one byte more than may be; other data as it is."""
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        return zlib.decompressobj(wbits=31).decompress(content, max_bytes + 1)
+    except zlib.error as error:
+        raise UnreadableYamlError(f"is damaged gzip data: {error}") from None
 
 
 def _bounded_loader(max_nodes: int) -> type[yaml.SafeLoader]:

@@ -123,7 +123,7 @@ def generate_tasks(
         split: its tastes occur in no other split, for any seed.
         n: number of tasks, ≥ 1.
         seed: ≥ 0.
-        k: number of candidates, or the lowest and highest of them, 3 ≤ K ≤ 64; by default 8, and 3…12 for
+        k: number of candidates, or the lowest and highest of them, 3 ≤ K ≤ 100; by default 8, and 3…12 for
             `variable-k`.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness.data.locate import SPLIT_SUFFIXES, known_datasets, splits_in
 from harness.data.rows import BadRow, count_rows, read_rows
-from harness.data.tasks import RankingTask
+from harness.data.tasks import PromptTask, RankingTask, Task
 from harness.errors import DataError
 
 SHOWN_BAD_ROWS = 20
@@ -58,7 +58,7 @@ class LoadedDataset:
         bad_rows: what was wrong with them.
     """
 
-    tasks: tuple[RankingTask, ...]
+    tasks: tuple[Task, ...]
     name: str
     split: str | None
     path: Path
@@ -91,11 +91,11 @@ def load_tasks(
     if limit is not None and limit < 1:
         raise DataError(f"the limit is {limit}; ask for at least 1 task")
     file = find_task_file(path_or_name, split)
-    tasks: list[RankingTask] = []
+    tasks: list[Task] = []
     bad_rows: list[BadRow] = []
     rows_skipped = 0
     for row in read_rows(file.path):
-        if isinstance(row, RankingTask):
+        if isinstance(row, RankingTask | PromptTask):
             tasks.append(row)
             if len(tasks) == limit:
                 break
@@ -166,7 +166,7 @@ def check_tasks(path_or_name: str | Path, split: str | None = None) -> CheckedFi
     bad_rows: list[BadRow] = []
     for row in read_rows(file.path):
         rows_read += 1
-        if not isinstance(row, RankingTask):
+        if not isinstance(row, RankingTask | PromptTask):
             rows_bad += 1
             bad_rows.extend(row)
     return CheckedFile(file.path, rows_read, rows_bad, tuple(bad_rows))

@@ -121,6 +121,8 @@ def _refuse_by_head(path: Path, head: bytes) -> None:
 def read_lines(source: Source) -> Iterator[tuple[int, bytes | None]]:
     """Yield (line number from 1, line) of the lines that aren't blank; None for one over `MAX_LINE_BYTES`.
 
+    A byte-order mark before the first is no part of it.
+
     Raises:
         DataError: blank lines go on and on.
     """
@@ -128,6 +130,8 @@ def read_lines(source: Source) -> Iterator[tuple[int, bytes | None]]:
     number = last = 0
     while line := stream.readline(MAX_LINE_BYTES):
         number += 1
+        if number == 1:
+            line = line.removeprefix(UTF8_BOM)
         if not line.strip() and len(line) < MAX_LINE_BYTES:
             if number - last > MAX_IDLE_LINES:
                 raise idle(source.path, "blank lines")

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.data.tasks import Item, RankingTask
+from harness.data.tasks import Item, RankingTask, Task
 
 if TYPE_CHECKING:
     from harness.contract import Contract
@@ -30,7 +30,7 @@ _TOKEN_OPENING = re.compile(r"[<＜](?=\S)|[\[［](?=/?\w*[A-ZＡ-Ｚ]{2}\w*[\]�
 _REORDERING = re.compile("[\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
-def render_prompt(task: RankingTask, contract: Contract) -> str:
+def render_prompt(task: Task, contract: Contract) -> str:
     """The user message of a task: history, candidates numbered 1…K, the contract's instruction.
 
     It is short on purpose: small models attend to it better and CPU runs pay for each token.
@@ -39,6 +39,8 @@ def render_prompt(task: RankingTask, contract: Contract) -> str:
         task: the task to rank; titles and attributes need not be trusted.
         contract: gives the instruction for K candidates.
     """
+    if not isinstance(task, RankingTask):
+        return task.conversation[-1].content
     lines = ["Rank the candidates for a shopper.", ""]
     if task.history:
         lines += ["Chosen before, oldest first:", *(f"- {_describe(item)}" for item in task.history), ""]
@@ -74,7 +76,7 @@ def clean_text(text: str, max_characters: int) -> str:
     return _TOKEN_OPENING.sub(lambda bracket: bracket.group() + " ", line)
 
 
-def changed_titles(tasks: Iterable[RankingTask]) -> dict[str, int]:
+def changed_titles(tasks: Iterable[Task]) -> dict[str, int]:
     """How many titles `render_prompt` doesn't give to the model as they are, beside white space.
 
     Returns:
@@ -82,6 +84,8 @@ def changed_titles(tasks: Iterable[RankingTask]) -> dict[str, int]:
     """
     counts = {"shortened": 0, "defused": 0}
     for task in tasks:
+        if not isinstance(task, RankingTask):
+            continue
         for item in (*task.history, *task.candidates):
             counts["shortened"] += len(item.title) > MAX_TITLE_CHARACTERS
             counts["defused"] += _TOKEN_OPENING.search(item.title) is not None

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from harness.data.opening import GZIP_MAGIC, MAX_LINE_BYTES, UTF8_BOM, Source, open_source, read_lines
-from harness.data.tasks import RankingTask
+from harness.data.tasks import PromptTask, RankingTask, Task, kind_of
 from harness.errors import DataError
 
 PROBLEMS_PER_ROW = 20
@@ -41,7 +41,7 @@ class BadRow:
         return f"line {self.line}{' ' + self.field if self.field else ''}: {self.message}"
 
 
-def read_rows(path: Path) -> Iterator[RankingTask | tuple[BadRow, ...]]:
+def read_rows(path: Path) -> Iterator[Task | tuple[BadRow, ...]]:
     """Yield, for each row that isn't blank, its task or everything wrong with it.
 
     Only the task ids are kept, to find duplicates.
@@ -54,7 +54,7 @@ def read_rows(path: Path) -> Iterator[RankingTask | tuple[BadRow, ...]]:
         _refuse_wrong_form(source)
         for line, raw in read_lines(source):
             row = _read_row(line, raw)
-            if isinstance(row, RankingTask):
+            if isinstance(row, RankingTask | PromptTask):
                 first = first_lines.setdefault(row.task_id, line)
                 if first != line:
                     row = (BadRow(line, "task_id", f"{_shown(row.task_id)} is also that of line {first}"),)
@@ -77,39 +77,32 @@ def count_rows(path: Path, most: int = MOST_COUNTED) -> int | None:
 
 
 def _refuse_wrong_form(source: Source) -> None:
-    named_gzip = source.path.name.endswith(".gz")
-    is_gzip = source.stream is not source.raw
-    if named_gzip and not is_gzip:
-        raise DataError(f"{source.path}: is named .gz but isn't gzip data; rename it or compress it")
-    if is_gzip and not named_gzip:
-        raise DataError(f"{source.path}: is gzip data; name it {source.path.name}.gz")
     start = source.stream.read(1024)
     source.stream.seek(0)
     if not start:
         raise DataError(f"{source.path}: the file is empty")
-    if start.startswith(UTF8_BOM):
-        raise DataError(f"{source.path}: starts with a byte-order mark; save it as UTF-8 without one")
-    if start.lstrip().startswith(b"["):
+    if start.removeprefix(UTF8_BOM).lstrip().startswith(b"["):
         raise DataError(f"{source.path}: is a JSON array; write one JSON object a line instead")
     if start.startswith(GZIP_MAGIC):
         raise DataError(f"{source.path}: is compressed twice; decompress it once")
 
 
-def _read_row(line: int, raw: bytes | None) -> RankingTask | tuple[BadRow, ...]:
+def _read_row(line: int, raw: bytes | None) -> Task | tuple[BadRow, ...]:
     if raw is None:
         return (BadRow(line, "", f"longer than {MAX_LINE_BYTES // 2**20} MiB"),)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         return (BadRow(line, "", f"not UTF-8 (byte {error.start + 1} of the line)"),)
+    row, twice = _decoded(text)
     try:
-        task = RankingTask.model_validate_json(text, strict=True)
+        task = kind_of(row).model_validate_json(text, strict=True)
     except ValidationError as error:
         # include_input=False: a message must not carry a whole row.
         problems = error.errors(include_url=False, include_input=False)
         told = [problem for problem in problems if not _follows(dict(problem), problems)]
         return tuple(_bad_row(line, dict(problem)) for problem in told[:PROBLEMS_PER_ROW])
-    return _problems_pydantic_lets_pass(line, text) or task
+    return _problems_pydantic_lets_pass(line, row, twice) or task
 
 
 def _follows(problem: dict[str, Any], problems: Sequence[Any]) -> bool:
@@ -124,7 +117,10 @@ def _bad_row(line: int, problem: dict[str, Any]) -> BadRow:
     context = problem.get("ctx", {})
     field = context.get("field") or _field_path(problem["loc"])
     kind, message = problem["type"], problem["msg"]
-    if kind == "json_invalid":
+    if field.startswith("schema.") or field == "schema":
+        # Pydantic names every kind that it tried.
+        field, message = "schema", "must be a JSON Schema: an object, true or false"
+    elif kind == "json_invalid":
         # The parser sees one line and calls it line 1.
         message = "not JSON: " + context["error"].replace("at line 1 column", "at column")
     elif kind == "model_type":
@@ -137,6 +133,10 @@ def _bad_row(line: int, problem: dict[str, Any]) -> BadRow:
         message = "holds no visible character"
     elif kind == "too_short":
         message = f"has {context['actual_length']}; at least {context['min_length']} are needed"
+    elif kind == "too_long" and "actual_length" in context:
+        message = f"has {context['actual_length']}; at most {context['max_length']} are possible"
+    elif kind == "literal_error":
+        message = f"must be {context['expected']}"
     elif kind == "string_type":
         message = "must be a string in quotes"
     return BadRow(line, field, message)
@@ -158,8 +158,8 @@ def _shown(text: str) -> str:
     return json.dumps(cut, ensure_ascii=False)
 
 
-def _problems_pydantic_lets_pass(line: int, text: str) -> tuple[BadRow, ...]:
-    """What pydantic lets pass: a key given twice (the last would win) and NaN inside `meta`."""
+def _decoded(text: str) -> tuple[Any, list[str]]:
+    """The row, or an error where it is no JSON; and the keys that are given twice anywhere in it."""
     twice: list[str] = []
 
     def note_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -170,12 +170,21 @@ def _problems_pydantic_lets_pass(line: int, text: str) -> tuple[BadRow, ...]:
         return row
 
     try:
-        row = json.loads(text, object_pairs_hook=note_twice)
-    except ValueError as error:
-        return (BadRow(line, "", f"not JSON: {error}"),)
+        return json.loads(text, object_pairs_hook=note_twice), twice
+    except (ValueError, RecursionError) as error:
+        return error, twice
+
+
+def _problems_pydantic_lets_pass(line: int, row: Any, twice: Sequence[str]) -> tuple[BadRow, ...]:
+    """What pydantic lets pass: a key given twice (the last would win) and NaN in what holds any JSON."""
+    if isinstance(row, Exception):
+        return (BadRow(line, "", f"not JSON: {row}"),)
     problems = [BadRow(line, _shown(key), "the key is given twice") for key in twice]
-    if not _is_finite(row.get("meta")):
-        problems.append(BadRow(line, "meta", "holds a number that isn't finite"))
+    problems += [
+        BadRow(line, field, "holds a number that isn't finite")
+        for field in ("meta", "schema", "expected")
+        if not _is_finite(row.get(field))
+    ]
     return tuple(problems[:PROBLEMS_PER_ROW])
 
 

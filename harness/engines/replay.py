@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
+from harness.data.opening import UTF8_BOM, open_source
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -91,34 +96,51 @@ class ReplayEngine:
         self._allow_missing = config.allow_missing
         self._offsets: dict[tuple[str, int], int] = {}
         self._digest = hashlib.sha256()
+        self._unpacked: BinaryIO | None = None
+        with open_source(self._path) as source:
+            if source.stream is not source.raw:
+                # Rows are read again in the order of the plan, and a packed file can't be read from a place.
+                self._unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
+                shutil.copyfileobj(source.stream, self._unpacked)
+        with self._stream() as stream:
+            self._scan(stream)
+
+    @contextmanager
+    def _stream(self) -> Iterator[BinaryIO]:
+        """The rows as bytes, from the first on."""
         try:
-            self._scan()
+            if self._unpacked is not None:
+                self._unpacked.seek(0)
+                yield self._unpacked
+            else:
+                with self._path.open("rb") as stream:
+                    yield stream
         except OSError as error:
             raise DataError(f"{self._path} can't be read: {error.strerror or error}") from error
 
-    def _scan(self) -> None:
+    def _scan(self, stream: BinaryIO) -> None:
         bad: list[str] = []
         lines: dict[tuple[str, int], int] = {}
         offset = 0
-        with self._path.open("rb") as stream:
-            for number, line in enumerate(stream, start=1):
-                self._digest.update(line)
-                start, offset = offset, offset + len(line)
-                if not line.strip():
-                    continue
-                try:
-                    row = read_row(line)
-                except ValueError as error:
-                    bad.append(f"line {number}: {error}")
-                    continue
-                place = (row.task_id, row.sample_index)
-                if place in lines:
-                    bad.append(
-                        f"line {number}: task {row.task_id} sample {row.sample_index} "
-                        f"is already in line {lines[place]}"
-                    )
-                lines[place] = number
-                self._offsets[place] = start
+        for number, whole in enumerate(stream, start=1):
+            self._digest.update(whole)
+            line = whole.removeprefix(UTF8_BOM) if number == 1 else whole
+            start, offset = offset + len(whole) - len(line), offset + len(whole)
+            if not line.strip():
+                continue
+            try:
+                row = read_row(line)
+            except ValueError as error:
+                bad.append(f"line {number}: {error}")
+                continue
+            place = (row.task_id, row.sample_index)
+            if place in lines:
+                bad.append(
+                    f"line {number}: task {row.task_id} sample {row.sample_index} "
+                    f"is already in line {lines[place]}"
+                )
+            lines[place] = number
+            self._offsets[place] = start
         if bad:
             more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
             raise DataError(f"{self._path}: {'; '.join(bad[:SHOWN])}{more}")
@@ -170,7 +192,7 @@ class ReplayEngine:
     def _read(
         self, requests: Sequence[GenerationRequest], lacking: Sequence[GenerationRequest]
     ) -> Iterator[Generation]:
-        with self._path.open("rb") as stream:
+        with self._stream() as stream:
             for request in requests:
                 stream.seek(self._offsets[self._place(request)])
                 row = read_row(stream.readline())
@@ -191,7 +213,9 @@ class ReplayEngine:
         raise EngineUnavailableError("a replay file can't score tokens; use `engine=hf` or vllm")
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Drop what was unpacked."""
+        if self._unpacked is not None:
+            self._unpacked.close()
 
     @staticmethod
     def _place(request: GenerationRequest) -> tuple[str, int]:

@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.engines import Capabilities, Engine, Generation, GenerationRequest, SamplingParams
 from harness.runs import Manifest, Sample
 from harness.runs.manifest import Stopped
@@ -26,7 +26,7 @@ class EarlyStop(Protocol):
     def plan(
         self,
         manifest: Manifest,
-        tasks: Sequence[RankingTask],
+        tasks: Sequence[Task],
         folder: Path,
         prompts: Mapping[str, str],
     ) -> Sequence[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.contract import Contract, ParseResult, parse
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.errors import DataError
 from harness.evaluate.session import Tally, settled
 from harness.judge import rubric_metrics
@@ -33,7 +33,7 @@ def ignore_remark(remark: str) -> None:
 class TaskScorer:
     """Parses and scores completions of one task."""
 
-    def __init__(self, task: RankingTask, contract: Contract) -> None:
+    def __init__(self, task: Task, contract: Contract) -> None:
         self._contract = contract
         self._k = task.k
         self._relevance = task.relevance

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
@@ -125,7 +125,7 @@ class LiveGate:
     def plan(
         self,
         manifest: Manifest,
-        tasks: Sequence[RankingTask],
+        tasks: Sequence[Task],
         folder: Path,
         prompts: Mapping[str, str],
     ) -> Sequence[str]:
@@ -232,7 +232,7 @@ class LiveGate:
                 raise PolicyError(f"rule `{rule.text}` compares with a baseline; give one as `baseline=RUN`")
 
     def _pair(
-        self, manifest: Manifest, tasks: Sequence[RankingTask], prompts: Mapping[str, str]
+        self, manifest: Manifest, tasks: Sequence[Task], prompts: Mapping[str, str]
     ) -> dict[str, TaskTable]:
         """The baseline's metrics by task, once it is known to be comparable."""
         metrics = sorted({rule.metric for rule in self._bars if isinstance(rule, BaselineRule)})

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
+from harness.data.tasks import RankingTask
 from harness.judge.exposure import (
     FloatArray,
     IntArray,
@@ -134,6 +135,7 @@ def _strict_samples(run: Run) -> dict[str, _Sample]:
         if ranking is None:
             continue
         index, task = tasks[sample.task_id]
+        assert isinstance(task, RankingTask), "only these are judged"
         lengths = [len(item.title) for item in task.candidates]
         excess = lengths[ranking[0] - 1] - sum(lengths) / len(lengths)
         relevance = sample.scores.get("ndcg_at_k")

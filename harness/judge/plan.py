@@ -186,7 +186,7 @@ class Plan:
 
         The order depends on each task's id alone, so that runs on the same tasks are judged on the same ones.
         """
-        tasks = {task.task_id: task for task in self.run.tasks()}
+        tasks = {task.task_id: task for task in self.run.tasks() if isinstance(task, RankingTask)}
         if self.other_run:
             tasks = _shared(tasks, self.other_run)
         order = sorted(tasks, key=lambda task_id: task_key(self.config.seed, task_id))
@@ -260,7 +260,7 @@ def _shared(tasks: dict[str, RankingTask], other: Run) -> dict[str, RankingTask]
     shared = {}
     for theirs in other.tasks():
         mine = tasks.get(theirs.task_id)
-        if mine is None:
+        if mine is None or not isinstance(theirs, RankingTask):
             continue
         if mine.candidates != theirs.candidates or mine.history != theirs.history:
             raise DataError(f"task {mine.task_id} isn't the same in both runs; compare runs on the same data")

@@ -11,7 +11,7 @@ from typing import Literal
 from harness.contract import Contract
 from harness.contract.automaton import failing_place
 from harness.data.prompt import PROMPT_VERSION, render_prompt
-from harness.data.tasks import Item, RankingTask
+from harness.data.tasks import Item, Message, RankingTask, Task, read_task
 from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt
 from harness.report.reading import WITHHELD, Place, RunFacts
@@ -31,6 +31,7 @@ _PROMPT_WORDS: dict[PromptIs, str] = {
     "absent": "not there: no tasks.jsonl, or another version of the prompt",
 }
 HIDDEN_TITLE = "(title hidden)"
+_HIDDEN = Message(role="user", content="(prompt hidden)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +200,7 @@ def _asked(facts: RunFacts, wanted: set[str], redact: bool) -> dict[str, _Asked]
     book = {}
     for row in read_task_rows(facts.run):
         if row["task_id"] in wanted:
-            task = RankingTask.model_validate(row)
+            task = read_task(row)
             text = render_prompt(task, contract)
             sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
             shown = render_prompt(_without_titles(task), contract) if redact else text
@@ -260,7 +261,10 @@ def _prompt_is(facts: RunFacts, sample: Sample, asked: _Asked | None) -> PromptI
     return "unchecked" if has_ids else "wrong"
 
 
-def _without_titles(task: RankingTask) -> RankingTask:
+def _without_titles(task: Task) -> Task:
+    if not isinstance(task, RankingTask):
+        return task.model_copy(update={"messages": (_HIDDEN,), "prompt": None})
+
     def hidden(items: Sequence[Item]) -> tuple[Item, ...]:
         return tuple(Item(item_id=item.item_id, title=HIDDEN_TITLE) for item in items)
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from harness.contract import Contract
 from harness.data.prompt import render_prompt
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 
 
@@ -17,7 +17,7 @@ from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 class Prompt:
     """A task's user message and its token ids (empty where the engine has no tokenizer)."""
 
-    task: RankingTask
+    task: Task
     text: str
     ids: tuple[int, ...]
 
@@ -29,7 +29,7 @@ class Prompt:
 
 
 def make_prompts(
-    tasks: Sequence[RankingTask],
+    tasks: Sequence[Task],
     contract: Contract,
     encode: Callable[[Sequence[str]], Sequence[tuple[int, ...]]],
 ) -> list[Prompt]:

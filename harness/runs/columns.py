@@ -37,9 +37,9 @@ def read_task_rows(run: Run) -> Iterator[dict[str, Any]]:
     for number, row in task_lines(run.path, sealed=run.manifest.sealed):
         try:
             task = json.loads(row)
-            if not (isinstance(task["task_id"], str) and isinstance(task["relevance"], list)):
+            if not (isinstance(task["task_id"], str) and isinstance(task.get("relevance", []), list)):
                 raise ValueError("it isn't a task")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise bad_task_row(run.path, number, error) from error
         yield task
 
@@ -50,7 +50,7 @@ def read_labels(run: Run) -> Iterator[tuple[str, Labels]]:
     Raises:
         DataError: as `read_task_rows`.
     """
-    return ((task["task_id"], task["relevance"]) for task in read_task_rows(run))
+    return ((task["task_id"], task.get("relevance", [])) for task in read_task_rows(run))
 
 
 def read_columns(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.errors import RunMismatchError
 from harness.metrics.columns import Columns, TaskTable
 from harness.plain_text import plain
@@ -75,7 +75,7 @@ class Pairing:
 
 
 def pair_runs(
-    manifest: Manifest, tasks: Iterable[RankingTask | dict[str, Any]], baseline: Run, *, common: bool
+    manifest: Manifest, tasks: Iterable[Task | dict[str, Any]], baseline: Run, *, common: bool
 ) -> Pairing:
     """Check that a run may be compared with a baseline.
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task, read_task
 from harness.errors import DataError, nearest
 from harness.files import read_whole
 from harness.runs.manifest import Manifest
@@ -67,7 +67,7 @@ def task_lines(path: Path, *, sealed: bool) -> Iterator[tuple[int, bytes]]:
     yield from sealed_lines(path / TASKS, required=sealed, remedy=f"remove {TASKS} and {REWRITE_TASKS}")
 
 
-def read_tasks(path: Path, *, sealed: bool) -> Iterator[RankingTask]:
+def read_tasks(path: Path, *, sealed: bool) -> Iterator[Task]:
     """The tasks of a run, in the order they were evaluated.
 
     Args:
@@ -79,7 +79,7 @@ def read_tasks(path: Path, *, sealed: bool) -> Iterator[RankingTask]:
     """
     for number, row in task_lines(path, sealed=sealed):
         try:
-            yield RankingTask.model_validate_json(row)
+            yield read_task(json.loads(row))
         except ValueError as error:
             raise bad_task_row(path, number, error) from error
 

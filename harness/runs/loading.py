@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.contract import ParseResult
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.errors import DataError, IncompleteError
 from harness.files import is_locked, read_whole
 from harness.metrics.table import JUDGE_PREFIXES
@@ -46,7 +46,7 @@ class Run:
         """Stream the samples in the order they finished."""
         return read_samples(self.path / SAMPLES, sealed=self.manifest.sealed)
 
-    def tasks(self) -> Iterator[RankingTask]:
+    def tasks(self) -> Iterator[Task]:
         """Stream the evaluated tasks in dataset order."""
         return read_tasks(self.path, sealed=self.manifest.sealed)
 

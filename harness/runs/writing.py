@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from harness import files
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.errors import HarnessError
 from harness.runs.directory import CLIFF, LOCK, MANIFEST, METRICS, SAMPLES, TASKS, read_manifest
 from harness.runs.manifest import FORMAT_VERSION, Manifest
@@ -86,7 +86,7 @@ class RunDirectory:
         """Replace the manifest in one step."""
         self._write(MANIFEST, sealed_document(json.loads(manifest.model_dump_json()), indent=2))
 
-    def write_tasks(self, tasks: Iterable[RankingTask]) -> None:
+    def write_tasks(self, tasks: Iterable[Task]) -> None:
         """Keep the evaluated rows, so that everything after the raw text can be redone from here."""
         with files.resumable(self.path):
             lines = (sealed_line(task.model_dump_json().encode()) for task in tasks)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from pathlib import Path
@@ -153,14 +154,24 @@ def test_info_hashes_the_file(tmp_path: Path) -> None:
 
 
 def test_files_that_can_not_be_used(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="no such file"):
         replay(tmp_path / "missing.jsonl")
-    with pytest.raises(DataError, match="can't be read"):
+    with pytest.raises(DataError, match="is a directory"):
         replay(tmp_path)
-    with pytest.raises(DataError, match="holds no rows"):
+    with pytest.raises(DataError, match="is empty"):
         replay(write(tmp_path / "empty.jsonl"))
     with pytest.raises(HarnessError, match="`replay=FILE`"):
         open_engine(EngineConfig(engine="replay"))
     path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "1"})
     with pytest.raises(EngineUnavailableError):
         replay(path).score([], 1)
+
+
+def test_marks_and_packing_make_no_difference(tmp_path: Path) -> None:
+    text = "".join(json.dumps({"task_id": name, "text": f"of {name}"}) + "\r\n" for name in "abc").encode()
+    (tmp_path / "plain.jsonl").write_bytes(text)
+    (tmp_path / "packed.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + text))
+    wanted = [request(name) for name in "cab"]
+    for name in ("plain.jsonl", "packed.jsonl.gz"):
+        answers = list(replay(tmp_path / name).generate(wanted, SAMPLING))
+        assert [one.text for one in answers] == ["of c", "of a", "of b"]

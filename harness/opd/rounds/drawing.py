@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Contract, parse
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
@@ -146,7 +146,7 @@ class Drawer:
 def open_drawer(
     student: Checkpoint,
     readers: Sequence[Checkpoint],
-    tasks: Sequence[RankingTask],
+    tasks: Sequence[Task],
     contract: Contract,
     *,
     max_tokens: int | None = None,

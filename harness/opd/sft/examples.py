@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from harness.contract import Contract
 from harness.data.prompt import render_prompt
-from harness.data.tasks import RankingTask
+from harness.data.tasks import Task
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 
@@ -56,7 +56,7 @@ def answer_text(ranking: Sequence[int], contract: Contract) -> str:
 
 
 def sft_examples(
-    tasks: Sequence[RankingTask],
+    tasks: Sequence[Task],
     tokenizer: ChatTokenizer,
     contract: Contract,
     context_length: int | None = None,
