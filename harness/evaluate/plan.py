@@ -110,9 +110,8 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
     if source is None:
         source = config.engine.served_model or "server"
     # Whoever allows what an earlier session couldn't have goes on with that one's run.
-    decides = config.model_dump_json(
-        exclude={"out": True, "limit": True, "engine": {"allow_missing", "request_tries"}}
-    )
+    left_out = {"allow_missing", "request_tries"} | (set() if config.engine.fields else {"fields"})
+    decides = config.model_dump_json(exclude={"out": True, "limit": True, "engine": left_out})
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
     name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]
