@@ -12,8 +12,6 @@ from harness.engines.finish_reasons import finish_reason
 from harness.engines.http_exchange import ReplyError
 from harness.engines.openai_replies import ending_of, text_of
 
-FIELDS: Final = ("text", "task_id", "sample_index", "finish_reason")
-"""What of a row counts; each may be looked for under another dotted path."""
 _SHOWN_FIELDS = 12
 _DEEPEST_FIELD = 3
 
