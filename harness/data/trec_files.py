@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.data.opening import UTF8_BOM, open_source, read_lines
+from harness.data.opening import open_source, read_lines
 from harness.data.tasks import MAX_RELEVANCE
 from harness.errors import DataError
 
@@ -232,7 +232,7 @@ def _texts(lines: Lines, on_bytes: OnBytes | None = None) -> Iterator[tuple[int,
                 lines.bad.append((number, "is too long"))
                 continue
             try:
-                yield number, (raw.removeprefix(UTF8_BOM) if number == 1 else raw).decode("utf-8")
+                yield number, raw.decode("utf-8")
             except UnicodeDecodeError:
                 lines.bad.append((number, "isn't UTF-8"))
 
