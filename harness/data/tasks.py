@@ -8,6 +8,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 from pydantic_core import PydanticCustomError
 
+from harness.contract import Contract, Terms
+from harness.errors import DataError
+
 MIN_CANDIDATES = 2
 MAX_CANDIDATES = 64
 MAX_RELEVANCE = 100.0
@@ -76,3 +79,16 @@ class RankingTask(BaseModel):
                 {"field": f"candidates[{second}].item_id", "count": count},
             )
         return self
+
+
+def terms_of(task: RankingTask, contract: Contract) -> Terms:
+    """What an answer to a task is held to.
+
+    Raises:
+        DataError: the contract can't be kept by an answer to this task.
+    """
+    item_ids = tuple(item.item_id for item in task.candidates) if contract.ids == "item_id" else ()
+    try:
+        return Terms(contract, task.k, item_ids)
+    except ValueError as error:
+        raise DataError(f"task {task.task_id}: {error}") from error

@@ -113,6 +113,7 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
     decides = config.model_dump_json(
         exclude={"out": True, "limit": True, "engine": {"allow_missing", "request_tries"}}
     )
+    decides = decides.replace(config.contract.model_dump_json(), config.contract.said_before())
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
     name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]
