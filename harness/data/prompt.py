@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from harness.data.tasks import Item, RankingTask, Task
+from harness.data.tasks import Item, RankingTask, Task, terms_of
 
 if TYPE_CHECKING:
     from harness.contract import Contract
@@ -48,7 +48,7 @@ def render_prompt(task: Task, contract: Contract) -> str:
         "Candidates:",
         *(f"{number}. {_describe(item)}" for number, item in enumerate(task.candidates, 1)),
     ]
-    return "\n".join([*lines, "", contract.instruction(task.k)])
+    return "\n".join([*lines, "", terms_of(task, contract).instruction()])
 
 
 def _describe(item: Item) -> str:

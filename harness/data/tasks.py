@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -19,7 +18,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
+from harness.contract.model import ROW
+from harness.errors import DataError
 
 MIN_CANDIDATES = 2
 MAX_CANDIDATES = 100
@@ -226,20 +227,24 @@ def read_task(row: Mapping[str, Any]) -> Task:
     return kind_of(row).model_validate(row)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one answer is held to: the contract, and what of it depends on the task."""
+def terms_of(task: Task, contract: Contract) -> Terms:
+    """What the answer to a task is held to.
 
-    contract: Contract
-    k: int
+    Raises:
+        DataError: the contract can't be kept by an answer to this task.
+    """
+    if contract.kind == "listwise" and not isinstance(task, RankingTask):
+        raise DataError(
+            f"task {task.task_id} has no candidates, and a listwise contract ranks some; say what its "
+            "answers are held to with `contract=` (schema:FILE.json, or `schema: row` in a file)"
+        )
     item_ids: tuple[str, ...] = ()
     schema: str | None = None
-
-
-def terms_of(task: Task, contract: Contract) -> Terms:
-    """What the answer to a task is held to."""
-    if isinstance(task, RankingTask):
-        return Terms(contract, task.k, tuple(item.item_id for item in task.candidates))
-    own = task.schema_
-    text = None if own is None else json.dumps(own, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Terms(contract, 0, (), text)
+    if contract.ids == "item_id" and isinstance(task, RankingTask):
+        item_ids = tuple(item.item_id for item in task.candidates)
+    if contract.schema_ == ROW and isinstance(task, PromptTask) and task.schema_ is not None:
+        schema = json.dumps(task.schema_, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return Terms(contract, task.k if contract.kind == "listwise" else 0, item_ids, schema)
+    except ValueError as error:
+        raise DataError(f"task {task.task_id}: {error}") from error

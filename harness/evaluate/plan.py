@@ -112,6 +112,7 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
     # Whoever allows what an earlier session couldn't have goes on with that one's run.
     left_out = {"allow_missing", "request_tries"} | (set() if config.engine.fields else {"fields"})
     decides = config.model_dump_json(exclude={"out": True, "limit": True, "engine": left_out})
+    decides = decides.replace(config.contract.model_dump_json(), config.contract.said_before())
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
     name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from harness.contract import Contract
 from harness.data.prompt import render_prompt
-from harness.data.tasks import Task
+from harness.data.tasks import Task, terms_of
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 
 
@@ -68,7 +68,8 @@ def plan_requests(
 ) -> list[GenerationRequest]:
     """One request a task and sample index, in dataset order."""
     checkpoint = info.weights_sha256 or info.checkpoint
-    schemas = {k: contract.engine_schema(k) for k in {prompt.task.k for prompt in prompts}}
+    terms = [terms_of(prompt.task, contract) for prompt in prompts]
+    schemas = {one: one.engine_schema() for one in set(terms)} if sampling.constrained else {}
     return [
         GenerationRequest(
             key=sample_key(checkpoint, prompt, sampling, index),
@@ -77,8 +78,8 @@ def plan_requests(
             prompt_text=prompt.text,
             prompt_ids=prompt.ids,
             seed=sample_seed(sampling.seed, prompt.task.task_id, index),
-            schema=schemas[prompt.task.k] if sampling.constrained else None,
+            schema=schemas.get(held_to),
         )
-        for prompt in prompts
+        for prompt, held_to in zip(prompts, terms, strict=True)
         for index in range(samples)
     ]

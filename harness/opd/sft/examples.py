@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract import Contract
 from harness.data.prompt import render_prompt
-from harness.data.tasks import Task
+from harness.data.tasks import Task, terms_of
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 
@@ -50,11 +49,6 @@ def ideal_ranking(relevance: Sequence[float]) -> tuple[int, ...]:
     return tuple(sorted(range(1, len(relevance) + 1), key=lambda number: (-relevance[number - 1], number)))
 
 
-def answer_text(ranking: Sequence[int], contract: Contract) -> str:
-    """The answer that gives this ranking and keeps the contract."""
-    return json.dumps({contract.key: [contract.spell(number) for number in ranking]}, ensure_ascii=False)
-
-
 def sft_examples(
     tasks: Sequence[Task],
     tokenizer: ChatTokenizer,
@@ -78,7 +72,8 @@ def sft_examples(
         raise DataError(f"{tokenizer.folder}: the tokenizer has no eos_token, so no answer could ever end")
     prompts = tokenizer.encode([render_prompt(task, contract) for task in tasks])
     answers = tokenizer.tokenizer(
-        [answer_text(ideal_ranking(task.relevance), contract) for task in tasks], add_special_tokens=False
+        [terms_of(task, contract).answer(ideal_ranking(task.relevance)) for task in tasks],
+        add_special_tokens=False,
     )["input_ids"]
     tokenizer.require_embedded([(*answer, eos) for answer in answers], "answer")
     examples = []
