@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -56,7 +56,28 @@ Conversation = tuple[Message, ...]
 """The turns before an answer: perhaps the system's first, the user's last."""
 
 
-def problem_of(messages: Conversation) -> tuple[int, str] | None:
+def as_text(conversation: Conversation) -> str:
+    """A conversation as one text, by which it is hashed: the user's turn where it is the only one."""
+    if len(conversation) == 1:
+        return conversation[0].content
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation)
+
+
+def as_user(text: str) -> Conversation:
+    """The conversation whose only turn is this, the user's."""
+    return (Message.model_construct(role="user", content=text),)
+
+
+class HasRole(Protocol):
+    """A turn, of a conversation or of what makes one."""
+
+    @property
+    def role(self) -> MessageRole:
+        """Whose turn."""
+        ...
+
+
+def problem_of(messages: Sequence[HasRole]) -> tuple[int, str] | None:
     """Index of a turn and what is wrong with it, of messages that no answer can follow; else None."""
     if not any(message.role == "user" for message in messages):
         return max(len(messages) - 1, 0), "no turn is the user's; the last must be"
@@ -184,7 +205,7 @@ class PromptTask(BaseModel):
         if self.messages is not None:
             return self.messages
         assert self.prompt is not None, "the model's validator sees to it"
-        return (Message(role="user", content=self.prompt),)
+        return as_user(self.prompt)
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
@@ -234,6 +255,10 @@ class Terms:
     k: int
     item_ids: tuple[str, ...] = ()
     schema: str | None = None
+
+    def instruction(self) -> str:
+        """The sentences that tell a model what to answer."""
+        return self.contract.instruction(self.k)
 
 
 def terms_of(task: Task, contract: Contract) -> Terms:

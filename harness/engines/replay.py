@@ -6,13 +6,14 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from harness.data.opening import UTF8_BOM, open_source
+from harness.data.tasks import Conversation
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -157,8 +158,20 @@ class ReplayEngine:
             options={"rows": len(self._offsets)},
         )
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Empty ids: there is no tokenizer."""
+    @property
+    def tokenizer(self) -> None:
+        """There is none."""
+
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Empty ids: there is no tokenizer.
+
+        Raises:
+            HarnessError: something was to be said to a chat template.
+        """
+        if arguments:
+            raise HarnessError("a replay file has no chat template; leave `chat_template_kwargs=` out")
         return [() for _ in prompts]
 
     def start(self) -> None:
