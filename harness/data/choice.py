@@ -1,4 +1,4 @@
-"""Which tasks a job is about, as settings."""
+"""Which tasks a job is about, and what an answer to them is held to, as settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,23 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from harness.contract import Contract
+from harness.data.contract_file import chosen_contract
 from harness.data.prompt_file import PromptRecord, read_prompt_file
-from harness.settings import Settings
+from harness.settings import Chosen, Settings
 
 DataName = Annotated[str, Field(description="Bundled dataset, .jsonl file or folder of splits.")]
 Split = Annotated[str | None, Field(description="Split of a named dataset or folder.")]
 Limit = Annotated[int | None, Field(ge=1, description="Only the first N tasks.")]
+ContractChoice = Annotated[
+    Contract,
+    Chosen(),
+    BeforeValidator(chosen_contract),
+    Field(
+        description="What a valid answer is: listwise, FILE.yaml or FILE.json, schema:FILE.json (any JSON "
+        "Schema), schema:row (each task's own), or the contract itself, as '{ranking: $.order}'."
+    ),
+]
 
 NO_REASONING = "none"
 _OF_THE_HARNESS = frozenset(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.contract.spelling import letter
 from harness.data.prompt import guarded as without_tokens
 from harness.data.prompt import render_prompt, shortened
 from harness.data.prompt_file import VARIABLES, PromptRecord
@@ -44,7 +45,7 @@ def conversations(
         DataError: a template that fails, or two system turns.
     """
     making = _Making(contract, prompt, guarded)
-    if prompt.messages is None and _own_instruction(contract) is None:
+    if prompt.messages is None and contract.instruction is None:
         return [making.of(task) for task in tasks]
     if prompt.messages is not None and all(task_messages(task) is not None for task in tasks):
         raise DataError(
@@ -77,7 +78,7 @@ def task_messages(task: Task) -> Conversation | None:
 class _Making:
     def __init__(self, contract: Contract, prompt: PromptRecord, guarded: bool) -> None:
         self._contract, self._prompt, self._guarded = contract, prompt, guarded
-        own = _own_instruction(contract)
+        own = contract.instruction
         if own is not None:
             try:
                 check(own, [name for name in VARIABLES if name != "contract"])
@@ -116,12 +117,9 @@ class _Making:
         return tuple(turns)
 
     def _instruction(self, task: RankingTask) -> str:
-        own = _own_instruction(self._contract)
+        own = self._contract.instruction
         if own is None:
-            try:
-                return terms_of(task, self._contract).instruction()
-            except ValueError as error:
-                raise DataError(f"task {task.task_id}: {error}") from error
+            return terms_of(task, self._contract).instruction()
         try:
             return render(own, self._variables(task))
         except TemplateFaultError as problem:
@@ -141,20 +139,6 @@ class _Making:
             ],
             "meta": task.meta,
         }
-
-
-def _own_instruction(contract: Contract) -> str | None:
-    found: Any = contract.instruction
-    return None if callable(found) else found
-
-
-def letter(number: int) -> str:
-    """A for 1, Z for 26, AA for 27, and so on."""
-    letters = ""
-    while number > 0:
-        number, rest = divmod(number - 1, 26)
-        letters = chr(ord("A") + rest) + letters
-    return letters
 
 
 def _shown(item: Item, most: int | None, guarded: bool) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
@@ -19,7 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
+from harness.errors import DataError
 
 MIN_CANDIDATES = 2
 MAX_CANDIDATES = 100
@@ -247,24 +247,25 @@ def read_task(row: Mapping[str, Any]) -> Task:
     return kind_of(row).model_validate(row)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one answer is held to: the contract, and what of it depends on the task."""
-
-    contract: Contract
-    k: int
-    item_ids: tuple[str, ...] = ()
-    schema: str | None = None
-
-    def instruction(self) -> str:
-        """The sentences that tell a model what to answer."""
-        return self.contract.instruction(self.k)
-
-
 def terms_of(task: Task, contract: Contract) -> Terms:
-    """What the answer to a task is held to."""
+    """What an answer to a task is held to.
+
+    Raises:
+        DataError: the contract can't be kept by an answer to this task.
+    """
+    item_ids: tuple[str, ...] = ()
+    schema = None
+    if contract.kind == "listwise" and not isinstance(task, RankingTask):
+        raise DataError(
+            f"task {task.task_id} has no candidates to rank; give the contract of its answers, as "
+            "`contract=schema:FILE.json`"
+        )
     if isinstance(task, RankingTask):
-        return Terms(contract, task.k, tuple(item.item_id for item in task.candidates))
-    own = task.schema_
-    text = None if own is None else json.dumps(own, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Terms(contract, 0, (), text)
+        if contract.ids == "item_id":
+            item_ids = tuple(item.item_id for item in task.candidates)
+    elif task.schema_ is not None:
+        schema = json.dumps(task.schema_, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return Terms(contract, task.k, item_ids, schema)
+    except ValueError as error:
+        raise DataError(f"task {task.task_id}: {error}") from error

@@ -128,6 +128,7 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
             "prompting": True,
         }
     )
+    decides = decides.replace(config.contract.model_dump_json(), config.contract.said_before())
     if not config.prompting.is_default:
         decides += f"{config.prompting.record().sha256} {config.prompting.reasoning_end}"
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]

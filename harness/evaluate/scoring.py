@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.contract import Contract, ParseResult, parse
-from harness.data.tasks import Task
+from harness.contract import Contract, ParseResult, judge
+from harness.data.tasks import Task, terms_of
 from harness.errors import DataError
 from harness.evaluate.session import Tally, settled
 from harness.judge import rubric_metrics
@@ -34,8 +34,7 @@ class TaskScorer:
     """Parses and scores completions of one task."""
 
     def __init__(self, task: Task, contract: Contract) -> None:
-        self._contract = contract
-        self._k = task.k
+        self._terms = terms_of(task, contract)
         self._relevance = task.relevance
         self._can_rank = can_rank(task.relevance)
 
@@ -47,7 +46,7 @@ class TaskScorer:
         """
         if finish_reason == "withheld":
             return None, dict.fromkeys(SCORES)
-        parsed = parse(text, self._k, self._contract, finish_reason=finish_reason)
+        parsed = judge(text, self._terms, finish_reason=finish_reason)
         if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
             return parsed, dict.fromkeys(SCORES)
         return parsed, {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.cliff import switch
-from harness.contract import DEFAULT, Contract
-from harness.data.choice import NO_REASONING, DataName, Limit, PromptConfig, Split
+from harness.contract import DEFAULT
+from harness.data.choice import NO_REASONING, ContractChoice, DataName, Limit, PromptConfig, Split
 from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.opd.optimisation import Optimisation, Placement
@@ -79,7 +79,7 @@ class SFTConfig(Settings, title="Training"):
     data: DataName = "fashion-mini"
     split: Split = "train"
     limit: Limit = None
-    contract: Contract = DEFAULT
+    contract: ContractChoice = DEFAULT
     prompting: PromptConfig = PromptConfig()
     placement: Placement = Placement()
 
@@ -109,7 +109,7 @@ class OPDConfig(Settings, title="Distillation"):
     data: DataName = "fashion-mini"
     split: Split = "train"
     limit: Limit = None
-    contract: Contract = DEFAULT
+    contract: ContractChoice = DEFAULT
     prompting: PromptConfig = PromptConfig()
     optimisation: Optimisation = Field(default_factory=opd_optimisation)
     placement: Placement = Placement()

@@ -220,7 +220,7 @@ def _answers(
     facts: RunFacts, wanted: set[Place], book: dict[str, _Asked], redact: bool
 ) -> Iterator[tuple[Place, Answer]]:
     contract = facts.run.manifest.contract
-    keep = contract.key if redact else None
+    keep = contract.key if redact and contract.key else None
     for sample in facts.run.iter_samples():
         place = (sample.task_id, sample.sample_index)
         if place in wanted:

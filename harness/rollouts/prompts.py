@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from harness.contract import Contract
 from harness.data.conversations import DEFAULT_PROMPT, conversations
 from harness.data.prompt_file import PromptRecord
-from harness.data.tasks import Conversation, Task, as_text
+from harness.data.tasks import Conversation, Task, as_text, terms_of
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 
 
@@ -95,7 +95,8 @@ def plan_requests(
 ) -> list[GenerationRequest]:
     """One request a task and sample index, in dataset order."""
     checkpoint = info.weights_sha256 or info.checkpoint
-    schemas = {k: contract.engine_schema(k) for k in {prompt.task.k for prompt in prompts}}
+    terms = [terms_of(prompt.task, contract) for prompt in prompts]
+    schemas = {one: one.engine_schema() for one in set(terms)} if sampling.constrained else {}
     return [
         GenerationRequest(
             key=sample_key(checkpoint, prompt, sampling, index),
@@ -105,8 +106,8 @@ def plan_requests(
             prompt_ids=prompt.ids,
             messages=prompt.messages,
             seed=sample_seed(sampling.seed, prompt.task.task_id, index),
-            schema=schemas[prompt.task.k] if sampling.constrained else None,
+            schema=schemas.get(held_to),
         )
-        for prompt in prompts
+        for prompt, held_to in zip(prompts, terms, strict=True)
         for index in range(samples)
     ]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 from harness.data.conversations import conversations
 from harness.data.loading import load_tasks
 from harness.data.prompt import changed_titles, clean_text
@@ -72,7 +72,7 @@ def test_whole_prompt() -> None:
     assert prompt == (
         "Rank the candidates for a shopper.\n\n"
         "Chosen before, oldest first:\n- Old coat\n- Older coat\n\n"
-        "Candidates:\n1. Red coat\n2. Blue coat\n\n" + CONTRACT.instruction(2)
+        "Candidates:\n1. Red coat\n2. Blue coat\n\n" + Terms(CONTRACT, 2).instruction()
     )
 
 
@@ -96,7 +96,9 @@ def test_labels_ids_and_meta_stay_out() -> None:
 
 
 def test_contract_sees_k() -> None:
-    assert CONTRACT.instruction(12) in render_prompt(task(*(f"Coat {n}" for n in range(12))), CONTRACT)
+    assert Terms(CONTRACT, 12).instruction() in render_prompt(
+        task(*(f"Coat {n}" for n in range(12))), CONTRACT
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +160,7 @@ def test_one_line_per_candidate(titles: list[str]) -> None:
     shown = RankingTask.model_construct(
         task_id="a", history=(), candidates=items, relevance=(0.0,) * len(items), meta={}
     )
-    listed = render_prompt(shown, CONTRACT).removesuffix(CONTRACT.instruction(len(titles)))
+    listed = render_prompt(shown, CONTRACT).removesuffix(Terms(CONTRACT, len(titles)).instruction())
     numbers = [int(found) for found in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
     assert numbers == list(range(1, len(titles) + 1))
     assert len(listed.splitlines()) == len(titles) + 4

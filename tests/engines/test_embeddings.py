@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 from harness.data.fashion_mini import generate_tasks
 from harness.engines import EngineConfig, ScoreRequest, open_engine
 from harness.engines.checkpoint import find_checkpoint
@@ -17,7 +17,7 @@ from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import zoo_root
 from harness.errors import EngineUnavailableError
 from harness.opd.rounds.drawing import open_drawer
-from harness.opd.sft.examples import answer_text, ideal_ranking, sft_examples
+from harness.opd.sft.examples import ideal_ranking, sft_examples
 from tests.asking import asked
 
 pytestmark = pytest.mark.model
@@ -72,7 +72,7 @@ def test_a_model_with_fewer_embeddings_than_its_tokenizer(tmp_path: Path) -> Non
 
 def test_answers_that_training_encodes_are_looked_at_too(tmp_path: Path) -> None:
     [task] = tasks = generate_tasks("train", 1, seed=1, k=(6, 6))
-    whole = answer_text(ideal_ranking(task.relevance), Contract())
+    whole = Terms(Contract(), task.k).answer(ideal_ranking(task.relevance))
     tokenizer = ChatTokenizer(adding(tmp_path, [whole]), embeddings={"it": HAS})
     with pytest.raises(EngineUnavailableError, match=r"it 672 embeddings: answer 0 holds id 672"):
         sft_examples(tasks, tokenizer, Contract())

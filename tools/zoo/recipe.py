@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, Terms
 from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
 from harness.data.tasks import RankingTask, as_text
@@ -89,7 +89,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
 
 def family_tokenizer() -> Tokenizer:
     """The tokenizer that all tiny checkpoints share, trained on fashion-mini's prompts and answers."""
-    from harness.opd.sft.examples import answer_text, ideal_ranking
+    from harness.opd.sft.examples import ideal_ranking
     from tools.zoo.tiny import build_tokenizer
 
     tasks = (
@@ -98,5 +98,5 @@ def family_tokenizer() -> Tokenizer:
     )
     return build_tokenizer(
         [as_text(turns) for turns in conversations(tasks, DEFAULT)],
-        [answer_text(ideal_ranking(task.relevance), DEFAULT) for task in tasks],
+        [Terms(DEFAULT, task.k).answer(ideal_ranking(task.relevance)) for task in tasks],
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract, parse
+from harness.contract import Contract, judge
 from harness.data.conversations import DEFAULT_PROMPT
 from harness.data.prompt_file import PromptRecord
-from harness.data.tasks import Task
+from harness.data.tasks import Task, terms_of
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
@@ -130,7 +130,7 @@ class Drawer:
             known = self.prompts[order.task]
             reason = how_it_ended(token_ids, self.stop_ids)
             text = self.tokenizer.decode(token_ids)
-            parsed = parse(text, known.task.k, self.contract, finish_reason=reason)
+            parsed = judge(text, terms_of(known.task, self.contract), finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,

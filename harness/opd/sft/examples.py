@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.contract import Contract
 from harness.data.conversations import DEFAULT_PROMPT
 from harness.data.prompt_file import PromptRecord
-from harness.data.tasks import PromptTask, Task
+from harness.data.tasks import PromptTask, Task, terms_of
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.rollouts import make_prompts
@@ -52,11 +52,6 @@ def ideal_ranking(relevance: Sequence[float]) -> tuple[int, ...]:
     return tuple(sorted(range(1, len(relevance) + 1), key=lambda number: (-relevance[number - 1], number)))
 
 
-def answer_text(ranking: Sequence[int], contract: Contract) -> str:
-    """The answer that gives this ranking and keeps the contract."""
-    return json.dumps({contract.key: [contract.spell(number) for number in ranking]}, ensure_ascii=False)
-
-
 def right_answer(task: Task, contract: Contract) -> str:
     """What a model is to answer: `expected` as compact JSON, or the ideal ranking as the contract has it.
 
@@ -64,7 +59,7 @@ def right_answer(task: Task, contract: Contract) -> str:
         DataError: the task doesn't say what is right, or the contract can't be kept by it.
     """
     if not isinstance(task, PromptTask):
-        return answer_text(ideal_ranking(task.relevance), contract)
+        return terms_of(task, contract).answer(ideal_ranking(task.relevance))
     if not task.has_expected:
         raise DataError(f"task {task.task_id} has no `expected` to learn; add it or leave the task out")
     return json.dumps(task.expected, ensure_ascii=False, separators=(",", ":"))
