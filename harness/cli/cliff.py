@@ -21,6 +21,7 @@ _DEFAULT_LIMIT = 64
 _NOT_SHARED = (
     "ckpt",
     "replay",
+    "fields",
     "temperature",
     "top_p",
     "constrained",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -112,6 +112,54 @@ def amazon_fashion(
     _print_report(report, as_machine)
 
 
+def _trec_options() -> list[click.Option]:
+    from harness.data.trec import TrecSettings
+
+    return options_of(TrecSettings)
+
+
+@prepare.command(
+    "trec",
+    cls=Command,
+    settings=_trec_options,
+    epilog="\b\nExample: harness data prepare trec --run bm25.trec --qrels qrels.txt \\\n"
+    "    --corpus corpus.jsonl.gz --queries queries.tsv --out reranking",
+)
+@click.option("--run", type=_file, required=True, help="TREC run: query Q0 document rank score tag.")
+@click.option("--qrels", type=_file, required=True, help="Labels, of TREC or BEIR.")
+@click.option("--corpus", type=_file, required=True, help="JSON lines of _id, title, text; may be .gz.")
+@click.option("--queries", type=_file, help="Their texts: id, tab, text; or JSON lines of _id, text.")
+@click.option("--out", type=_file, required=True, help="Folder for the splits and the data card.")
+@click.option("--overwrite", is_flag=True, help="Replace splits that are in the folder already.")
+@json_option
+def trec(
+    run: Path,
+    qrels: Path,
+    corpus: Path,
+    queries: Path | None,
+    out: Path,
+    overwrite: bool,
+    as_machine: bool,
+    **settings: Any,
+) -> None:
+    """Listwise reranking tasks: windows of a retrieval run, labelled by its qrels.
+
+    The query's text is in `meta.query`, for a prompt of your own; histories are empty. Documents that the
+    corpus lacks are named, exit code 2.
+    """
+    from harness.data.trec import TrecSettings, prepare_trec
+
+    tasks = settings_from(TrecSettings, settings)
+    with _progress() as progress:
+        report = prepare_trec(
+            run, qrels, corpus, out, tasks, queries=queries, overwrite=overwrite, progress=progress
+        )
+    if as_machine:
+        output.document(report.as_document())
+    else:
+        _print_tables(report.tables())
+
+
 @data.group(epilog="Example: harness data generate fashion-mini --out my-tasks")
 def generate() -> None:
     """Make synthetic tasks."""
@@ -164,13 +212,17 @@ def _print_report(report: PreparationReport, as_machine: bool) -> None:
     if as_machine:
         output.document(asdict(report))
         return
+    memory = report.peak_memory_mib
+    beside = {} if memory is None else {"Peak memory": [("", f"{memory:.0f} MiB")]}
+    _print_tables(report_tables(report) | beside)
+
+
+def _print_tables(tables: Mapping[str, Sequence[tuple[str, str]]]) -> None:
     rows = [
         (heading if first else "", name, count)
-        for heading, table in report_tables(report).items()
+        for heading, table in tables.items()
         for first, (name, count) in zip([True, *[False] * len(table)], table, strict=False)
     ]
-    if report.peak_memory_mib is not None:
-        rows.append(("Peak memory", "", f"{report.peak_memory_mib:.0f} MiB"))
     _print_table(("", "what", "count"), rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,7 +38,9 @@ def eval_options(leave_out: Collection[str] = (), **changes: Mapping[str, Any]) 
     from harness.evaluate.config import EvalConfig
 
     pairs = {"multiple": True, "metavar": "NAME=VALUE"}
-    return options_of(EvalConfig, leave_out=(*_NO_FLAG, *leave_out), engine_args=pairs, **changes)
+    return options_of(
+        EvalConfig, leave_out=(*_NO_FLAG, *leave_out), engine_args=pairs, fields=pairs, **changes
+    )
 
 
 def eval_config(options: Mapping[str, Any]) -> EvalConfig:
@@ -50,7 +52,10 @@ def eval_config(options: Mapping[str, Any]) -> EvalConfig:
     from harness.engines import OF_TWO
     from harness.evaluate.config import EvalConfig
 
-    changes: dict[str, Any] = {"engine_args": _engine_args(options["engine_args"])}
+    changes: dict[str, Any] = {
+        "engine_args": _engine_args(options["engine_args"]),
+        "fields": dict(_pairs("--field", options.get("fields", ()))),
+    }
     if options["engine"] == OF_TWO:
         changes |= {f"target_{name}": options.get(name) for name in TARGET_FLAGS}
         for name, flag in TARGET_FLAGS.items():
@@ -83,12 +88,17 @@ def settle_engine(config: EvalConfig, console: Console) -> EvalConfig:
 def _engine_args(pairs: tuple[str, ...]) -> dict[str, Any]:
     """NAME=VALUE pairs; a value that reads as JSON is taken as such."""
     arguments: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise HarnessError(f"--engine-arg {pair}: write NAME=VALUE")
+    for name, value in _pairs("--engine-arg", pairs):
         try:
             arguments[name] = json.loads(value)
         except ValueError:
             arguments[name] = value
     return arguments
+
+
+def _pairs(flag: str, pairs: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise HarnessError(f"{flag} {pair}: write NAME=VALUE")
+        yield name, value

@@ -50,6 +50,7 @@ _NOT_SHARED = (
     "pipeline_parallel_size",
     "data_parallel_size",
     "engine_args",
+    "fields",
     "target_plausible",
     "target_teacher_device",
     "target_base_device",
@@ -107,7 +108,7 @@ def forecast_command(
     from harness.report.forecast_figure import FIGURE, draw_forecast
 
     grid = _grid(lambdas)
-    evaluation = eval_config({**options, "engine": "auto", "engine_args": ()})
+    evaluation = eval_config({**options, "engine": "auto", "engine_args": (), "fields": ()})
     own = {name: options[name] for name in _OWN}
     config = settings_from(ForecastConfig, own, {"evaluation": evaluation, "lambdas": grid, "out": out})
     if config.stored:

@@ -22,6 +22,7 @@ FLAGS: Mapping[str, tuple[str, ...]] = {
     "teacher_urls": ("--teacher-url",),
     "student_urls": ("--student-url",),
     "engine_args": ("--engine-arg",),
+    "fields": ("--field",),
     "tensor_parallel_size": ("--tensor-parallel",),
     "pipeline_parallel_size": ("--pipeline-parallel",),
     "data_parallel_size": ("--data-parallel",),

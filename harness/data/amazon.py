@@ -5,13 +5,10 @@ Rows are streamed into an index on disk (`amazon_index`), then read back user by
 
 from __future__ import annotations
 
-import errno
-import sqlite3
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -27,12 +24,10 @@ from harness.data.amazon_report import (
 from harness.data.amazon_rows import Dropped, Interaction, Progress, Titled, read_interactions, read_titles
 from harness.data.amazon_tasks import AmazonSettings, UsableReviews, make_task, split_of, usable_reviews
 from harness.data.locate import SPLIT_ORDER
+from harness.data.publishing import CARD_NAME, publish, require_free, working_folder
 from harness.data.tasks import RankingTask
 from harness.data.writing import to_json_line
-from harness.errors import DataError
-from harness.files import move, replacing, write_text
-
-CARD_NAME = "README.md"
+from harness.files import replacing, write_text
 
 Row = TypeVar("Row", Interaction, Titled)
 
@@ -67,12 +62,8 @@ def prepare_amazon_fashion(
         DataError: a file can't be read, `out` holds splits already, or the disk is full.
     """
     settings = settings or AmazonSettings()
-    there = [split for split in SPLIT_ORDER if (out / f"{split}.jsonl").exists()]
-    if there and not overwrite:
-        raise DataError(
-            f"{out}: holds {there[0]}.jsonl already; choose another folder or pass `overwrite=True`"
-        )
-    with _working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
+    require_free(out, overwrite=overwrite)
+    with working_folder(out) as folder, closing(ReviewIndex(folder / "index.sqlite")) as index:
         counts = _Counts()
         items = index.add_catalogue(_counted(read_titles(meta, progress), counts.metadata))
         index.add_reviews(_counted(read_interactions(reviews, progress), counts.reviews))
@@ -81,7 +72,7 @@ def prepare_amazon_fashion(
         if reasons := reasons_to_refuse(report, settings):
             raise UnfitDataError(f"{reviews}: can't support ranking: {'; '.join(reasons)}", report)
         write_text(folder / CARD_NAME, render_card(report, settings))
-        _publish(folder, out)
+        publish(folder, out)
     return report
 
 
@@ -196,31 +187,6 @@ def _note_history(index: ReviewIndex, usable: UsableReviews, settings: AmazonSet
         return False
     index.note_item_set(everything)
     return True
-
-
-@contextmanager
-def _working_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out`, on the same disk, gone afterwards whatever happens."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-            yield Path(folder)
-    except (OSError, sqlite3.OperationalError) as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC or "disk is full" in str(error)
-        todo = "free some space or choose another `out=`" if full else "choose another `out=`"
-        raise DataError(f"{out}: can't be written ({error}); {todo}") from error
-
-
-def _publish(folder: Path, out: Path) -> None:
-    out.mkdir(exist_ok=True)
-    names = [*(f"{split}.jsonl" for split in SPLIT_ORDER), CARD_NAME]
-    # All of the old files go before the first new one comes: splits of two preparations may share users.
-    for name in names:
-        (out / name).unlink(missing_ok=True)
-    for name in names:
-        # An empty split is no file: loading it would be an error.
-        if (folder / name).stat().st_size:
-            move(folder / name, out / name)
 
 
 def peak_memory_mib() -> float | None:

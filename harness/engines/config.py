@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from harness.errors import nearest
 from harness.masking import is_secret, remember
 from harness.settings import Count, Group, Natural, NonNegative, Settings, Share
 
@@ -95,7 +96,11 @@ class EngineConfig(Settings, title="Engine"):
     target: TargetConfig | None = None
     """What the target engine draws from."""
     replay: Path | None = None
-    """Score recorded outputs: JSONL of task_id, text."""
+    """Score recorded outputs: JSONL of task_id, text; or what lm-evaluation-harness, an OpenAI batch or
+    promptfoo left."""
+    fields: dict[str, str] = Field(default_factory=dict)
+    """Where recorded outputs have `text`, `task_id`, `sample_index` or `finish_reason`, such as
+    text=response.output; dots lead into objects and lists."""
     allow_missing: Natural = 0
     """Finish without up to N samples that can't be had, counted as missing: of requests that servers never
     answer, of rows that a replay file lacks."""
@@ -128,6 +133,17 @@ class EngineConfig(Settings, title="Engine"):
             if is_secret(name, arguments=True):
                 remember(value)
         return arguments
+
+    @field_validator("fields")
+    @classmethod
+    def _known_fields(cls, fields: dict[str, str]) -> dict[str, str]:
+        known = ("text", "task_id", "sample_index", "finish_reason")
+        for name, path in fields.items():
+            if name not in known:
+                raise ValueError(f"{name!r} is none of {', '.join(known)}{nearest(name, known)}")
+            if not path:
+                raise ValueError(f"{name} needs the path of a field")
+        return fields
 
     @property
     def replays(self) -> bool:

@@ -8,16 +8,14 @@ import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO
 
 from harness.data.opening import UTF8_BOM, open_source
 from harness.data.tasks import Conversation
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
-    FinishReason,
     Generation,
     GenerationRequest,
     SamplingParams,
@@ -27,59 +25,19 @@ from harness.engines.base import (
     UnansweredError,
 )
 from harness.engines.config import EngineConfig
-from harness.engines.finish_reasons import finish_reason
+from harness.engines.replay_rows import NoAnswerError, Shape, StoredRow, read_object, shape_of
 from harness.errors import DataError, EngineUnavailableError, HarnessError
 
 SHOWN = 5
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRow:
-    """One row of a replay file."""
-
-    task_id: str
-    sample_index: int
-    text: str
-    finish_reason: FinishReason
-
-
-def read_row(line: bytes) -> StoredRow:
-    """One row; other fields than the documented ones are left alone.
-
-    `finish_reason` may be any service's word. What was withheld, or cut off before its first word, may have
-    `text` null, as services record it.
-
-    Raises:
-        ValueError: what is wrong with it.
-    """
-    try:
-        row = json.loads(line)
-    except UnicodeDecodeError as error:
-        raise ValueError("not UTF-8") from error
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ValueError("not a JSON object")
-    task_id, text, word = row.get("task_id"), row.get("text"), row.get("finish_reason")
-    if not isinstance(task_id, str) or not task_id:
-        raise ValueError("task_id is not a non-empty string")
-    if word is not None and not isinstance(word, str):
-        raise ValueError("finish_reason is not a string")
-    reason = finish_reason(word)
-    if text is None and reason != "stop":
-        text = ""
-    if not isinstance(text, str):
-        raise ValueError("text is not a string")
-    index = row.get("sample_index", 0)
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise ValueError("sample_index is not an integer ≥ 0")
-    return StoredRow(task_id, index, text, reason)
+MOST_DOCUMENT_BYTES = 1024 * 1024 * 1024
+"""Of a file that is one JSON document, which has to be held in memory."""
+_SHOWN_IDS = 2
 
 
 class ReplayEngine:
     """Yields the stored text of each sample.
 
-    Only the places of the rows are held in memory, so a file may be larger than that.
+    Only the places of the rows are held in memory, so a file of JSON lines may be larger than that.
     """
 
     capabilities = Capabilities()
@@ -94,68 +52,141 @@ class ReplayEngine:
         if config.replay is None:
             raise HarnessError("the replay engine needs a file of stored outputs; give `replay=FILE`")
         self._path = Path(config.replay).expanduser()
+        self._fields = config.fields
         self._allow_missing = config.allow_missing
-        self._offsets: dict[tuple[str, int], int] = {}
-        self._digest = hashlib.sha256()
-        self._unpacked: BinaryIO | None = None
-        with open_source(self._path) as source:
-            if source.stream is not source.raw:
-                # Rows are read again in the order of the plan, and a packed file can't be read from a place.
-                self._unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115
-                shutil.copyfileobj(source.stream, self._unpacked)
-        with self._stream() as stream:
-            self._scan(stream)
-
-    @contextmanager
-    def _stream(self) -> Iterator[BinaryIO]:
-        """The rows as bytes, from the first on."""
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+        """Where a sample's row begins, and which of the row's answers it is."""
+        self._failed: list[int] = []
+        self._shape: Shape | None = None
+        self._lines: IO[bytes] | None = None
+        self._unit = "line"
+        self._sha256 = self._unpack()
         try:
-            if self._unpacked is not None:
-                self._unpacked.seek(0)
-                yield self._unpacked
-            else:
-                with self._path.open("rb") as stream:
-                    yield stream
+            self._scan()
         except OSError as error:
             raise DataError(f"{self._path} can't be read: {error.strerror or error}") from error
 
-    def _scan(self, stream: BinaryIO) -> None:
-        bad: list[str] = []
-        lines: dict[tuple[str, int], int] = {}
-        offset = 0
-        for number, whole in enumerate(stream, start=1):
-            self._digest.update(whole)
-            line = whole.removeprefix(UTF8_BOM) if number == 1 else whole
-            start, offset = offset + len(whole) - len(line), offset + len(whole)
-            if not line.strip():
-                continue
+    def _unpack(self) -> str:
+        """Have lines that can be read in any order: of the file itself, or of a copy in a temporary file.
+
+        Returns:
+            SHA-256 of the file as it lies on disk.
+        """
+        with open_source(self._path) as source:
+            sha256 = _sha256_of(self._path)
+            packed = source.stream is not source.raw
+            if not packed and not _is_document(source.stream):
+                return sha256
+            source.stream.seek(0)
+            lines = tempfile.TemporaryFile()  # noqa: SIM115 (closed by `close`)
+            self._lines = lines
             try:
-                row = read_row(line)
-            except ValueError as error:
-                bad.append(f"line {number}: {error}")
-                continue
-            place = (row.task_id, row.sample_index)
-            if place in lines:
-                bad.append(
-                    f"line {number}: task {row.task_id} sample {row.sample_index} "
-                    f"is already in line {lines[place]}"
-                )
-            lines[place] = number
-            self._offsets[place] = start
+                shutil.copyfileobj(source.stream, lines)
+                lines.seek(0)
+                if _is_document(lines):
+                    self._unit = "result"
+                    self._spread(lines)
+            except OSError as error:
+                lines.close()
+                raise DataError(
+                    f"{self._path} can't be unpacked in {tempfile.gettempdir()} "
+                    f"({error.strerror or error}); unpack it yourself"
+                ) from error
+        return sha256
+
+    def _spread(self, lines: IO[bytes]) -> None:
+        """Put the results of one JSON document on a line each."""
+        size = lines.seek(0, 2)
+        if size > MOST_DOCUMENT_BYTES:
+            raise DataError(f"{self._path} is one JSON document of {size:,} bytes; write one result a line")
+        lines.seek(0)
+        try:
+            document = json.loads(lines.read().removeprefix(UTF8_BOM))
+        except (ValueError, RecursionError) as error:
+            raise DataError(
+                f"{self._path} is neither JSON lines nor one JSON document ({error}); write one answer a line"
+            ) from error
+        results = _results(document)
+        if results is None:
+            names = ", ".join(list(document)[:SHOWN]) if isinstance(document, dict) else "none"
+            raise DataError(
+                f"{self._path} is one JSON document without a list of results (its keys: {names}); write one "
+                "answer a line"
+            )
+        lines.seek(0)
+        lines.truncate()
+        for result in results:
+            lines.write(json.dumps(result).encode("ascii") + b"\n")
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        if self._lines is not None:
+            self._lines.seek(0)
+            yield self._lines
+        else:
+            with self._path.open("rb") as stream:
+                yield stream
+
+    def _rows(self, line: bytes) -> list[StoredRow]:
+        row = read_object(line.removeprefix(UTF8_BOM))
+        if self._shape is None:
+            self._shape = shape_of(row)
+        return self._shape.rows(row, self._fields)
+
+    def _scan(self) -> None:
+        bad: list[str] = []
+        first: dict[tuple[str, int], tuple[int, str | None, int]] = {}
+        offset = 0
+        with self._opened() as stream:
+            for number, line in enumerate(stream, start=1):
+                start, offset = offset, offset + len(line)
+                if not line.removeprefix(UTF8_BOM).strip():
+                    continue
+                try:
+                    rows = self._rows(line)
+                except NoAnswerError:
+                    self._failed.append(number)
+                    continue
+                except ValueError as error:
+                    bad.append(f"{self._unit} {number}: {error}")
+                    continue
+                for place, row in enumerate(rows):
+                    key = (row.task_id, row.sample_index)
+                    said = hash(row.text)
+                    if key in first:
+                        before, view, same = first[key]
+                        if row.repeated == view or said != same:
+                            bad.append(self._twice(number, row, before))
+                        continue
+                    first[key] = (number, row.repeated, said)
+                    self._places[key] = (start, place)
         if bad:
             more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
             raise DataError(f"{self._path}: {'; '.join(bad[:SHOWN])}{more}")
-        if not lines:
-            raise DataError(f"{self._path} holds no rows")
+        if not first:
+            failed = f" but of {len(self._failed)} requests that failed" if self._failed else ""
+            raise DataError(f"{self._path} holds no rows{failed}")
+
+    def _twice(self, number: int, row: StoredRow, before: int) -> str:
+        return (
+            f"{self._unit} {number}: task {row.task_id} sample {row.sample_index} "
+            f"is already in {self._unit} {before}"
+        )
 
     def info(self) -> EngineInfo:
-        """Describe the file; its hash stands in for the weights'."""
+        """Describe the file; its hash stands in for the weights', with the fields that were asked for."""
+        options: dict[str, Any] = {"rows": len(self._places)}
+        if self._shape is not None and self._shape.name != "own":
+            options["format"] = self._shape.name
+        if self._failed:
+            options["failed_requests"] = len(self._failed)
+        sha256 = self._sha256
+        if self._fields:
+            options["fields"] = dict(self._fields)
+            named = json.dumps([sha256, sorted(self._fields.items())])
+            sha256 = hashlib.sha256(named.encode()).hexdigest()
         return EngineInfo(
-            name="replay",
-            version="1",
-            checkpoint=str(self._path),
-            weights_sha256=self._digest.hexdigest(),
-            options={"rows": len(self._offsets)},
+            name="replay", version="1", checkpoint=str(self._path), weights_sha256=sha256, options=options
         )
 
     @property
@@ -189,15 +220,15 @@ class ReplayEngine:
             DataError: more of the requested samples aren't in the file than may be missing.
             UnansweredError: at the end, of those that aren't.
         """
-        wanted = [request for request in requests if self._place(request) in self._offsets]
-        lacking = [one for one in requests if self._place(one) not in self._offsets]
+        wanted = [request for request in requests if self._place(request) in self._places]
+        lacking = [one for one in requests if self._place(one) not in self._places]
         if len(lacking) > self._allow_missing:
             tasks = list(dict.fromkeys(one.task_id for one in lacking))
             named = ", ".join(tasks[:SHOWN]) + (" …" if len(tasks) > SHOWN else "")
             raise DataError(
                 f"{self._path} has no row for {len(lacking)} of {len(requests)} samples, of "
-                f'{len(tasks)} tasks: {named}; add them (an answer that never came is a row with text ""), '
-                f"or allow for them with `allow_missing={len(lacking)}`"
+                f"{len(tasks)} tasks: {named}{self._others()}; add them (an answer that never came is a row "
+                f'with text ""), or allow for them with `allow_missing={len(lacking)}`'
             )
         finished = set(done)
         return self._read([request for request in wanted if request.key not in finished], lacking)
@@ -205,10 +236,11 @@ class ReplayEngine:
     def _read(
         self, requests: Sequence[GenerationRequest], lacking: Sequence[GenerationRequest]
     ) -> Iterator[Generation]:
-        with self._stream() as stream:
+        with self._opened() as stream:
             for request in requests:
-                stream.seek(self._offsets[self._place(request)])
-                row = read_row(stream.readline())
+                start, place = self._places[self._place(request)]
+                stream.seek(start)
+                row = self._rows(stream.readline())[place]
                 yield Generation(
                     key=request.key, text=row.text, token_ids=(), finish_reason=row.finish_reason
                 )
@@ -226,10 +258,51 @@ class ReplayEngine:
         raise EngineUnavailableError("a replay file can't score tokens; use `engine=hf` or vllm")
 
     def close(self) -> None:
-        """Drop what was unpacked."""
-        if self._unpacked is not None:
-            self._unpacked.close()
+        """Remove the unpacked copy, if there is one."""
+        if self._lines is not None:
+            self._lines.close()
+
+    def _others(self) -> str:
+        """What the file has in place of what is wanted, where that may help."""
+        ids = list(dict.fromkeys(task_id for task_id, _ in self._places))[:_SHOWN_IDS]
+        failed = ""
+        if self._failed:
+            failed = f", and {len(self._failed)} requests that failed (first: {self._unit} {self._failed[0]})"
+        return (
+            f" (it has answers to {', '.join(ids)}{' …' if len(self._places) > _SHOWN_IDS else ''}{failed})"
+        )
 
     @staticmethod
     def _place(request: GenerationRequest) -> tuple[str, int]:
         return request.task_id, request.sample_index
+
+
+def _sha256_of(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_document(stream: BinaryIO | IO[bytes]) -> bool:
+    """Whether a file is one JSON document over several lines, an array, or promptfoo's on a single line."""
+    line = stream.readline().removeprefix(UTF8_BOM).strip()
+    while not line and (more := stream.readline()):
+        line = more.strip()
+    if line.startswith(b"["):
+        return True
+    if line.startswith(b"{") and not line.endswith(b"}"):
+        return True
+    if b'"results"' not in line:
+        return False
+    try:
+        return _results(read_object(line)) is not None
+    except ValueError:
+        return False
+
+
+def _results(document: Any) -> list[Any] | None:
+    """The rows of a JSON document: an array itself, or promptfoo's `results.results`."""
+    if isinstance(document, list):
+        return document
+    results = document.get("results") if isinstance(document, dict) else None
+    inner = results.get("results") if isinstance(results, dict) else results
+    return inner if isinstance(inner, list) else None

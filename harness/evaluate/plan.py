@@ -119,14 +119,10 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
     if source is None:
         source = config.engine.served_model or "server"
     # Whoever allows what an earlier session couldn't have goes on with that one's run.
+    left_out = {"allow_missing", "request_tries"} | (set() if config.engine.fields else {"fields"})
     decides = config.model_dump_json(
-        exclude={
-            "out": True,
-            "limit": True,
-            "engine": {"allow_missing", "request_tries"},
-            # A file counts by what it says; where nothing is said, names are those of before it could be.
-            "prompting": True,
-        }
+        # A prompt file counts by what it says; where nothing is said, names are those of before it could be.
+        exclude={"out": True, "limit": True, "engine": left_out, "prompting": True}
     )
     decides = decides.replace(config.contract.model_dump_json(), config.contract.said_before())
     if not config.prompting.is_default:

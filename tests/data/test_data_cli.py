@@ -16,6 +16,7 @@ from harness.cli import main
 from harness.cli.data import data
 from harness.data.loading import load_tasks
 from harness.data.locate import datasets_root
+from tests.data.retrieval import write_retrieval
 from tests.data.synthetic_reviews import items, random_reviews, write_rows
 
 
@@ -39,6 +40,7 @@ def test_help_ends_with_an_example_that_runs(
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "Amazon_Fashion.jsonl.gz", random_reviews(600, 300, 0))
     write_rows(tmp_path / "meta_Amazon_Fashion.jsonl.gz", items(300))
+    write_retrieval(tmp_path)
     assert main(["data", *path, "--help"]) == 0
     shown = capsys.readouterr().out
     _, _, example = shown.rpartition("Example: ")

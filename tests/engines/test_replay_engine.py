@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ def write(path: Path, *rows: object) -> Path:
     return path
 
 
-def replay(path: Path, **settings: bool):
+def replay(path: Path, **settings: Any):
     return open_engine(EngineConfig(engine="replay", replay=path, **settings))
 
 
@@ -95,7 +96,11 @@ BAD_ROWS = [
     ('{"text": "x"}', "task_id"),
     ('{"task_id": "", "text": "x"}', "task_id"),
     ('{"task_id": 3, "text": "x"}', "task_id"),
-    ('{"task_id": "a"}', "text is not a string"),
+    ('{"task_id": "a"}', "there's no text; fields are task_id: name one with `fields=text=FIELD`"),
+    ('{"task_id": "a", "output": "x", "vars": {"id": 1}}', "fields are task_id, output, vars.id"),
+    ('{"task_id": "a", "text": {"ranking": [1]}}', "text is a parsed JSON object, not the text"),
+    ('{"task_id": "a", "text": [1]}', "text is a parsed JSON array"),
+    ("{}", "the row is empty"),
     ('{"task_id": "a", "text": null}', "text is not a string"),
     ('{"task_id": "a", "text": "x", "sample_index": -1}', "sample_index"),
     ('{"task_id": "a", "text": "x", "sample_index": true}', "sample_index"),
@@ -129,7 +134,9 @@ def test_a_duplicate_names_both_lines(tmp_path: Path) -> None:
 def test_missing_tasks_are_counted_and_named_before_anything_is_yielded(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "1"})
     wanted = [request("a"), request("a", 1), request("b")]
-    with pytest.raises(DataError, match=r'2 of 3 samples, of 2 tasks: a, b; .* a row with text ""'):
+    with pytest.raises(
+        DataError, match=r'2 of 3 samples, of 2 tasks: a, b \(it has answers to a\); .* with text ""'
+    ):
         replay(path).generate(wanted, SAMPLING)
     with pytest.raises(DataError, match="`allow_missing=2`"):
         replay(path, allow_missing=1).generate(wanted, SAMPLING)
@@ -161,6 +168,8 @@ def test_files_that_can_not_be_used(tmp_path: Path) -> None:
         replay(tmp_path)
     with pytest.raises(DataError, match="is empty"):
         replay(write(tmp_path / "empty.jsonl"))
+    with pytest.raises(DataError, match="holds no rows"):
+        replay(write(tmp_path / "blank.jsonl", "", ""))
     with pytest.raises(HarnessError, match="`replay=FILE`"):
         open_engine(EngineConfig(engine="replay"))
     path = write(tmp_path / "r.jsonl", {"task_id": "a", "text": "1"})
