@@ -20,8 +20,8 @@ from rich.console import Console
 
 from harness.cli.listening import listening
 from harness.contract import DEFAULT, Terms
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.files import new_folder
@@ -53,7 +53,7 @@ def overlong_examples(n: int, share: float, tokenizer: ChatTokenizer, seed: int)
         ranking = ideal_ranking(task.relevance)
         if draw.random() < share:
             ranking = (*ranking, draw.choice(ranking))
-        (prompt,) = tokenizer.encode([render_prompt(task, DEFAULT)])
+        (prompt,) = tokenizer.encode(conversations([task], DEFAULT))
         answer = tokenizer.tokenizer(Terms(DEFAULT, len(ranking)).answer(ranking), add_special_tokens=False)[
             "input_ids"
         ]

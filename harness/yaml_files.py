@@ -75,13 +75,12 @@ def read_document(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MA
         OSError: the file can't be read.
     """
     with path.open("rb") as file:
-        return _document_of(file.read(max_bytes + 1), max_bytes, max_nodes)
+        return _document_of(_unpacked(file.read(max_bytes + 1), max_bytes), max_bytes, max_nodes)
 
 
 def _document_of(content: bytes, max_bytes: int, max_nodes: int) -> YamlDocument:
     import yaml
 
-    content = _unpacked(content, max_bytes)
     if len(content) > max_bytes:
         raise UnreadableYamlError(f"has more than {max_bytes} bytes")
     loader = None

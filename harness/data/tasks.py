@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -57,7 +57,28 @@ Conversation = tuple[Message, ...]
 """The turns before an answer: perhaps the system's first, the user's last."""
 
 
-def problem_of(messages: Conversation) -> tuple[int, str] | None:
+def as_text(conversation: Conversation) -> str:
+    """A conversation as one text, by which it is hashed: the user's turn where it is the only one."""
+    if len(conversation) == 1:
+        return conversation[0].content
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation)
+
+
+def as_user(text: str) -> Conversation:
+    """The conversation whose only turn is this, the user's."""
+    return (Message.model_construct(role="user", content=text),)
+
+
+class HasRole(Protocol):
+    """A turn, of a conversation or of what makes one."""
+
+    @property
+    def role(self) -> MessageRole:
+        """Whose turn."""
+        ...
+
+
+def problem_of(messages: Sequence[HasRole]) -> tuple[int, str] | None:
     """Index of a turn and what is wrong with it, of messages that no answer can follow; else None."""
     if not any(message.role == "user" for message in messages):
         return max(len(messages) - 1, 0), "no turn is the user's; the last must be"
@@ -185,7 +206,7 @@ class PromptTask(BaseModel):
         if self.messages is not None:
             return self.messages
         assert self.prompt is not None, "the model's validator sees to it"
-        return (Message(role="user", content=self.prompt),)
+        return as_user(self.prompt)
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
@@ -228,21 +249,22 @@ def read_task(row: Mapping[str, Any]) -> Task:
 
 
 def terms_of(task: Task, contract: Contract) -> Terms:
-    """What the answer to a task is held to.
+    """What an answer to a task is held to.
 
     Raises:
         DataError: the contract can't be kept by an answer to this task.
     """
+    item_ids: tuple[str, ...] = ()
+    schema = None
     if contract.kind == "listwise" and not isinstance(task, RankingTask):
         raise DataError(
-            f"task {task.task_id} has no candidates, and a listwise contract ranks some; say what its "
-            "answers are held to with `contract=` (schema:FILE.json, or `schema: row` in a file)"
+            f"task {task.task_id} has no candidates to rank; give the contract of its answers, as "
+            "`contract=schema:FILE.json`"
         )
-    item_ids: tuple[str, ...] = ()
-    schema: str | None = None
-    if contract.ids == "item_id" and isinstance(task, RankingTask):
-        item_ids = tuple(item.item_id for item in task.candidates)
-    if contract.schema_ == ROW and isinstance(task, PromptTask) and task.schema_ is not None:
+    if isinstance(task, RankingTask):
+        if contract.ids == "item_id":
+            item_ids = tuple(item.item_id for item in task.candidates)
+    elif contract.schema_ == ROW and task.schema_ is not None:
         schema = json.dumps(task.schema_, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
         return Terms(contract, task.k if contract.kind == "listwise" else 0, item_ids, schema)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from harness.contract import DEFAULT
-from harness.data.choice import ContractChoice, DataName, Limit, Split
+from harness.data.choice import ContractChoice, DataName, Limit, PromptConfig, Split
 from harness.data.tasks import MAX_CANDIDATES, MIN_CANDIDATES
 from harness.engines.config import EngineConfig
 from harness.engines.limits import MaxTokens
@@ -40,6 +40,7 @@ class EvalConfig(Settings, title="Evaluation"):
     constrained: bool = False
     """Hold the output to the schema by the engine; recorded."""
     contract: ContractChoice = DEFAULT
+    prompting: PromptConfig = PromptConfig()
     k: Annotated[int | None, Field(ge=MIN_CANDIDATES, le=MAX_CANDIDATES)] = None
     """Refuse tasks with another number of candidates."""
     skip_bad_rows: bool = False

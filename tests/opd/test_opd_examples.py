@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import DEFAULT, Contract, Terms, parse
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.metrics import ndcg_at
@@ -68,7 +68,7 @@ def test_the_taught_answer_is_valid_and_ideal(chat: ChatTokenizer, contract: Con
         assert result.tier == "strict"
         assert result.ranking is not None
         assert ndcg_at(task.relevance, result.ranking, at=task.k) == 1.0
-        (prompt,) = chat.encode([render_prompt(task, contract)])
+        (prompt,) = chat.encode(conversations([task], contract))
         assert example.token_ids[: len(prompt)] == prompt
 
 

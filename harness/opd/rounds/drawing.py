@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from harness.contract import Contract, judge
+from harness.data.conversations import DEFAULT_PROMPT
+from harness.data.prompt_file import PromptRecord
 from harness.data.tasks import Task, terms_of
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
@@ -148,6 +150,7 @@ def open_drawer(
     readers: Sequence[Checkpoint],
     tasks: Sequence[Task],
     contract: Contract,
+    prompt: PromptRecord = DEFAULT_PROMPT,
     *,
     max_tokens: int | None = None,
     trust_remote_code: bool = False,
@@ -159,6 +162,7 @@ def open_drawer(
         readers: the other models that must have room for a rollout.
         tasks: at least one.
         contract: the output format asked for.
+        prompt: what prompts are made of.
         max_tokens: most completion tokens; None is 64 + 8 K of the largest K.
         trust_remote_code: run Python code that comes with the tokenizer.
 
@@ -172,7 +176,7 @@ def open_drawer(
     stops = tokenizer.stop_token_ids(student.stop_token_ids)
     if not stops:
         raise EngineUnavailableError(f"{student.name} has no end token, so no rollout could ever end")
-    prompts = make_prompts(tasks, contract, tokenizer.encode)
+    prompts = make_prompts(tasks, contract, tokenizer.encode, prompt)
     context = shortest(*(one.context_length for one in (student, *readers)))
     longest = max(len(one.ids) for one in prompts)
     if context is not None and longest >= context:
