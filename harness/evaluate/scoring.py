@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.contract import Contract, ParseResult, parse
+from harness.contract.json_text import WHITE_SPACE, decode
 from harness.data.tasks import PromptTask, RankingTask, Task
 from harness.errors import DataError
 from harness.evaluate.session import Tally, settled
@@ -58,7 +59,7 @@ class TaskScorer:
 
     def _scores(self, text: str, parsed: ParseResult) -> Scores:
         if self._known and parsed.tier == "strict":
-            return match_scores(decoded(text), self._expected)
+            return match_scores(decode(text, len(text) - len(text.lstrip(WHITE_SPACE))), self._expected)
         usable = parsed.tier in ("strict", "lenient") and parsed.ranking is not None
         if not usable or not self._can_rank or parsed.ranking is None:
             return dict(self._unscored)

@@ -152,7 +152,10 @@ def blind_spot(rules: Sequence[Rule]) -> list[str]:
         rule
         for rule in rules
         if (isinstance(rule, NumberRule) or (isinstance(rule, BaselineRule) and rule.common))
-        and (rule.metric.startswith(RUBRIC_PREFIX) or (metrics[rule.metric] is not None and rule not in of_every))
+        and (
+            rule.metric.startswith(RUBRIC_PREFIX)
+            or (metrics[rule.metric] is not None and rule not in of_every)
+        )
     ]
     if not of_some or of_every:
         return []

@@ -22,8 +22,8 @@ from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import TaskTable
-from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.match import match_names
+from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import Metric, can_rank, sample_metric
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample, source_of

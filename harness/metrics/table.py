@@ -363,8 +363,8 @@ def metrics_of(*, ranks: bool, scores: Collection[str]) -> list[str]:
         scores: of `match_names` of all its tasks; of too many fields the first by name count.
     """
     fields = {name.removeprefix(FIELD_PREFIX) for name in scores if name.startswith(FIELD_PREFIX)}
-    groups = {FORMAT, FAILURES} | ({RANKING} if ranks else set()) | ({MATCHES} if MATCH in scores else set())
-    names = [name for name, metric in METRICS.items() if metric.group in groups]
+    without = {group for group, has in ((RANKING, ranks), (MATCHES, MATCH in scores)) if not has}
+    names = [name for name, metric in METRICS.items() if metric.group not in without]
     for field in first_fields(fields):
         names += [FIELD_PREFIX + field, f"{FIELD_PREFIX}{field}.all"]
     return names

@@ -126,13 +126,12 @@ def read_columns(
             )
         held.add(row, sample)
         withheld.append(sample.parse is None)
-        if rescued and rankable:
-            sample = _scored_leniently(sample, tasks.relevance[row])
         for name, rows in having.items():
             if name in sample.scores:
                 rows.add(row)
+        scored = _scored_leniently(sample, tasks.relevance[row]) if rescued and rankable else sample
         for value, column in of_samples.values():
-            column.append(_or_nan(value(sample)))
+            column.append(_or_nan(value(scored)))
     can = np.array(tasks.rankable if known else [True] * len(place), dtype=np.bool_)
     of_tasks = {
         one.name: np.array([_or_nan(one.value(labels)) for labels in tasks.relevance], dtype=np.float64)
