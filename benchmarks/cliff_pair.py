@@ -19,14 +19,14 @@ import torch
 from rich.console import Console
 
 from harness.cli.listening import listening
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, Terms
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import find_checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.files import new_folder
 from harness.opd.optimisation import Optimisation
-from harness.opd.sft.examples import Example, answer_text, completion_example, ideal_ranking, sft_examples
+from harness.opd.sft.examples import Example, completion_example, ideal_ranking, sft_examples
 from harness.opd.sft.training import fit_checkpoint
 from harness.progress import OnProgress
 from tools.zoo.members import THREADS
@@ -53,8 +53,10 @@ def overlong_examples(n: int, share: float, tokenizer: ChatTokenizer, seed: int)
         ranking = ideal_ranking(task.relevance)
         if draw.random() < share:
             ranking = (*ranking, draw.choice(ranking))
-        (prompt,) = tokenizer.encode([render_prompt(task, DEFAULT)])
-        answer = tokenizer.tokenizer(answer_text(ranking, DEFAULT), add_special_tokens=False)["input_ids"]
+        (prompt,) = tokenizer.encode(conversations([task], DEFAULT))
+        answer = tokenizer.tokenizer(Terms(DEFAULT, len(ranking)).answer(ranking), add_special_tokens=False)[
+            "input_ids"
+        ]
         examples.append(completion_example(prompt, (*answer, eos)))
     return examples
 

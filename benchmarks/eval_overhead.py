@@ -31,18 +31,20 @@ def engine_settings(dtype: str) -> dict[str, object]:
 def prepare(arguments: argparse.Namespace, work: Path) -> Path:
     """Prompts as the harness makes them, once, for the peers."""
     from harness.contract import Contract
+    from harness.data.conversations import conversations
     from harness.data.loading import load_tasks
-    from harness.data.prompt import render_prompt
+    from harness.data.tasks import as_text
     from harness.engines.tokenizer import ChatTokenizer
 
     tasks = load_tasks(arguments.data, arguments.split, limit=arguments.limit).tasks
-    texts = [render_prompt(task, Contract()) for task in tasks]
+    asked = conversations(tasks, Contract())
+    texts = [as_text(turns) for turns in asked]
     settings = {
         "ckpt": arguments.ckpt,
         "llm": engine_settings(arguments.dtype),
         "max_tokens": MAX_TOKENS,
         "texts": texts,
-        "prompts": ChatTokenizer(Path(arguments.ckpt)).encode(texts),
+        "prompts": ChatTokenizer(Path(arguments.ckpt)).encode(asked),
         "out": str(work / "texts.json"),
     }
     path = work / "settings.json"

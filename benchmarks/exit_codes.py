@@ -157,7 +157,7 @@ _WRITING = (
 )
 _DRAWING = (
     ("dataset read", "harness.evaluate.job:load_tasks"),
-    ("template", "harness.rollouts.prompts:render_prompt"),
+    ("template", "harness.data.conversations:render_prompt"),
     ("engine open", "harness.evaluate.job:open_engine"),
     ("engine generate", "harness.engines.replay:ReplayEngine.generate"),
     ("parse and score", "harness.evaluate.scoring:TaskScorer.__call__"),

@@ -116,8 +116,8 @@ def trl(arguments: argparse.Namespace, out: Path) -> Clock:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
     from harness.contract import DEFAULT
+    from harness.data.conversations import conversations
     from harness.data.loading import load_tasks
-    from harness.data.prompt import render_prompt
     from harness.engines.checkpoint import find_checkpoint
 
     # Not installed with this package, so nothing is known of their types.
@@ -131,8 +131,8 @@ def trl(arguments: argparse.Namespace, out: Path) -> Clock:
     folder = find_checkpoint(arguments.base).path
     tasks = load_tasks("fashion-mini", "train", limit=arguments.batch // arguments.samples).tasks
     rows = [
-        {"prompt": [{"role": "user", "content": render_prompt(task, DEFAULT)}]}
-        for task in tasks
+        {"prompt": [turn.model_dump() for turn in turns]}
+        for turns in conversations(tasks, DEFAULT)
         for _ in range(arguments.samples)
     ]
     trainer = library.DistillationTrainer(

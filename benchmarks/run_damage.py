@@ -186,7 +186,7 @@ def edits() -> list[Edit]:
     for repaired in (False, True):
         suffix = ", checksum repaired" if repaired else ""
         for what, name, forge in _forgeries():
-            names = (name, "samples", "scored", "contract.key")
+            names = (name, "samples", "scored", "contract.ranking")
             found.append(Edit(f"{what}{suffix}", names, partial(_forge, name, forge, repaired)))
     return [*found, Edit("metrics forged as if just computed", ("metrics.json",), _forged_as_new)]
 

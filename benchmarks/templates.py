@@ -27,8 +27,9 @@ from xml.etree import ElementTree as Xml
 
 from harness.cli import main
 from harness.contract import DEFAULT
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
+from harness.data.tasks import as_text, as_user
 from harness.data.writing import write_tasks
 from harness.engines import chat_template
 from harness.engines.tokenizer import ChatTokenizer
@@ -59,6 +60,7 @@ import json, sys
 from datetime import datetime
 from pathlib import Path
 import transformers.utils.chat_template_utils as library
+from harness.data.tasks import as_user
 from harness.engines.tokenizer import ChatTokenizer
 class Then(datetime):
     @classmethod
@@ -66,7 +68,8 @@ class Then(datetime):
         return datetime.fromisoformat(sys.argv[1])
 library.datetime = Then
 told = json.load(sys.stdin)
-print(json.dumps([ChatTokenizer(Path(one)).encode(told["messages"]) for one in told["folders"]]))
+asked = [*map(as_user, told["messages"])]
+print(json.dumps([ChatTokenizer(Path(one)).encode(asked) for one in told["folders"]]))
 """
 
 
@@ -118,7 +121,7 @@ def ids_on(date: str, folders: list[Path], messages: list[str]) -> list[list[lis
 def keeps(folder: Path, messages: list[str]) -> bool:
     """Whether the rendered prompts hold every word of their messages, in order."""
     chat = ChatTokenizer(folder)
-    prompts = [chat.tokenizer.decode(list(ids)).split() for ids in chat.encode(messages)]
+    prompts = [chat.tokenizer.decode(list(ids)).split() for ids in chat.encode([*map(as_user, messages)])]
     return all(
         " ".join(message.split()) in " ".join(prompt)
         for message, prompt in zip(messages, prompts, strict=True)
@@ -152,7 +155,7 @@ def main_table(only: str, vllm: bool) -> int:
     chat_template.SECONDS = 1.0  # type: ignore[misc]  # 10 s would only make the table slow
     cases = [case for case in CASES if only in case["why"]]
     tasks = generate_tasks("train", TASKS, seed=1)
-    messages = [render_prompt(task, DEFAULT) for task in tasks]
+    messages = [as_text(turns) for turns in conversations(tasks, DEFAULT)]
     wrong: list[str] = []
     with tempfile.TemporaryDirectory(prefix="harness-templates-") as name:
         url = f"{LocalServer(Handler).url}/v1"

@@ -44,6 +44,11 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Chosen:
+    """In the type of a field that holds settings: they are chosen as one, by a name or a file."""
+
+
+@dataclass(frozen=True, slots=True)
 class Setting:
     """One field as flat files and the command line see it."""
 
@@ -126,6 +131,8 @@ class Settings(BaseModel):
             else:
                 groups = [extra.title for extra in field.metadata if isinstance(extra, Group)]
                 group = groups[0] if groups else cls.model_config.get("title") or ""
+                if isinstance(default, Settings):
+                    default = str(default)
                 yield Setting(name, field, default, defaults is None and field.is_required(), group)
 
     def changed(self, **changes: Any) -> Self:
@@ -175,6 +182,8 @@ def _as_they_are(settings: Settings) -> dict[str, Any]:
 
 def _below(field: FieldInfo) -> tuple[type[Settings] | None, bool]:
     """The settings a field holds, if it holds any, and whether it may hold None instead."""
+    if any(isinstance(extra, Chosen) for extra in field.metadata):
+        return None, False
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
     kind = kinds[0]
     if len(kinds) > 1 or get_origin(kind) is not None or not isinstance(kind, type):

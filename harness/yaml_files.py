@@ -74,10 +74,13 @@ def read_document(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MA
         UnreadableYamlError: it is no YAML, more than one document, or beyond the bounds.
         OSError: the file can't be read.
     """
+    with path.open("rb") as file:
+        return _document_of(_unpacked(file.read(max_bytes + 1), max_bytes), max_bytes, max_nodes)
+
+
+def _document_of(content: bytes, max_bytes: int, max_nodes: int) -> YamlDocument:
     import yaml
 
-    with path.open("rb") as file:
-        content = _unpacked(file.read(max_bytes + 1), max_bytes)
     if len(content) > max_bytes:
         raise UnreadableYamlError(f"has more than {max_bytes} bytes")
     loader = None
@@ -113,7 +116,19 @@ def read_yaml(path: Path, *, max_bytes: int = MAX_BYTES, max_nodes: int = MAX_NO
         UnreadableYamlError: as there, or a key is given twice.
         OSError: the file can't be read.
     """
-    document = read_document(path, max_bytes=max_bytes, max_nodes=max_nodes)
+    return _once(read_document(path, max_bytes=max_bytes, max_nodes=max_nodes))
+
+
+def parse_yaml(text: str) -> Any:
+    """As `read_yaml`, of a text that somebody typed.
+
+    Raises:
+        UnreadableYamlError: as there.
+    """
+    return _once(_document_of(text.encode("utf-8", "replace"), MAX_BYTES, MAX_NODES))
+
+
+def _once(document: YamlDocument) -> Any:
     for line, where in document.repeated_keys():
         raise UnreadableYamlError(f"{where} is given twice", line)
     return document.data

@@ -10,7 +10,17 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "harness"
 ROWS = (
-    ("errors", "files", "masking", "plain_text", "progress", "retrying", "streams", "yaml_files"),
+    (
+        "errors",
+        "files",
+        "masking",
+        "plain_text",
+        "progress",
+        "retrying",
+        "streams",
+        "time_limit",
+        "yaml_files",
+    ),
     ("settings", "contract", "metrics", "stats", "cliff"),
     ("data", "engines", "judge", "runs", "rollouts"),
     ("evaluate", "measure", "forecast", "gate", "report", "opd", "sweep"),

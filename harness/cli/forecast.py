@@ -28,7 +28,7 @@ _OWN = (
 # Of a forecast that draws: the answers of a stored run were drawn as they were.
 _OF_DRAWING = (
     *("bar", "students", "clip", "points", "data", "split", "limit", "samples", "temperature", "top_p"),
-    *("max_tokens", "key", "id_style", "extra_keys", "skip_bad_rows"),
+    *("max_tokens", "contract", "skip_bad_rows"),
 )
 # Set by the job, or of engines that hold one model alone.
 _NOT_SHARED = (

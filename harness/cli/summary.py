@@ -16,6 +16,7 @@ from harness.cli.tables import metric_table, titled
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD, adds_nothing, metrics_in
 from harness.runs import Run
+from harness.runs.diagnosis import same_mistake
 from harness.runs.hidden_tokens import hidden_tokens
 
 _EXAMPLE_CHARACTERS = 60
@@ -132,6 +133,8 @@ def _notes(run: Run) -> list[Text]:
 def _left_out(run: Run) -> list[Text]:
     """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
     remarks = [line(remark) for remark in run.manifest.remarks]
+    if mistake := same_mistake(run):
+        remarks.append(line(f"hint: {mistake}"))
     if missing := run.manifest.missing:
         remarks.append(
             line(

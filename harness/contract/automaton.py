@@ -49,6 +49,8 @@ _Step = Callable[[State, str], State | None]
 def _language(contract: Contract, k: int) -> Language:
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
+    if not contract.is_plain:
+        raise ValueError("this automaton reads numbers or strings of numbers in one member of an object")
     return Language(contract, k, tuple(map(spellings, contract.key)), (1 << (k + 1)) - 2)
 
 
@@ -109,7 +111,7 @@ def _in_any_key(state: State, char: str) -> State | None:
 def _id(state: State, char: str) -> State | None:
     if char in WHITE_SPACE:
         return state
-    if state.language.contract.id_style == "string":
+    if state.language.contract.ids == "string":
         return state._replace(place=IN_STRING_ID) if char == '"' else None
     return _with_digits(state, char) if char in "123456789" else None
 
@@ -201,13 +203,15 @@ def _extra_value(state: State, char: str) -> State | None:
 def failing_place(contract: Contract, text: str, k: int) -> int | None:
     """Where no valid answer can go on: index of the first such character, the length at the end.
 
-    None where that lies beyond the part that is looked at.
+    None where that lies beyond the part that is looked at, or the automaton doesn't know the contract.
 
     Args:
         contract: of the run.
         text: a completion that isn't strict.
         k: number of candidates.
     """
+    if not contract.is_plain:
+        return None
     state = start(contract, k)
     for place, char in enumerate(text[:_FARTHEST]):
         following = advance(state, char)

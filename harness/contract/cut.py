@@ -8,7 +8,7 @@ from typing import Final
 
 from harness.contract.accept import ranking_of
 from harness.contract.json_text import Malformed, Reading, RepeatedKeyError, decode
-from harness.contract.model import Contract
+from harness.contract.terms import Terms
 
 WORK_BUDGET: Final = 4 * 2**20
 """How much of a text is looked at, in characters read, before the search gives up.
@@ -39,7 +39,7 @@ class Cut:
     gave_up: bool
 
 
-def cut(text: str, k: int, contract: Contract) -> Cut:
+def cut(text: str, terms: Terms) -> Cut:
     """Search `text` from left to right for JSON objects, each from its opening brace.
 
     An object found is jumped over, so one inside another isn't found; a brace that begins no object is passed
@@ -47,8 +47,7 @@ def cut(text: str, k: int, contract: Contract) -> Cut:
 
     Args:
         text: any string.
-        k: number of candidates, ≥ 1.
-        contract: what makes an object valid.
+        terms: what makes an object valid.
     """
     any_object = False
     rankings: list[tuple[int, ...]] = []
@@ -65,7 +64,7 @@ def cut(text: str, k: int, contract: Contract) -> Cut:
             continue
         work += ATTEMPT_COST + found - start.start()
         any_object = True
-        ranking = _ranking_at(text, start.start(), k, contract)
+        ranking = _ranking_at(text, start.start(), terms)
         if ranking is not None:
             rankings.append(ranking)
             if len(rankings) > 1:
@@ -91,8 +90,8 @@ def _ends(text: str, start: int, readings: list[Reading]) -> int | Malformed:
     return found
 
 
-def _ranking_at(text: str, start: int, k: int, contract: Contract) -> tuple[int, ...] | None:
+def _ranking_at(text: str, start: int, terms: Terms) -> tuple[int, ...] | None:
     try:
-        return ranking_of(decode(text, start), k, contract)
+        return ranking_of(decode(text, start), terms)
     except RepeatedKeyError:
         return None

@@ -71,8 +71,10 @@ def _remedy(looked: Sequence[Answered]) -> str | None:
             one if found is None else replace(one, text=found[1])
             for one, found in zip(stripped, inside, strict=True)
         ]
-        said.append("stand in ``` fences: parse_validity.lenient counts those; ask for bare JSON, or draw it "
-                    "with `constrained=True`")
+        said.append(
+            "stand in ``` fences: parse_validity.lenient counts those; ask for bare JSON, or draw it "
+            "with `constrained=True`"
+        )
     for contract in (looked[0].terms.contract, *_others(stripped)):
         would = _strict(stripped, contract)
         if not _most(would, looked):
@@ -80,7 +82,9 @@ def _remedy(looked: Sequence[Answered]) -> str | None:
         mine = looked[0].terms.contract
         if contract != mine:
             said.append(f"{_wrong(mine, contract)}: they keep the contract `{{{_spelled(contract)}}}`")
-        return f"{_of(looked)} {' and '.join(said)} (then {would / len(looked):.0%} are valid)" if said else None
+        return (
+            f"{_of(looked)} {' and '.join(said)} (then {would / len(looked):.0%} are valid)" if said else None
+        )
     lenient = sum(judge(one.text, one.terms).tier == "lenient" for one in stripped)
     if _most(lenient, looked):
         said.append("hold one valid answer within other text: parse_validity.lenient counts those")
@@ -109,13 +113,17 @@ def _strict(answers: Sequence[Answered], contract: Contract | None = None) -> in
 
 def _marker(looked: Sequence[Answered]) -> str | None:
     return next(
-        (one for one in _END_OF_REASONING if _most(sum(one in answer.text for answer in looked), looked)), None
+        (one for one in _END_OF_REASONING if _most(sum(one in answer.text for answer in looked), looked)),
+        None,
     )
 
 
 def _never_asked(contract: Contract, prompts: Sequence[str]) -> str | None:
     """That no prompt speaks of what is wanted."""
-    words = ["json", *(json.dumps(name).casefold() for name in contract.members if contract.kind == "listwise")]
+    words = [
+        "json",
+        *(json.dumps(name).casefold() for name in contract.members if contract.kind == "listwise"),
+    ]
     if not prompts or any(word in prompt.casefold() for prompt in prompts for word in words):
         return None
     return "the prompt never speaks of JSON: write `{{ contract.instruction }}` where it says what to answer"
@@ -203,7 +211,9 @@ def _wrong(mine: Contract, other: Contract) -> str:
     if other.members != mine.members:
         said.append("are bare arrays" if not other.members else f"rank under {other.ranking}")
     if other.id_field != mine.id_field:
-        said.append("list bare ids" if other.id_field is None else f"list objects with a {other.id_field}")
+        said.append(
+            "list bare ids" if other.id_field is None else f"list objects whose `{other.id_field}` is the id"
+        )
     if other.ids != mine.ids:
         said.append(_ID_WORDS[other.ids])
     if other.length != mine.length:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from harness.contract.json_text import JsonObject
-from harness.contract.model import Contract
-from harness.contract.result import FAILURE_CODES, FailureCode
-
-if TYPE_CHECKING:
-    from jsonschema.exceptions import ValidationError
-    from jsonschema.protocols import Validator
+from harness.contract.result import FailureCode
+from harness.contract.spelling import numbers_of
+from harness.contract.terms import Terms
 
 Step = str | int
 
@@ -43,25 +39,125 @@ class Failure:
     message: str
 
 
-def explain(value: object, k: int, contract: Contract) -> Failure:
+_Found = tuple[FailureCode, list[Step], str]
+
+
+def explain(value: object, terms: Terms) -> Failure:
     """Explain why a decoded value isn't a valid answer.
 
     Args:
         value: a decoded value without repeated keys that breaks the contract.
-        k: number of candidates, ≥ 1.
-        contract: what it breaks.
+        terms: what it breaks, of kind listwise.
 
     Raises:
         ValueError: the value keeps the contract.
     """
-    specimen, indices = _specimen(value, k, contract)
-    errors = [(_code(e), list(e.absolute_path)) for e in validator(contract, k).iter_errors(specimen)]
-    if not errors:
-        raise ValueError("the value keeps the contract: nothing to explain")
-    code, path = min(errors, key=lambda error: (FAILURE_CODES.index(error[0]), error[1]))
-    return _described(
-        code, [step if isinstance(step, str) else indices[step] for step in path], value, k, contract
-    )
+    for code, steps, message in _in_order(value, terms):
+        return Failure(code, json_path(steps), message)
+    raise ValueError("the value keeps the contract: nothing to explain")
+
+
+def _in_order(value: object, terms: Terms) -> Iterator[_Found]:
+    """Everything that is wrong, by code in the order of `FAILURE_CODES`, then by place."""
+    objects, ids = _way(value, terms)
+    yield from _wrong_types(objects, ids, terms)
+    yield from _missing_keys(objects, ids, terms)
+    yield from _extra_keys(objects, terms)
+    if isinstance(ids, list):
+        yield from _wrong_ids(ids, terms)
+
+
+def _way(value: object, terms: Terms) -> tuple[list[object], object]:
+    """What stands on the way to the ranking, as far as there is one, and what is there at its end."""
+    passed: list[object] = []
+    for name in terms.contract.members:
+        passed.append(value)
+        if not isinstance(value, dict) or name not in value:
+            return passed, _NOTHING
+        value = value[name]
+    return passed, value
+
+
+def _wrong_types(objects: list[object], ids: object, terms: Terms) -> Iterator[_Found]:
+    steps: list[Step] = list(terms.contract.members)
+    for depth, one in enumerate(objects):
+        if not isinstance(one, dict):
+            yield "wrong_type", steps[:depth], _other_type("an object", one)
+    if ids is not _NOTHING and not isinstance(ids, list):
+        yield "wrong_type", steps, _other_type("an array", ids)
+    if isinstance(ids, list) and terms.contract.id_field is not None:
+        for index, one in enumerate(ids):
+            if not isinstance(one, dict):
+                yield "wrong_type", [*steps, index], _other_type("an object", one)
+
+
+def _missing_keys(objects: list[object], ids: object, terms: Terms) -> Iterator[_Found]:
+    contract = terms.contract
+    steps: list[Step] = list(contract.members)
+    for depth, one in enumerate(objects):
+        if isinstance(one, dict) and contract.members[depth] not in one:
+            yield "missing_key", steps[:depth], _missing(contract.members[depth])
+    if isinstance(ids, list) and contract.id_field is not None:
+        for index, one in enumerate(ids):
+            if isinstance(one, dict) and contract.id_field not in one:
+                yield "missing_key", [*steps, index], _missing(contract.id_field)
+
+
+def _extra_keys(objects: list[object], terms: Terms) -> Iterator[_Found]:
+    contract = terms.contract
+    if contract.extra_keys:
+        return
+    for depth, one in enumerate(objects):
+        if isinstance(one, dict):
+            for name in one:
+                if name != contract.members[depth]:
+                    yield "extra_key", [*contract.members[:depth], name], extra(name)
+
+
+def _wrong_ids(listed: list[Any], terms: Terms) -> Iterator[_Found]:
+    """What is wrong with the ids of an array whose elements are what they should be."""
+    contract = terms.contract
+    array: list[Step] = list(contract.members)
+    within: list[Step] = [] if contract.id_field is None else [contract.id_field]
+    ids = listed if contract.id_field is None else [one[contract.id_field] for one in listed]
+    wanted, called = (int, "an integer") if contract.ids in ("number", "number0") else (str, "a string")
+    for index, one in enumerate(ids):
+        if type(one) is not wanted:
+            yield "wrong_id_type", [*array, index, *within], f"expected {called}, found {snippet(one)}"
+    if len(ids) != terms.listed:
+        yield "wrong_length", array, f"expected {terms.listed} ids, found {len(ids)}"
+    numbers = numbers_of(contract.ids, terms.k, terms.item_ids)
+    for index, one in enumerate(ids):
+        if one not in numbers:
+            message = f"id {snippet(one)} is not one of {_range(terms)}"
+            yield "unknown_id", [*array, index, *within], message
+    first: dict[object, int] = {}
+    for index, one in enumerate(ids):
+        if first.setdefault(one, index) != index:
+            message = f"id {snippet(one)} stands at index {first[one]} already"
+            yield "duplicate_id", [*array, index, *within], message
+
+
+_NOTHING: Final = object()
+
+
+def _other_type(wanted: str, found: object) -> str:
+    return f"expected {wanted}, found {_TYPE_NAMES[type(found)]}"
+
+
+def _missing(name: str) -> str:
+    return f"key {snippet(name)} is missing"
+
+
+def extra(name: str) -> str:
+    """That a key is one too many."""
+    return f"key {snippet(name)} is not part of the contract"
+
+
+def _range(terms: Terms) -> str:
+    if terms.contract.ids == "item_id":
+        return f"the item ids of the {terms.k} candidates"
+    return f"{terms.spell(1)} to {terms.spell(terms.k)}"
 
 
 def explain_repeated_key(value: object) -> Failure:
@@ -85,103 +181,6 @@ def explain_repeated_key(value: object) -> Failure:
             inside = enumerate(current) if isinstance(current, list) else ()
         waiting += reversed([([*path, step], item) for step, item in inside if isinstance(item, dict | list)])
     raise ValueError("no key is repeated: nothing to explain")
-
-
-@lru_cache(maxsize=256)
-def validator(contract: Contract, k: int) -> Validator:
-    """The compiled JSON Schema of `contract` for `k` candidates, with 3.0 and true not integers."""
-    from jsonschema import Draft202012Validator, validators
-
-    strict_types = Draft202012Validator.TYPE_CHECKER.redefine(
-        "integer", lambda _, instance: type(instance) is int
-    )
-    extend: Callable[..., type[Validator]] = validators.extend
-    return extend(Draft202012Validator, type_checker=strict_types)(contract.json_schema(k))
-
-
-def _code(error: ValidationError) -> FailureCode:
-    depth = len(error.absolute_path)
-    match error.validator:
-        case "type":
-            return "wrong_id_type" if depth == 2 else "wrong_type"
-        case "required":
-            return "missing_key"
-        case "additionalProperties":
-            return "extra_key"
-        case "minItems" | "maxItems":
-            return "wrong_length"
-        case "minimum" | "maximum" | "enum":
-            return "unknown_id"
-        case "uniqueItems":
-            return "duplicate_id"
-    raise AssertionError(f"the contract's schema has no {error.validator}")
-
-
-def _specimen(value: object, k: int, contract: Contract) -> tuple[Any, list[int]]:
-    """A small value that breaks the contract for the same first reason, and the original index of its ids.
-
-    jsonschema takes microseconds an item, quadratic time on unsortable ones, and puts whole values in its
-    messages, so it never sees an array of a million entries: only the first K + 1, enough to be too long,
-    and the first one of a wrong type after those.
-    """
-    if not isinstance(value, dict):
-        return _scalar(value), []
-    ids = value.get(contract.key)
-    members: dict[str, Any] = {}
-    if not contract.extra_keys:
-        members = dict.fromkeys([key for key in value if key != contract.key][:1])
-    if contract.key in value:
-        members[contract.key] = _scalar(ids)
-    if not isinstance(ids, list):
-        return members, []
-    wanted = int if contract.id_style == "integer" else str
-    indices = list(range(min(len(ids), k + 1)))
-    indices += [i for i in [_first_other(ids, wanted)] if i is not None and i > k]
-    members[contract.key] = [_scalar(ids[i]) for i in indices]
-    return members, indices
-
-
-def _scalar(value: object) -> object:
-    """The value without its contents, a long string or integer cut short: as wrong as before."""
-    if isinstance(value, dict):
-        return {}
-    if isinstance(value, list):
-        return []
-    if type(value) is int and abs(value) > _LARGE:
-        return _LARGE if value > 0 else -_LARGE
-    return value[:_LONGEST_SNIPPET] if isinstance(value, str) else value
-
-
-def _first_other(ids: list[object], wanted: type) -> int | None:
-    return next((i for i, item in enumerate(ids) if type(item) is not wanted), None)
-
-
-def _described(code: FailureCode, path: list[Step], value: Any, k: int, contract: Contract) -> Failure:
-    """Word the failure of `value`, the whole decoded answer, of which the schema complained at `path`."""
-    key = contract.key
-    ids: Any = value[key] if path else None
-    is_integer = contract.id_style == "integer"
-    match code:
-        case "wrong_type":
-            wanted, found = ("an array", ids) if path else ("an object", value)
-            message = f"expected {wanted}, found {_TYPE_NAMES[type(found)]}"
-        case "missing_key":
-            message = f"key {snippet(key)} is missing"
-        case "extra_key":
-            path = [next(name for name in value if name != key)]
-            message = f"key {snippet(path[0])} is not part of the contract"
-        case "wrong_id_type":
-            message = f"expected {'an integer' if is_integer else 'a string'}, found {snippet(ids[path[1]])}"
-        case "wrong_length":
-            message = f"expected {k} ids, found {len(ids)}"
-        case "unknown_id":
-            message = f"id {snippet(ids[path[1]])} is not one of 1 to {k}"
-        case _:
-            first: dict[object, int] = {}
-            again = next(i for i, item in enumerate(ids) if first.setdefault(item, i) != i)
-            path = [key, again]
-            message = f"id {snippet(ids[again])} stands at index {first[ids[again]]} already"
-    return Failure(code, json_path(path), message)
 
 
 def json_path(steps: list[Step]) -> str:

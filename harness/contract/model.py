@@ -3,93 +3,159 @@
 from __future__ import annotations
 
 import json
-import math
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from harness.settings import Settings
+from harness.contract.member_path import members_of, path_of
+from harness.settings import Count, Settings
 
-IdStyle = Literal["integer", "string"]
+Kind = Literal["listwise", "schema"]
+Ids = Literal["number", "number0", "string", "letter", "item_id"]
 
-# Keywords of `json_schema` that vLLM's structured-output backends refuse or that say nothing to a grammar
-# (vllm/v1/structured_output/backend_xgrammar.py, has_xgrammar_unsupported_json_features).
-_NOT_FOR_ENGINES: Final = frozenset({"$schema", "uniqueItems"})
+ROW: Final = "row"
+"""In place of a schema: each task brings its own."""
+
+_OLD_IDS: Final[dict[object, Ids]] = {"integer": "number", "string": "string"}
+_LISTWISE_ONLY: Final = ("ranking", "ids", "id_field", "length", "extra_keys")
+
+
+class Top(Settings):
+    """How many of the candidates are listed, where not all are."""
+
+    top: Count
+    """That many, or all where there are fewer."""
+
+
+def _as_text(schema: object) -> object:
+    """A JSON Schema as compact JSON text, so that contracts can be compared and hashed; order is kept."""
+    if isinstance(schema, str) and schema != ROW:
+        try:
+            schema = json.loads(schema)
+        except (ValueError, RecursionError):
+            raise ValueError("is neither a JSON Schema nor `row`") from None
+    if isinstance(schema, dict | bool):
+        try:
+            return json.dumps(schema, separators=(",", ":"), allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"is no JSON: {error}") from None
+    return schema
+
+
+SchemaText = Annotated[str, BeforeValidator(_as_text)]
 
 
 class Contract(Settings, title="Contract"):
-    """A JSON object one key of which lists the K candidate ids, each once, best first."""
+    """What a valid answer is."""
 
-    key: Annotated[str, Field(min_length=1)] = "ranking"
-    """Name of the key that lists the ids."""
-    id_style: IdStyle = "integer"
-    """Candidate numbers as JSON integers (3) or as JSON strings ("3")."""
+    # `schema` is the name of a method of pydantic's, so the attribute has another.
+    model_config = ConfigDict(populate_by_name=True)
+
+    kind: Kind = "listwise"
+    """JSON in which one array ranks the K candidates, or whatever keeps a JSON Schema."""
+    ranking: str = "$.ranking"
+    """Path of member names to the array that ranks; `$` is a bare array."""
+    ids: Ids = "number"
+    """How a candidate is named: `number` 1…K, `number0` 0…K−1, `string` "1"…, `letter` "A"…, or its
+    `item_id`."""
+    id_field: Annotated[str, Field(min_length=1)] | None = None
+    """The array holds objects, and this member of each is the id; others may stand beside it."""
+    length: Literal["all"] | Top = "all"
+    """All K candidates, or the best so many: `{top: 3}`."""
+    schema_: Annotated[SchemaText | None, Field(alias="schema")] = None
+    """JSON Schema (as JSON text) that the whole answer must keep; of kind `schema` it is all there is, and
+    `row` means that each task has its own."""
     extra_keys: bool = False
-    """Let the object hold other keys beside the list. Their values may be any JSON value, but NaN, Infinity,
-    repeated keys and nesting deeper than 64 levels break the contract there too."""
+    """Let objects on the path to the ranking hold other members. Their values may be any JSON value, but NaN,
+    Infinity, repeated keys and nesting deeper than 64 levels break the contract there too."""
+    instruction: str | None = None
+    """Jinja2 text that tells the model what to answer, in place of the usual one."""
 
-    def example(self, k: int) -> str:
-        """A text that keeps the contract for `k` candidates, ids in an arbitrary but fixed order."""
-        return json.dumps({self.key: [self.spell(n) for n in _scattered(k)]}, ensure_ascii=False)
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was(cls, given: Any) -> Any:
+        """`key` and `id_style`, which runs of earlier versions have."""
+        if not isinstance(given, dict) or not given.keys() & {"key", "id_style"}:
+            return given
+        now = {name: value for name, value in given.items() if name not in ("key", "id_style")}
+        key, style = given.get("key", "ranking"), given.get("id_style", "integer")
+        if not isinstance(key, str) or not key:
+            raise ValueError("`key=` must be the name of a member")
+        if style not in _OLD_IDS:
+            raise ValueError("`id_style=` is integer or string")
+        if now.keys() & {"ranking", "ids"}:
+            raise ValueError("`key=` and `id_style=` are the older words for `ranking=` and `ids=`; give one")
+        try:
+            return now | {"ranking": path_of([key.encode().decode()]), "ids": _OLD_IDS[style]}
+        except UnicodeEncodeError:
+            raise ValueError("`key=` holds half a surrogate pair") from None
 
-    def spell(self, number: int) -> int | str:
-        """The JSON value that stands for candidate `number`."""
-        return str(number) if self.id_style == "string" else number
+    @field_validator("ranking")
+    @classmethod
+    def _in_one_spelling(cls, ranking: str) -> str:
+        return path_of(members_of(ranking))
 
-    def instruction(self, k: int) -> str:
-        """The sentences that tell a model what to answer when there are `k` candidates."""
-        ids = f"integers 1 to {k}" if self.id_style == "integer" else f'strings "1" to "{k}"'
-        key = json.dumps(self.key, ensure_ascii=False)
-        which = f"Its key {key}" if self.extra_keys else f"Its only key {key}"
+    @model_validator(mode="after")
+    def _fits_together(self) -> Contract:
+        if self.kind == "schema":
+            if self.schema_ is None:
+                raise ValueError("a contract of kind schema needs `schema=`")
+            for name in _LISTWISE_ONLY:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"`{name}=` is for kind listwise; leave it out")
+        elif self.schema_ == ROW:
+            raise ValueError("`schema=row` is for kind schema; a listwise contract is the same for all tasks")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _under_its_name(self, as_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        said: dict[str, Any] = as_dict(self)
+        schema = said.pop("schema_", said.get("schema"))
+        return said | {"schema": schema if schema in (None, ROW) else json.loads(schema)}
+
+    def __str__(self) -> str:
+        """`listwise`, or what isn't as usual."""
+        if self == DEFAULT:
+            return "listwise"
+        return super().__str__()
+
+    @cached_property
+    def members(self) -> tuple[str, ...]:
+        """Names of the members that lead to the ranking, from the outside in."""
+        return members_of(self.ranking)
+
+    @cached_property
+    def key(self) -> str:
+        """Name of the member that is the ranking; empty where there is none."""
+        return self.members[-1] if self.members and self.kind == "listwise" else ""
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether an answer is an object with numbers or strings of numbers in one of its members, all K."""
         return (
-            f"Answer with one JSON object and nothing around it. {which} lists all {k} candidate numbers "
-            f"({ids}), each exactly once, best first. The form, with the numbers in no particular order: "
-            f"{self.example(k)}"
+            self.kind == "listwise"
+            and len(self.members) == 1
+            and self.ids in ("number", "string")
+            and (self.id_field, self.length, self.schema_) == (None, "all", None)
         )
 
-    def json_schema(self, k: int) -> dict[str, Any]:
-        """JSON Schema (draft 2020-12) of a valid answer for `k` candidates.
-
-        A schema speaks of decoded values: it can't see repeated keys, and JSON Schema calls 3.0 an integer.
-        The strict parser rejects both.
-
-        Raises:
-            ValueError: `k` < 1.
-        """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        item: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": k}
-        if self.id_style == "string":
-            item = {"type": "string", "enum": [str(n) for n in range(1, k + 1)]}
-        return {
-            "$schema": "https://json-schema.org/draft/2020-12/schema",
-            "type": "object",
-            "properties": {
-                self.key: {"type": "array", "items": item, "minItems": k, "maxItems": k, "uniqueItems": True}
-            },
-            "required": [self.key],
-            "additionalProperties": self.extra_keys,
-        }
-
-    def engine_schema(self, k: int) -> dict[str, Any]:
-        """`json_schema` less what structured-output engines refuse: that no id repeats stays unsaid.
-
-        Raises:
-            ValueError: `k` < 1.
-        """
-        schema = {name: part for name, part in self.json_schema(k).items() if name not in _NOT_FOR_ENGINES}
-        ranking = schema["properties"][self.key]
-        kept = {name: part for name, part in ranking.items() if name not in _NOT_FOR_ENGINES}
-        return schema | {"properties": {self.key: kept}}
+    def said_before(self) -> str:
+        """Its JSON, as earlier versions wrote it where they could: hashes of it stay what they were."""
+        if not self.is_plain or self.instruction is not None:
+            return self.model_dump_json()
+        style = "integer" if self.ids == "number" else "string"
+        said = {"key": self.key, "id_style": style, "extra_keys": self.extra_keys}
+        return json.dumps(said, separators=(",", ":"), ensure_ascii=False)
 
 
 DEFAULT: Final = Contract()
-"""`{"ranking": [3, 1, 2, …]}`: integers, no other key."""
-
-
-def _scattered(k: int) -> list[int]:
-    """1…k by steps of about the golden ratio: neither ascending nor descending for most k, no randomness."""
-    step = max(1, round(k * 0.618))
-    while math.gcd(step, k) != 1:
-        step += 1
-    return [(k // 2 + i * step) % k + 1 for i in range(k)]
+"""`{"ranking": [3, 1, 2, …]}`: numbers, no other key."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
-from harness.contract.accept import ranking_of
+from harness.contract.accept import plain_ranking, ranking_of
 from harness.contract.cut import Cut, cut
 from harness.contract.explain import Failure, explain, explain_repeated_key, snippet
 from harness.contract.json_text import (
@@ -22,13 +22,44 @@ from harness.contract.json_text import (
 from harness.contract.model import DEFAULT, Contract
 from harness.contract.repair import repaired
 from harness.contract.result import ParseResult, Tier
+from harness.contract.terms import Terms
 
 _QUICK_LENGTH: Final = 4096
 
 
 def parse(
-    text: str, k: int, contract: Contract = DEFAULT, *, finish_reason: str | None = None
+    text: str,
+    k: int,
+    contract: Contract = DEFAULT,
+    *,
+    item_ids: Sequence[str] = (),
+    schema: str | None = None,
+    finish_reason: str | None = None,
 ) -> ParseResult:
+    """Judge one completion.
+
+    Args:
+        text: the completion, any string, lone surrogates included.
+        k: number of candidates, ≥ 1; of no matter for kind `schema`.
+        contract: what the text is held to.
+        item_ids: [k] ids of the candidates, where the contract lists these.
+        schema: the task's own JSON Schema as JSON text, where the contract leaves it to the tasks.
+        finish_reason: the engine's; `length` makes `truncated` the reason of a failure.
+
+    Returns:
+        Tier, failure code, path, message and ranking.
+
+    Raises:
+        ValueError: `k` < 1, or no answer could keep the contract. No text raises.
+    """
+    if contract.is_plain and k > 0:
+        ranking = _quick(text, k, contract)
+        if ranking is not None:
+            return ParseResult("strict", None, None, None, ranking)
+    return judge(text, Terms(contract, k, tuple(item_ids), schema), finish_reason=finish_reason)
+
+
+def judge(text: str, terms: Terms, *, finish_reason: str | None = None) -> ParseResult:
     """Judge one completion.
 
     Strict is judged on the text alone: a valid text that met the token limit is still valid. Time is linear
@@ -37,27 +68,34 @@ def parse(
 
     Args:
         text: the completion, any string, lone surrogates included.
-        k: number of candidates, ≥ 1.
-        contract: what the text is held to.
+        terms: what it is held to.
         finish_reason: the engine's; `length` makes `truncated` the reason of a failure.
 
     Returns:
-        Tier, failure code, path, message and ranking.
-
-    Raises:
-        ValueError: `k` < 1. No text raises.
+        Tier, failure code, path, message and ranking. No text raises.
     """
-    if k < 1:
-        raise ValueError(f"k must be at least 1, got {k}")
-    ranking = _quick(text, k, contract)
-    if ranking is not None:
-        return ParseResult("strict", None, None, None, ranking)
+    if terms.contract.is_plain:
+        ranking = _quick(text, terms.k, terms.contract)
+        if ranking is not None:
+            return ParseResult("strict", None, None, None, ranking)
     try:
-        return _judge(text, k, contract, finish_reason)
+        return _judge(text, terms, finish_reason)
     except RecursionError:
         # The caller's stack was nearly full. What is done here needs little of it, so a fresh one will do,
         # and the answer is the same whoever asks.
-        return _on_fresh_stack(lambda: _judge(text, k, contract, finish_reason, fresh=True))
+        return _on_fresh_stack(lambda: _judge(text, terms, finish_reason, fresh=True))
+
+
+def decoded(text: str) -> Any:
+    """The JSON value of a text that is strictly valid, white space around it or not.
+
+    Raises:
+        ValueError: it isn't JSON, or an object in it has a key twice.
+    """
+    start = len(text) - len(text.lstrip(WHITE_SPACE))
+    if skim(text, start) != len(text.rstrip(WHITE_SPACE)):
+        raise ValueError("the text isn't one JSON value")
+    return decode(text, start)
 
 
 def _quick(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
@@ -71,38 +109,36 @@ def _quick(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
         value, end = QUICK_DECODER.raw_decode(trimmed)
     except (ValueError, RecursionError):
         return None
-    return ranking_of(value, k, contract) if end == len(trimmed) else None
+    return plain_ranking(value, k, contract) if end == len(trimmed) else None
 
 
-def _judge(
-    text: str, k: int, contract: Contract, finish_reason: str | None, *, fresh: bool = False
-) -> ParseResult:
-    """As `parse`, for texts that need more than a quick look."""
+def _judge(text: str, terms: Terms, finish_reason: str | None, *, fresh: bool = False) -> ParseResult:
+    """As `judge`, for texts that need more than a quick look."""
     start = len(text) - len(text.lstrip(WHITE_SPACE))
     end = len(text.rstrip(WHITE_SPACE))
     skimmed = skim(text, start)
     is_json = skimmed == end
-    judged = _whole(text, start, k, contract) if is_json else None
+    judged = _whole(text, start, terms) if is_json else None
     if isinstance(judged, tuple):
         return ParseResult("strict", None, None, None, judged)
-    found = cut(text, k, contract)
+    found = cut(text, terms)
     failure = judged or _outside(text, skimmed, found.any_object)
     if not text.strip():
         failure = Failure("empty", None, "nothing but white space" if text else "no text at all")
     elif finish_reason == "length":
         failure = Failure("truncated", None, f"cut off by the token limit after {len(text)} characters")
-    tier, ranking = _saved(text, k, contract, found, may_repair=not is_json, fresh=fresh)
+    tier, ranking = _saved(text, terms, found, may_repair=not is_json, fresh=fresh)
     return ParseResult(tier, failure.code, failure.path, failure.message, ranking)
 
 
-def _whole(text: str, start: int, k: int, contract: Contract) -> tuple[int, ...] | Failure:
+def _whole(text: str, start: int, terms: Terms) -> tuple[int, ...] | Failure:
     """Judge a text that is one JSON value."""
     try:
         value = decode(text, start)
     except RepeatedKeyError:
         return explain_repeated_key(decode_remembering(text, start))
-    ranking = ranking_of(value, k, contract)
-    return explain(value, k, contract) if ranking is None else ranking
+    ranking = ranking_of(value, terms)
+    return explain(value, terms) if ranking is None else ranking
 
 
 def _outside(text: str, skimmed: int | Malformed, any_object: bool) -> Failure:
@@ -121,7 +157,7 @@ def _outside(text: str, skimmed: int | Malformed, any_object: bool) -> Failure:
 
 
 def _saved(
-    text: str, k: int, contract: Contract, found: Cut, *, may_repair: bool, fresh: bool
+    text: str, terms: Terms, found: Cut, *, may_repair: bool, fresh: bool
 ) -> tuple[Tier, tuple[int, ...] | None]:
     """Tier and ranking of a text that isn't strict."""
     if found.gave_up or len(found.rankings) > 1:
@@ -131,7 +167,7 @@ def _saved(
     if not may_repair:
         return "none", None
     try:
-        ranking = repaired(text, k, contract)
+        ranking = repaired(text, terms)
     except RecursionError:
         if not fresh:
             raise

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from harness.contract.accept import ranking_of
-from harness.contract.model import Contract
+from harness.contract.terms import Terms
 
 MAX_LENGTH: Final = 4096
 """Longest piece handed to json_repair, in characters from its first brace: its time grows faster than the
@@ -22,7 +22,7 @@ MAX_QUOTES: Final = 512
 _QUOTE = "\"'“”‘’"
 
 
-def repaired(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
+def repaired(text: str, terms: Terms) -> tuple[int, ...] | None:
     """The ranking that json_repair can save from a text that isn't JSON, or None.
 
     Repair libraries close, drop, reorder and merge what they can't read, so a valid result alone doesn't show
@@ -32,13 +32,14 @@ def repaired(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
 
     Args:
         text: a text that isn't JSON as a whole.
-        k: number of candidates, ≥ 1.
-        contract: what the result is held to.
+        terms: what the result is held to.
 
     Raises:
         RecursionError: json_repair ran out of stack; a fresh one may do.
     """
-    legible = _legible_ids(text, k, contract.key)
+    if not terms.contract.is_plain:
+        return None
+    legible = _legible_ids(text, terms.k, terms.contract.key)
     if legible is None:
         return None
     piece = text[max(text.find("{"), 0) :]
@@ -48,7 +49,7 @@ def repaired(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
         or sum(map(piece.count, _QUOTE)) > MAX_QUOTES
     ):
         return None
-    ranking = ranking_of(_json_repair(piece), k, contract)
+    ranking = ranking_of(_json_repair(piece), terms)
     return ranking if ranking == legible else None
 
 

@@ -20,6 +20,7 @@ FailureCode = Literal[
     "wrong_length",
     "unknown_id",
     "duplicate_id",
+    "wrong_value",
 ]
 
 TIERS: Final[tuple[Tier, ...]] = get_args(Tier)
@@ -40,7 +41,8 @@ class ParseResult:
         code: why strict parsing failed, the first of `FAILURE_CODES` that applies; None when strict.
         path: JSONPath of the offending value (`$.ranking[3]`), None where the text isn't one JSON value.
         message: what is wrong in at most 200 characters, None when strict.
-        ranking: candidate numbers 1…K, best first, also for string ids; None when `tier` is `none`.
+        ranking: candidate numbers 1…K, best first, however the contract spells them, as many as it wants;
+            None when `tier` is `none`, and for kind `schema`.
     """
 
     tier: Tier

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -19,7 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
+from harness.errors import DataError
 
 MIN_CANDIDATES = 2
 MAX_CANDIDATES = 100
@@ -56,7 +56,28 @@ Conversation = tuple[Message, ...]
 """The turns before an answer: perhaps the system's first, the user's last."""
 
 
-def problem_of(messages: Conversation) -> tuple[int, str] | None:
+def as_text(conversation: Conversation) -> str:
+    """A conversation as one text, by which it is hashed: the user's turn where it is the only one."""
+    if len(conversation) == 1:
+        return conversation[0].content
+    return "\n\n".join(f"[{message.role}]\n{message.content}" for message in conversation)
+
+
+def as_user(text: str) -> Conversation:
+    """The conversation whose only turn is this, the user's."""
+    return (Message.model_construct(role="user", content=text),)
+
+
+class HasRole(Protocol):
+    """A turn, of a conversation or of what makes one."""
+
+    @property
+    def role(self) -> MessageRole:
+        """Whose turn."""
+        ...
+
+
+def problem_of(messages: Sequence[HasRole]) -> tuple[int, str] | None:
     """Index of a turn and what is wrong with it, of messages that no answer can follow; else None."""
     if not any(message.role == "user" for message in messages):
         return max(len(messages) - 1, 0), "no turn is the user's; the last must be"
@@ -184,7 +205,7 @@ class PromptTask(BaseModel):
         if self.messages is not None:
             return self.messages
         assert self.prompt is not None, "the model's validator sees to it"
-        return (Message(role="user", content=self.prompt),)
+        return as_user(self.prompt)
 
     @model_validator(mode="after")
     def _one_prompt(self) -> Self:
@@ -226,20 +247,25 @@ def read_task(row: Mapping[str, Any]) -> Task:
     return kind_of(row).model_validate(row)
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What one answer is held to: the contract, and what of it depends on the task."""
-
-    contract: Contract
-    k: int
-    item_ids: tuple[str, ...] = ()
-    schema: str | None = None
-
-
 def terms_of(task: Task, contract: Contract) -> Terms:
-    """What the answer to a task is held to."""
+    """What an answer to a task is held to.
+
+    Raises:
+        DataError: the contract can't be kept by an answer to this task.
+    """
+    item_ids: tuple[str, ...] = ()
+    schema = None
+    if contract.kind == "listwise" and not isinstance(task, RankingTask):
+        raise DataError(
+            f"task {task.task_id} has no candidates to rank; give the contract of its answers, as "
+            "`contract=schema:FILE.json`"
+        )
     if isinstance(task, RankingTask):
-        return Terms(contract, task.k, tuple(item.item_id for item in task.candidates))
-    own = task.schema_
-    text = None if own is None else json.dumps(own, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return Terms(contract, 0, (), text)
+        if contract.ids == "item_id":
+            item_ids = tuple(item.item_id for item in task.candidates)
+    elif task.schema_ is not None:
+        schema = json.dumps(task.schema_, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return Terms(contract, task.k, item_ids, schema)
+    except ValueError as error:
+        raise DataError(f"task {task.task_id}: {error}") from error

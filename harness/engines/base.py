@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -14,6 +14,8 @@ from harness.masking import masked, masked_name, masked_values
 
 if TYPE_CHECKING:
     from harness.cliff import ClassMass
+    from harness.data.tasks import Conversation
+    from harness.engines.tokenizer import ChatTokenizer
 
 FinishReason = Literal["stop", "length", "withheld"]
 """`withheld`: a provider's filter or refusal stands in place of the model's answer. See `finish_reasons`."""
@@ -50,10 +52,11 @@ class GenerationRequest:
         key: identifies the sample in its run; comes back on the `Generation`.
         task_id: the task it belongs to.
         sample_index: 0-based index among the samples of this task.
-        prompt_text: the user message before the chat template.
+        prompt_text: the conversation as one text, before the chat template.
         prompt_ids: the prompt's token ids, chat template applied; empty where the engine has no tokenizer.
         seed: 0 ≤ seed < 2**31, for this sample alone, so that batching can't change what it draws.
         schema: JSON Schema for structured output, None when not constrained.
+        messages: the conversation, for engines that send it as it is; empty where `prompt_text` is all.
     """
 
     key: str
@@ -63,6 +66,7 @@ class GenerationRequest:
     prompt_ids: tuple[int, ...]
     seed: int
     schema: dict[str, Any] | None = None
+    messages: Conversation = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +210,7 @@ class Capabilities:
             served on its own.
         begins_all: requests of one call are all under way at once, so whoever may end early hands over few.
         own_process: the model loads in another process, so this one can work meanwhile.
+        defuses: its `encode` breaks the checkpoint's own special tokens in messages, because it knows them.
     """
 
     exact_masses: bool = False
@@ -214,6 +219,7 @@ class Capabilities:
     batch_size: int | None = None
     begins_all: bool = False
     own_process: bool = False
+    defuses: bool = False
 
 
 class Engine(Protocol):
@@ -228,8 +234,20 @@ class Engine(Protocol):
         """Describe the engine and its checkpoint without starting it."""
         ...
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each user message, chat template applied; needs no started model."""
+    @property
+    def tokenizer(self) -> ChatTokenizer | None:
+        """What reads and writes its token ids, None where it isn't on this machine."""
+        ...
+
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Token ids of each conversation, chat template applied; needs no started model.
+
+        Args:
+            prompts: conversations, each ending with the user's turn.
+            arguments: what the chat template is given besides its usual ones.
+        """
         ...
 
     def start(self) -> None:

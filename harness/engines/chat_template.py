@@ -7,16 +7,15 @@ and two runs couldn't be compared: the clock is fixed, and templates that draw a
 
 from __future__ import annotations
 
-import ctypes
 import re
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import count
 from typing import Any, Final, Literal, NoReturn
 
+from harness.data.tasks import Conversation, Message
 from harness.errors import EngineUnavailableError
+from harness.time_limit import Runaway, within
 
 ContentFormat = Literal["string", "parts"]
 """How a template takes a message's content: as text, or as a list of parts with a type each."""
@@ -34,6 +33,8 @@ MOST_ADDED: Final = 1_000_000
 
 # Holds what templates are found to trip over: quotation marks, angle brackets, line ends, other scripts.
 _PROBE: Final = 'Rank "these" & <those>, it\'s:\n1. crème 2. 漢字 {"a": [1, 2]}\n\nthe last line, 7f3a91.'
+_ASKED: Final[Conversation] = (Message(role="user", content=_PROBE),)
+_SYSTEM_PROBE: Final = "Follow these rules, 5c20b8."
 _RANDOM = re.compile(r"\|\s*random\b|\blipsum\b")
 _WORD = re.compile(r"\w{3,}")
 _ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{6,}>")
@@ -78,9 +79,22 @@ class ChatTemplate:
 
     @cached_property
     def arguments(self) -> dict[str, Any]:
-        """What the template is given besides the message; only what it mentions."""
+        """What the template is given besides the messages; only what it mentions."""
         wanted = {"enable_thinking": False, "date_string": FIXED_DATE}
         return {name: value for name, value in wanted.items() if name in self.text}
+
+    def arguments_with(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The same with what a user asks for.
+
+        Raises:
+            EngineUnavailableError: the template doesn't mention one of these.
+        """
+        if absent := [name for name in asked if name not in self.text]:
+            raise EngineUnavailableError(
+                f"the chat template of {self._owner} never mentions `{absent[0]}`, so "
+                "`chat_template_kwargs=` can't set it; leave it out"
+            )
+        return self.arguments | dict(asked)
 
     @cached_property
     def content_format(self) -> ContentFormat:
@@ -90,9 +104,9 @@ class ChatTemplate:
             EngineUnavailableError: it fails, or keeps neither.
         """
         try:
-            rendered = self._run([_PROBE], "string")[0]
+            rendered = self._run([_ASKED], "string", self.arguments)[0]
         except EngineUnavailableError as error:
-            if isinstance(error.__cause__, _Runaway) or not self._keeps_parts():
+            if isinstance(error.__cause__, Runaway) or not self._keeps_parts():
                 raise
             return "parts"
         if (why := lost(_PROBE, rendered)) is None:
@@ -101,56 +115,91 @@ class ChatTemplate:
             return "parts"
         self._refuse(why)
 
-    def render(self, messages: Sequence[str]) -> list[str]:
-        """The prompt of each user message, ready for the answer.
+    def render(
+        self, conversations: Sequence[Conversation], asked: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """The prompt of each conversation, ready for the answer.
+
+        Args:
+            conversations: each ends with the user's turn.
+            asked: arguments of the template besides its usual ones.
 
         Raises:
-            EngineUnavailableError: the template fails on one of them, or doesn't keep it.
+            EngineUnavailableError: the template fails on one of them, doesn't keep all of its turns, or has
+                no place for an argument.
         """
-        if not messages:
+        if not conversations:
             return []
-        prompts = self._run(messages, self.content_format)
-        for number, (message, prompt) in enumerate(zip(messages, prompts, strict=True)):
-            if why := lost(message, prompt):
-                self._refuse(f"{why} (prompt {number})")
+        given = self.arguments_with(asked or {})
+        if any(turns[0].role == "system" for turns in conversations):
+            self._require_system(given)
+        prompts = self._run(conversations, self.content_format, given)
+        for number, (turns, prompt) in enumerate(zip(conversations, prompts, strict=True)):
+            for turn in turns:
+                if why := lost(turn.content, prompt):
+                    of = "" if len(turns) == 1 else f" of the {turn.role}'s turn"
+                    self._refuse(f"{why}{of} (prompt {number})")
         return prompts
+
+    def _require_system(self, given: Mapping[str, Any]) -> None:
+        """Refuse a template that fails on a system turn or drops it, though it takes what follows."""
+        try:
+            turns = (Message(role="system", content=_SYSTEM_PROBE), *_ASKED)
+            why = lost(_SYSTEM_PROBE, self._run([turns], self.content_format, given)[0])
+        except EngineUnavailableError as error:
+            if isinstance(error.__cause__, Runaway):
+                raise
+            why = "fails"
+        if why is not None:
+            raise EngineUnavailableError(
+                f"the chat template of {self._owner} has no system turn (it {why.split(',')[0]}); write that "
+                "text into the user's first turn and leave the system turn out"
+            )
 
     def _keeps_parts(self) -> bool:
         try:
-            return lost(_PROBE, self._run([_PROBE], "parts")[0]) is None
+            return lost(_PROBE, self._run([_ASKED], "parts", self.arguments)[0]) is None
         except EngineUnavailableError:
             return False
 
-    def _run(self, messages: Sequence[str], content_format: ContentFormat) -> list[str]:
+    def _run(
+        self, conversations: Sequence[Conversation], content_format: ContentFormat, given: Mapping[str, Any]
+    ) -> list[str]:
         prompts: list[str] = []
 
         def place() -> str:
-            return "" if messages == [_PROBE] else f" on prompt {len(prompts)}"
+            return "" if conversations == [_ASKED] else f" on prompt {len(prompts)}"
 
         def render_all() -> Iterator[None]:
-            for message in messages:
-                prompts.append(self._one(message, content_format))
+            for turns in conversations:
+                prompts.append(self._one(turns, content_format, given))
                 yield
 
         try:
-            _within(SECONDS, render_all())
+            within(SECONDS, render_all())
         except EngineUnavailableError:
             raise
-        except _Runaway as error:
+        except Runaway as error:
             self._refuse(f"doesn't end{place()}: it was stopped after {SECONDS:g} s", error)
         # A program of a stranger may raise anything at all, and whatever it is, the template is at fault.
         except Exception as error:
             self._refuse(f"fails{place()}: {_said(error)}", error)
         return prompts
 
-    def _one(self, message: str, content_format: ContentFormat) -> str:
-        content = message if content_format == "string" else [{"type": "text", "text": message}]
-        given = dict(self.arguments)
-        if "strftime_now" in self.text:
-            given["strftime_now"] = _FIXED.strftime
+    def _one(self, turns: Conversation, content_format: ContentFormat, given: Mapping[str, Any]) -> str:
+        in_parts = content_format == "parts"
+        written = [
+            {
+                "role": turn.role,
+                "content": [{"type": "text", "text": turn.content}] if in_parts else turn.content,
+            }
+            for turn in turns
+        ]
+        clock = {"strftime_now": _FIXED.strftime} if "strftime_now" in self.text else {}
         prompt = self._tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True, **given
+            written, tokenize=False, add_generation_prompt=True, **given, **clock
         )
+        message = "\n".join(turn.content for turn in turns)
         if not isinstance(prompt, str):
             self._refuse(f"gives {type(prompt).__name__} and no text")
         added = len(prompt) - len(message)
@@ -195,7 +244,7 @@ def require_told_apart(messages: Sequence[str], prompts: Sequence[tuple[int, ...
     """Refuse prompts of a template that can't be seen, a server's, which don't depend on their messages.
 
     Args:
-        messages: what was asked.
+        messages: what was asked, each conversation as one text.
         prompts: the token ids it was made into.
         owner: whose template it is.
 
@@ -211,49 +260,6 @@ def require_told_apart(messages: Sequence[str], prompts: Sequence[tuple[int, ...
                 f"the chat template of the server of {owner} drops the message: two others give the same "
                 "prompt; start the server with another, or give `tokenizer=`"
             )
-
-
-class _Runaway(BaseException):
-    """Thrown into a thread whose template doesn't end; no template can catch it."""
-
-
-def _within(seconds: float, work: Iterator[None]) -> None:
-    """Do `work` in a thread of its own, each step of it in this time.
-
-    A thread, because a loop in a template can only be ended from outside, and signals belong to the caller.
-
-    Raises:
-        _Runaway: a step took longer.
-        BaseException: whatever the work raised.
-    """
-    raised: list[BaseException] = []
-    steps = count()
-    done = [0]
-
-    def run() -> None:
-        try:
-            for _ in work:
-                done[0] = next(steps) + 1
-        except BaseException as error:
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="chat-template", daemon=True)
-    thread.start()
-    try:
-        while thread.is_alive():
-            before = done[0]
-            thread.join(seconds)
-            if before == done[0]:
-                break
-    finally:
-        if thread.is_alive() and thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                ctypes.c_ulong(thread.ident), ctypes.py_object(_Runaway)
-            )
-            thread.join(1.0)
-            raised.append(_Runaway())
-    if raised:
-        raise raised[0]
 
 
 def _said(error: BaseException) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from harness.data.tasks import Conversation
 from harness.engines.adapters import apply_adapter
 from harness.engines.base import (
     Capabilities,
@@ -21,6 +22,7 @@ from harness.engines.hf_loading import load_causal_model
 from harness.engines.limits import check_prompts, how_it_ended
 from harness.engines.local_model import LocalModel
 from harness.engines.memory import Need, need_of
+from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, words_of
 
 BATCH_SIZE = {"cpu": 8}
@@ -49,7 +51,7 @@ class HfEngine:
     @property
     def capabilities(self) -> Capabilities:
         """Everything about one batch at a time."""
-        return Capabilities(exact_masses=True, batch_size=self._batch_size())
+        return Capabilities(exact_masses=True, batch_size=self._batch_size(), defuses=True)
 
     def info(self) -> EngineInfo:
         """Describe the engine; hashes the checkpoint the first time."""
@@ -63,9 +65,16 @@ class HfEngine:
         version = installed_version("transformers") or "unknown"
         return local.info("hf", version, local.context_length, options)
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each user message, chat template applied."""
-        return self._tokenizer.encode(prompts)
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """The checkpoint's, or the one given in its place."""
+        return self._tokenizer
+
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Token ids of each conversation, chat template applied."""
+        return self._tokenizer.encode(prompts, arguments)
 
     def vocabulary(self) -> dict[str, int]:
         """Every token of the tokenizer and its id."""

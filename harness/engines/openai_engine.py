@@ -6,13 +6,23 @@ Prompts go out as token ids wherever a tokenizer can be had: the checkpoint's, o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Generator,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
+from harness.data.tasks import Conversation, Message, as_text, as_user
 from harness.engines.answering import Answering
 from harness.engines.background import in_background
 from harness.engines.base import (
@@ -63,7 +73,7 @@ TOKENIZER_PROBE = 'Rank: {"ranking": [3, 1, 2]} crème 漢字 <|im_start|>'
 NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 LOGPROB_BYTES = 256
 """Most that a token's logprob takes in a reply, its spelling included."""
-SMALL_MESSAGE = "Hello"
+SMALL_CONVERSATION = (Message(role="user", content="Hello"),)
 SMALL_TOKENS = 8
 """Of a prompt, for a small request of the same kind."""
 Result = TypeVar("Result")
@@ -71,9 +81,6 @@ Result = TypeVar("Result")
 
 class OpenAIEngine:
     """Draws and scores completions over HTTP."""
-
-    # A server has a largest top-k of its own, 20 by default, and generates a token as it scores.
-    capabilities = Capabilities(score_room=1)
 
     def __init__(self, config: EngineConfig) -> None:
         """Check the addresses; nothing is asked yet.
@@ -97,6 +104,17 @@ class OpenAIEngine:
         self._own_defaults = False
         self._unknown_reasons: set[str] = set()
         self._answering = Answering()
+        self._asked_of_template: dict[str, Any] = {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A server has a largest top-k of its own, 20 by default, and generates a token as it scores."""
+        return Capabilities(score_room=1, defuses=self._folder is not None)
+
+    @property
+    def tokenizer(self) -> ChatTokenizer | None:
+        """The served checkpoint's, where it is on this machine."""
+        return self._tokenizer
 
     @cached_property
     def _fleet(self) -> FleetInfo:
@@ -159,10 +177,13 @@ class OpenAIEngine:
             },
         )
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each user message; empty where neither side can tokenize."""
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Token ids of each conversation; empty where neither side can tokenize."""
+        self._asked_of_template = dict(arguments or {})
         if self._tokenizer is not None:
-            return self._tokenizer.encode(prompts)
+            return self._tokenizer.encode(prompts, arguments)
         if not self._fleet.renders:
             return [() for _ in prompts]
         rows: list[tuple[int, ...]] = [()] * len(prompts)
@@ -171,7 +192,7 @@ class OpenAIEngine:
         )
         for index, ids in tokenized:
             rows[index] = ids
-        require_told_apart(prompts, rows, self._fleet.model)
+        require_told_apart([as_text(turns) for turns in prompts], rows, self._fleet.model)
         return rows
 
     def start(self) -> None:
@@ -262,13 +283,13 @@ class OpenAIEngine:
             finally:
                 await let_streams_close()
 
-    async def _tokenize(self, fleet: Fleet, item: tuple[int, str]) -> tuple[int, tuple[int, ...]]:
+    async def _tokenize(self, fleet: Fleet, item: tuple[int, Conversation]) -> tuple[int, tuple[int, ...]]:
         index, prompt = item
 
-        def of(content: str) -> dict[str, Any]:
-            return chat_body(self._fleet.model, content, self._template_arguments())
+        def of(turns: Conversation) -> dict[str, Any]:
+            return chat_body(self._fleet.model, _written(turns), self._template_arguments())
 
-        small = Call("/tokenize", of(SMALL_MESSAGE), tokens_of)
+        small = Call("/tokenize", of(SMALL_CONVERSATION), tokens_of)
         return index, await fleet.post(Call("/tokenize", of(prompt), tokens_of, small))
 
     async def _tokenize_plain(self, fleet: Fleet, text: str) -> list[int]:
@@ -294,8 +315,11 @@ class OpenAIEngine:
             body |= NEUTRAL | {"return_token_ids": True, "stop_token_ids": self._stop_token_ids()}
         body = self._dialect.spoken(body)
         if self._mode == "chat messages":
-            body["messages"] = [{"role": "user", "content": request.prompt_text}]
-            small = body | {"messages": [{"role": "user", "content": SMALL_MESSAGE}]}
+            body["messages"] = _written(request.messages or as_user(request.prompt_text))
+            if self._asked_of_template:
+                # Servers that know nothing of it say so; nothing of it is sent where nobody asked.
+                body["chat_template_kwargs"] = self._template_arguments()
+            small = body | {"messages": _written(SMALL_CONVERSATION)}
         else:
             body["prompt"] = list(request.prompt_ids)
             small = body | {"prompt": body["prompt"][:SMALL_TOKENS]}
@@ -374,7 +398,7 @@ class OpenAIEngine:
 
     def _template_arguments(self) -> dict[str, Any]:
         # The template can't be seen from here; one that doesn't know these ignores them.
-        return {"enable_thinking": False, "date_string": FIXED_DATE}
+        return {"enable_thinking": False, "date_string": FIXED_DATE} | self._asked_of_template
 
     def _stop_token_ids(self) -> list[int]:
         if self._tokenizer is None or self._folder is None:
@@ -383,6 +407,10 @@ class OpenAIEngine:
 
     def _context_length(self) -> int | None:
         return shortest(self._config.max_model_len, self._fleet.context_length)
+
+
+def _written(turns: Conversation) -> list[dict[str, str]]:
+    return [{"role": turn.role, "content": turn.content} for turn in turns]
 
 
 async def _answered(fleet: Fleet, key: str, call: Call[Result]) -> Result | Unanswered:

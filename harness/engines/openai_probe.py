@@ -224,16 +224,20 @@ async def _probe_one(client: httpx.AsyncClient, url: str, config: EngineConfig) 
         context_length=limit if type(limit) is int and limit > 0 else None,
         version=version if isinstance(version, str) else None,
         tokenizes=bool(reads),
-        renders=bool(await _distinguished(ask, lambda text: chat_body(model, text, {}))),
+        renders=bool(
+            await _distinguished(ask, lambda text: chat_body(model, [{"role": "user", "content": text}], {}))
+        ),
         reads=reads,
     )
 
 
-def chat_body(model: str, content: str, template_arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What vLLM's `/tokenize` is sent for a user message, which the chat template is put round."""
+def chat_body(
+    model: str, messages: list[dict[str, str]], template_arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What vLLM's `/tokenize` is sent for a conversation, which the chat template is put round."""
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": content}],
+        "messages": messages,
         "add_generation_prompt": True,
     }
     return body | ({"chat_template_kwargs": dict(template_arguments)} if template_arguments else {})

@@ -6,12 +6,13 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from harness.data.opening import UTF8_BOM, open_source
+from harness.data.tasks import Conversation
 from harness.engines.base import (
     Capabilities,
     EngineInfo,
@@ -188,8 +189,20 @@ class ReplayEngine:
             name="replay", version="1", checkpoint=str(self._path), weights_sha256=sha256, options=options
         )
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Empty ids: there is no tokenizer."""
+    @property
+    def tokenizer(self) -> None:
+        """There is none."""
+
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Empty ids: there is no tokenizer.
+
+        Raises:
+            HarnessError: something was to be said to a chat template.
+        """
+        if arguments:
+            raise HarnessError("a replay file has no chat template; leave `chat_template_kwargs=` out")
         return [() for _ in prompts]
 
     def start(self) -> None:

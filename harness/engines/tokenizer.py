@@ -7,10 +7,12 @@ import json
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+from harness.data.tasks import Conversation
 from harness.engines.base import ScoreRequest
 from harness.engines.chat_template import LONE_SURROGATE, ChatTemplate
 from harness.engines.checkpoint import needs_code, read_json
@@ -22,6 +24,32 @@ PROBES = ('Rank "blue jacket", 12:\n  {"ranking": [3, 1, 2]}', "crème 夏")
 """What tokenizers differ on: blanks, line ends, digits, quotes; letters of other scripts."""
 MOST_SPECIAL = 1024
 """Most special tokens that a manifest lists; those with the smallest ids."""
+
+
+REASONING = {
+    "</think>": "<think>",
+    "[/THINK]": "[THINK]",
+    "</reasoning>": "<reasoning>",
+    "</thought>": "<thought>",
+    "</seed:think>": "<seed:think>",
+    "<|channel|>final<|message|>": "<|channel|>analysis<|message|>",
+}
+"""Marks that end reasoning before an answer, as models are taught them, and those that begin it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thoughts:
+    """A completion in two parts.
+
+    Attributes:
+        reasoning: what stands before the answer, the mark that ends it included.
+        answer: what stands after it.
+        tokens: of the reasoning, None when unknown.
+    """
+
+    reasoning: str
+    answer: str
+    tokens: int | None
 
 
 class ChatTokenizer:
@@ -54,6 +82,7 @@ class ChatTokenizer:
         self.embeddings = {name: count for name, count in (embeddings or {}).items() if count is not None}
         self._trust_remote_code = trust_remote_code
         self.defused = 0
+        self._asked_of_template: dict[str, Any] = {}
         self._is_own = False
 
     @cached_property
@@ -105,8 +134,9 @@ class ChatTokenizer:
 
     @property
     def template_arguments(self) -> dict[str, Any]:
-        """What the template is given besides the message."""
-        return {} if self.chat_template is None else self.chat_template.arguments
+        """What the template was given besides the messages of the last `encode`."""
+        template = self.chat_template
+        return {} if template is None else template.arguments_with(self._asked_of_template)
 
     @property
     def chat_template_sha256(self) -> str | None:
@@ -116,7 +146,7 @@ class ChatTokenizer:
             return None
         return hashlib.sha256(template.text.encode("utf-8", "surrogatepass")).hexdigest()
 
-    @cached_property
+    @property
     def described(self) -> dict[str, Any]:
         """What a manifest records of how prompts are made, and of ids that texts don't show.
 
@@ -128,6 +158,7 @@ class ChatTokenizer:
         return {
             "chat_template_arguments": self.template_arguments,
             "content_format": None if template is None else template.content_format,
+            "reasoning_end": self.reasoning_end,
             "named_tokens": {
                 name: str(token)
                 for name, token in self.tokenizer.special_tokens_map.items()
@@ -139,14 +170,15 @@ class ChatTokenizer:
 
     @cached_property
     def _fuses(self) -> re.Pattern[str] | None:
-        pieces = {token.content for token in self._special_tokens().values() if token.content.strip()}
-        longest_first = sorted(pieces, key=lambda piece: (-len(piece), piece))
-        return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+        tokens = [token for token in self._special_tokens().values() if token.content.strip()]
+        longest_first = sorted({(-len(one.content), one.content, one.normalized) for one in tokens})
+        pieces = [_either_width(piece) if folds else re.escape(piece) for _, piece, folds in longest_first]
+        return re.compile("|".join(pieces)) if pieces else None
 
     def _defused(self, message: str) -> str:
         """A message in which no special token stands: each is broken by a space after its first character.
 
-        `render_prompt` has done so to all that look like one; a checkpoint's own may look like anything.
+        A checkpoint's own may look like anything; what only looks like one reaches it as it is.
         """
         if self._fuses is None:
             return message
@@ -176,30 +208,32 @@ class ChatTokenizer:
         own = () if self.eos_token_id is None else (self.eos_token_id,)
         return sorted({*generation_ids, *own})
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Ids of each user message, chat template and generation prompt applied.
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Ids of each conversation, chat template and generation prompt applied.
+
+        Args:
+            prompts: conversations, each ending with the user's turn.
+            arguments: what the template is given besides its usual ones.
 
         Raises:
             DataError: a prompt that isn't valid Unicode.
-            EngineUnavailableError: the template fails on one or doesn't keep it, the tokenizer can't read
-                what it renders, or the model has no embedding for what it reads.
+            EngineUnavailableError: the template fails on one, doesn't keep it or takes no such argument;
+                there is none and there are several turns; the tokenizer can't read what it renders, or the
+                model has no embedding for what it reads.
         """
-        for index, prompt in enumerate(prompts):
-            if found := LONE_SURROGATE.search(prompt):
-                raise DataError(
-                    f"prompt {index} holds a lone surrogate (U+{ord(found[0]):04X} at character "
-                    f"{found.start()}), which no tokenizer can read; clean the row it comes from"
-                )
+        for index, turns in enumerate(prompts):
+            for turn in turns:
+                if found := LONE_SURROGATE.search(turn.content):
+                    raise DataError(
+                        f"prompt {index} holds a lone surrogate (U+{ord(found[0]):04X} at character "
+                        f"{found.start()}), which no tokenizer can read; clean the row it comes from"
+                    )
         if not prompts:
             return []
         self._require_own_tokenizer()
-        messages = [self._defused(prompt) for prompt in prompts]
-        self.defused = sum(map(operator.ne, messages, prompts))
-        if self.chat_template is None:
-            rows = self._encode_plain(messages)
-        else:
-            # The template writes the special tokens, so the tokenizer must not add another BOS.
-            rows = self._read(self.chat_template.render(messages), add_special_tokens=False)
+        rows = self._ids_of(self.rendered(prompts, arguments))
         if () in rows:
             raise EngineUnavailableError(
                 f"the tokenizer of {self.folder} makes no token at all of prompt {rows.index(())}; "
@@ -207,6 +241,80 @@ class ChatTokenizer:
             )
         self.require_embedded(rows, "prompt")
         return rows
+
+    def rendered(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[str]:
+        """The text that the model reads of each conversation; arguments and errors as `encode`."""
+        self._asked_of_template = dict(arguments or {})
+        messages = [self._of_turns(turns) for turns in prompts]
+        self.defused = sum(map(operator.ne, messages, map(tuple, prompts)))
+        if self.chat_template is not None:
+            return self.chat_template.render(messages, arguments)
+        if arguments:
+            raise EngineUnavailableError(
+                f"{self.folder} has no chat template that could be told {', '.join(arguments)}; leave "
+                "`chat_template_kwargs=` out"
+            )
+        for index, turns in enumerate(messages):
+            if len(turns) > 1:
+                raise EngineUnavailableError(
+                    f"{self.folder} has no chat template, so it can be asked in a single turn, and prompt "
+                    f"{index} has {len(turns)}; write all into the user's turn"
+                )
+        return [f"{turns[0].content}\n" for turns in messages]
+
+    def _of_turns(self, turns: Conversation) -> Conversation:
+        defused = [self._defused(turn.content) for turn in turns]
+        return tuple(
+            turn if text == turn.content else turn.model_copy(update={"content": text})
+            for turn, text in zip(turns, defused, strict=True)
+        )
+
+    def _ids_of(self, texts: list[str]) -> list[tuple[int, ...]]:
+        if self.chat_template is None:
+            return self._encode_plain(texts)
+        # The template writes the special tokens, so the tokenizer must not add another BOS.
+        return self._read(texts, add_special_tokens=False)
+
+    @cached_property
+    def reasoning_end(self) -> str | None:
+        """The mark that ends reasoning in this checkpoint's answers, None where none is known.
+
+        Raises:
+            EngineUnavailableError: a template that can't be used.
+        """
+        template = self.chat_template
+        text = "" if template is None else template.text
+        added = self.tokenizer.get_added_vocab()
+        return next((mark for mark in REASONING if mark in text or mark in added), None)
+
+    def apart(self, token_ids: Sequence[int], end: str) -> Thoughts | None:
+        """A completion's reasoning apart from its answer, by the first mark; None where there is no mark.
+
+        Args:
+            token_ids: of the completion.
+            end: the mark that ends reasoning.
+        """
+        mark = tuple(self.tokenizer(end, add_special_tokens=False)["input_ids"])
+        ids = tuple(token_ids)
+        whole = {token.content for token in self.tokenizer.added_tokens_decoder.values()}
+        if mark and end.strip() and any(piece in end for piece in whole if piece):
+            # Special tokens don't show in the text.
+            places = range(len(ids) - len(mark) + 1)
+            found = next((at for at in places if ids[at : at + len(mark)] == mark), None)
+            if found is not None:
+                count = found + len(mark)
+                return Thoughts(self.decode(ids[:count]), self.decode(ids[count:]), count)
+        text = self.decode(ids)
+        before, there, answer = text.partition(end)
+        if not there:
+            return None
+        low, high = 0, len(ids)
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if end in self.decode(ids[:middle]) else (middle, high)
+        return Thoughts(before + there, answer, high)
 
     def _require_own_tokenizer(self) -> None:
         """Refuse a tokenizer that isn't the one of its own tokenizer.json.
@@ -266,8 +374,8 @@ class ChatTokenizer:
         """The same for what another model may have written; raises as `require_embedded`."""
         self.require_embedded([(*one.prompt_ids, *one.completion_ids) for one in requests], "sequence")
 
-    def _encode_plain(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        rows = self._read([f"{prompt}\n" for prompt in prompts], add_special_tokens=True)
+    def _encode_plain(self, texts: list[str]) -> list[tuple[int, ...]]:
+        rows = self._read(texts, add_special_tokens=True)
         eos = self.eos_token_id
         # Tokenizers made for training may close the text, which would end the answer before it began.
         return [ids[:-1] if len(ids) > 1 and ids[-1] == eos else ids for ids in rows]
@@ -305,6 +413,12 @@ class ChatTokenizer:
                 list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
+
+
+def _either_width(piece: str) -> str:
+    """A pattern of a token and of its full-width form, which a normalising tokenizer folds into it."""
+    wide = {character: chr(ord(character) + 0xFEE0) for character in piece if "!" <= character <= "~"}
+    return "".join(f"[{re.escape(one)}{wide[one]}]" if one in wide else re.escape(one) for one in piece)
 
 
 def _require_readable_templates(folder: Path) -> None:

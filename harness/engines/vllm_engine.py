@@ -11,13 +11,14 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harness.data.tasks import Conversation
 from harness.engines import vllm_messages as messages
 from harness.engines.adapters import merge_instead
 from harness.engines.base import (
@@ -34,6 +35,7 @@ from harness.engines.config import EngineConfig, installed_version
 from harness.engines.finite import NOT_NUMBERS, WHAT_TO_DO, NotNumbersError
 from harness.engines.limits import check_prompts
 from harness.engines.local_model import LocalModel
+from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.vllm_adapter import lora_arguments
 from harness.engines.vllm_replica import Replica
 from harness.engines.weight_sets import as_vllm_reads, find_weights
@@ -65,7 +67,9 @@ def root_cause(log: str) -> str | None:
 class VllmEngine:
     """Draws and scores completions with vLLM."""
 
-    capabilities = Capabilities(max_top_k=MAX_TOP_K, score_room=1, begins_all=True, own_process=True)
+    capabilities = Capabilities(
+        max_top_k=MAX_TOP_K, score_room=1, begins_all=True, own_process=True, defuses=True
+    )
 
     def __init__(self, config: EngineConfig) -> None:
         """Check what can be checked without loading anything.
@@ -108,9 +112,16 @@ class VllmEngine:
         version = ready.version if ready else self._version
         return self._local.info("vllm", version, self._context_length(), options)
 
-    def encode(self, prompts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each user message, chat template applied."""
-        return self._tokenizer.encode(prompts)
+    @property
+    def tokenizer(self) -> ChatTokenizer:
+        """The checkpoint's, or the one given in its place."""
+        return self._tokenizer
+
+    def encode(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None
+    ) -> list[tuple[int, ...]]:
+        """Token ids of each conversation, chat template applied."""
+        return self._tokenizer.encode(prompts, arguments)
 
     def start(self) -> None:
         """Load the model in every replica; may run in a thread while prompts are encoded in another.

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from harness.contract import Contract
-from harness.data.choice import DataName, Limit, Split
+from harness.contract import DEFAULT
+from harness.data.choice import ContractChoice, DataName, Limit, PromptConfig, Split
 from harness.data.tasks import MAX_CANDIDATES, MIN_CANDIDATES
 from harness.engines.config import EngineConfig
 from harness.engines.limits import MaxTokens
@@ -39,7 +39,8 @@ class EvalConfig(Settings, title="Evaluation"):
     """Base seed of sampling, and of the bootstrap of a judge's agreement."""
     constrained: bool = False
     """Hold the output to the schema by the engine; recorded."""
-    contract: Contract = Contract()
+    contract: ContractChoice = DEFAULT
+    prompting: PromptConfig = PromptConfig()
     k: Annotated[int | None, Field(ge=MIN_CANDIDATES, le=MAX_CANDIDATES)] = None
     """Refuse tasks with another number of candidates."""
     skip_bad_rows: bool = False

@@ -17,6 +17,7 @@ from harness.evaluate.config import EvalConfig
 from harness.evaluate.early_stop import EarlyStop, generate_all, generate_in_waves, in_order
 from harness.evaluate.missing import missing_of, require_allowed
 from harness.evaluate.plan import default_out, planned_manifest, require_k, sampling_of
+from harness.evaluate.reasoning import Parts, Thoughts, with_mark
 from harness.evaluate.scoring import TaskScorer, measured_by_cliff, summarise_run
 from harness.evaluate.session import SessionClock, Tally, settled
 from harness.progress import OnProgress, Progress, ignore
@@ -69,6 +70,7 @@ class _Evaluation:
 
     def __post_init__(self) -> None:
         self.sampling = sampling_of(self.config, self.dataset)
+        self.prompt = self.config.prompting.record()
         self.stopped = False
         self.missing: tuple[Missing, ...] = ()
 
@@ -80,7 +82,9 @@ class _Evaluation:
         else:
             prompts, seconds = self._encode(), None
         info = self.engine.info()
-        manifest = planned_manifest(self.config, self.dataset, info, self.sampling, earlier)
+        self.prompt = with_mark(self.prompt, self.config.prompting, info, earlier)
+        self.parts = Parts.of(self.prompt.reasoning_end, self.engine, prompts)
+        manifest = planned_manifest(self.config, self.dataset, info, self.sampling, self.prompt, earlier)
         before = None if earlier is None else earlier.engine
         _require_same(self.directory.path, manifest, earlier)
         require_same_served(self.directory.path, manifest.engine, before)
@@ -226,7 +230,9 @@ class _Evaluation:
                     self.answered.count(generation)
                     request = by_key[generation.key]
                     prompt_sha256, scorer = scorers[request.task_id]
-                    sample = _to_sample(request, prompt_sha256, generation, scorer)
+                    sample = _to_sample(
+                        request, prompt_sha256, generation, self.parts.of_answer(generation), scorer
+                    )
                     self.directory.append(sample)
                     session.count(generation)
                     self.on_progress(
@@ -253,7 +259,14 @@ class _Evaluation:
             self.stopped = any(self.early_stop.enough_without(one.task_id) for one in self.missing)
 
     def _encode(self) -> list[Prompt]:
-        return make_prompts(self.dataset.tasks, self.config.contract, self.engine.encode)
+        engine = self.engine
+        return make_prompts(
+            self.dataset.tasks,
+            self.config.contract,
+            engine.encode,
+            self.prompt,
+            guarded=not engine.capabilities.defuses,
+        )
 
     def _timed_start(self) -> float:
         started = time.monotonic()
@@ -304,21 +317,27 @@ class _Evaluation:
 
 
 def _to_sample(
-    request: GenerationRequest, prompt_sha256: str, generation: Generation, scorer: TaskScorer
+    request: GenerationRequest,
+    prompt_sha256: str,
+    generation: Generation,
+    thoughts: Thoughts,
+    scorer: TaskScorer,
 ) -> Sample:
-    parse, scores = scorer(generation.text, generation.finish_reason)
+    parse, scores = scorer(thoughts.answer, generation.finish_reason)
     return Sample(
         key=request.key,
         task_id=request.task_id,
         sample_index=request.sample_index,
         prompt_sha256=prompt_sha256,
-        text=generation.text,
+        text=thoughts.answer,
         token_ids=generation.token_ids,
         finish_reason=generation.finish_reason,
         prompt_tokens=generation.prompt_tokens,
         completion_tokens=generation.completion_tokens,
         parse=parse,
         scores=scores,
+        reasoning=thoughts.reasoning,
+        reasoning_tokens=thoughts.tokens,
     )
 
 

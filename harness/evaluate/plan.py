@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.data.loading import LoadedDataset
 from harness.data.prompt import PROMPT_VERSION, changed_titles
+from harness.data.prompt_file import PromptRecord
 from harness.engines import EngineInfo, SamplingParams
 from harness.engines.limits import usual_answer_tokens
 from harness.errors import DataError
@@ -31,6 +32,7 @@ def planned_manifest(
     dataset: LoadedDataset,
     info: EngineInfo,
     sampling: SamplingParams,
+    prompt: PromptRecord,
     earlier: Manifest | None,
 ) -> Manifest:
     """The manifest of an evaluation before this session draws anything.
@@ -40,6 +42,7 @@ def planned_manifest(
         dataset: its tasks.
         info: of the engine.
         sampling: of all requests.
+        prompt: what prompts are made of.
         earlier: what an earlier session left, None where this is the first.
     """
     return Manifest(
@@ -59,7 +62,13 @@ def planned_manifest(
         ),
         contract=config.contract,
         prompt_version=PROMPT_VERSION,
-        titles=changed_titles(dataset.tasks),
+        prompt=prompt,
+        titles=changed_titles(
+            dataset.tasks,
+            prompt.max_title_characters,
+            own_prompt=prompt.messages is not None,
+            guarded=info.tokenizer_sha256 is None,
+        ),
         engine=EngineRecord(**asdict(info)),
         sampling=asdict(sampling),
         samples_per_task=config.samples,
@@ -111,7 +120,13 @@ def default_out(config: EvalConfig, dataset: LoadedDataset) -> Path:
         source = config.engine.served_model or "server"
     # Whoever allows what an earlier session couldn't have goes on with that one's run.
     left_out = {"allow_missing", "request_tries"} | (set() if config.engine.fields else {"fields"})
-    decides = config.model_dump_json(exclude={"out": True, "limit": True, "engine": left_out})
+    decides = config.model_dump_json(
+        # A prompt file counts by what it says; where nothing is said, names are those of before it could be.
+        exclude={"out": True, "limit": True, "engine": left_out, "prompting": True}
+    )
+    decides = decides.replace(config.contract.model_dump_json(), config.contract.said_before())
+    if not config.prompting.is_default:
+        decides += f"{config.prompting.record().sha256} {config.prompting.reasoning_end}"
     digest = hashlib.sha256((decides + dataset.sha256).encode()).hexdigest()[:8]
     name = Path(str(source)).name.replace("/", "-").replace(":", "-")
     parts = [name, dataset.name, dataset.split or "", digest]

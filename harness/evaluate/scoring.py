@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.contract import Contract, ParseResult, parse
-from harness.contract.json_text import WHITE_SPACE, decode
-from harness.data.tasks import PromptTask, RankingTask, Task
+from harness.contract import Contract, ParseResult, decoded, judge
+from harness.data.tasks import PromptTask, RankingTask, Task, terms_of
 from harness.errors import DataError
 from harness.evaluate.session import Tally, settled
 from harness.judge import rubric_metrics
@@ -36,8 +35,7 @@ class TaskScorer:
     """Parses and scores completions of one task."""
 
     def __init__(self, task: Task, contract: Contract) -> None:
-        self._contract = contract
-        self._k = task.k
+        self._terms = terms_of(task, contract)
         self._relevance = task.relevance
         self._can_rank = can_rank(task.relevance)
         self._known = isinstance(task, PromptTask) and task.has_expected
@@ -54,12 +52,12 @@ class TaskScorer:
         """
         if finish_reason == "withheld":
             return None, dict(self._unscored)
-        parsed = parse(text, self._k, self._contract, finish_reason=finish_reason)
+        parsed = judge(text, self._terms, finish_reason=finish_reason)
         return parsed, self._scores(text, parsed)
 
     def _scores(self, text: str, parsed: ParseResult) -> Scores:
         if self._known and parsed.tier == "strict":
-            return match_scores(decode(text, len(text) - len(text.lstrip(WHITE_SPACE))), self._expected)
+            return match_scores(decoded(text), self._expected)
         usable = parsed.tier in ("strict", "lenient") and parsed.ranking is not None
         if not usable or not self._can_rank or parsed.ranking is None:
             return dict(self._unscored)

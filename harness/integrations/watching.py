@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from harness.cliff.switch import RatioTo, given_ratio
-from harness.contract import DEFAULT, Contract
-from harness.data.choice import DataName, Split
+from harness.contract import DEFAULT
+from harness.data.choice import ContractChoice, DataName, Split
 from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError
@@ -56,7 +56,7 @@ class CliffSettings(Settings):
     split: Split = "train"
     limit: int = 64
     """How many of its tasks, at least 8: intervals are bootstrapped by task."""
-    contract: Contract = DEFAULT
+    contract: ContractChoice = DEFAULT
     max_tokens: MaxTokens = None
     seed: Natural = 0
     """Of the rollouts."""

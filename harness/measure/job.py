@@ -156,7 +156,7 @@ def _measure(
     with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
         scoring = Scoring(
             requests=positions.score_requests(list(rollouts)),
-            classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.model_dump_json()}",
+            classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.said_before()}",
             vocabulary=len(vocabulary.pieces),
             top_k=min(config.top_k, len(vocabulary.pieces)),
             max_top_k=config.max_top_k,

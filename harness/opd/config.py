@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from harness.cliff import switch
-from harness.contract import DEFAULT, Contract
-from harness.data.choice import DataName, Limit, Split
+from harness.contract import DEFAULT
+from harness.data.choice import NO_REASONING, ContractChoice, DataName, Limit, PromptConfig, Split
 from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.opd.optimisation import Optimisation, Placement
@@ -48,6 +48,15 @@ def opd_optimisation(**changes: Any) -> Optimisation:
     return Optimisation(**own | changes)
 
 
+def _reasons(prompting: PromptConfig) -> bool:
+    return prompting.reasoning_end not in (None, NO_REASONING)
+
+
+_FROM_THE_FIRST = (
+    "training takes an answer to begin with its first token; leave `reasoning_end=` out, and thinking off"
+)
+
+
 class LoRA(Settings, title="LoRA"):
     """Train a low-rank adapter (Hu et al., arXiv 2106.09685) instead of all weights."""
 
@@ -70,8 +79,15 @@ class SFTConfig(Settings, title="Training"):
     data: DataName = "fashion-mini"
     split: Split = "train"
     limit: Limit = None
-    contract: Contract = DEFAULT
+    contract: ContractChoice = DEFAULT
+    prompting: PromptConfig = PromptConfig()
     placement: Placement = Placement()
+
+    @model_validator(mode="after")
+    def _no_reasoning(self) -> SFTConfig:
+        if _reasons(self.prompting):
+            raise ValueError(_FROM_THE_FIRST)
+        return self
 
 
 class OPDConfig(Settings, title="Distillation"):
@@ -93,7 +109,8 @@ class OPDConfig(Settings, title="Distillation"):
     data: DataName = "fashion-mini"
     split: Split = "train"
     limit: Limit = None
-    contract: Contract = DEFAULT
+    contract: ContractChoice = DEFAULT
+    prompting: PromptConfig = PromptConfig()
     optimisation: Optimisation = Field(default_factory=opd_optimisation)
     placement: Placement = Placement()
     ratio: Ratio = "student/behaviour"
@@ -180,6 +197,7 @@ class OPDConfig(Settings, title="Distillation"):
     def _fits_together(self) -> OPDConfig:
         batch, pool, fixed = self.optimisation.batch_size, self.pool, self.staleness == "fixed"
         for wrong, message in (
+            (_reasons(self.prompting), _FROM_THE_FIRST),
             (pool % batch != 0, f"{pool} rollouts a round don't fill batches of {batch}; choose a multiple"),
             (
                 pool % self.samples != 0,

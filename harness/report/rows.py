@@ -10,8 +10,9 @@ from typing import Literal
 
 from harness.contract import Contract
 from harness.contract.automaton import failing_place
-from harness.data.prompt import PROMPT_VERSION, render_prompt
-from harness.data.tasks import Item, Message, RankingTask, Task, read_task
+from harness.data.conversations import conversations
+from harness.data.prompt import PROMPT_VERSION
+from harness.data.tasks import Item, Message, RankingTask, Task, as_text, read_task
 from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt
 from harness.report.reading import WITHHELD, Place, RunFacts
@@ -165,7 +166,10 @@ def read_rows(runs: Sequence[RunFacts], most: int, *, redact: bool) -> Shown:
     for facts in runs:
         there = wanted[facts.dataset]
         # Runs that asked the same share the prompts: rendering them is what takes most of the time.
-        key = (facts.hashes.get(TASKS, ""), facts.run.manifest.contract.model_dump_json())
+        manifest = facts.run.manifest
+        made_of = (manifest.contract, manifest.prompt)
+        words = "".join(one.model_dump_json() for one in made_of) + str(manifest.guarded)
+        key = (facts.hashes.get(TASKS, ""), words)
         if key not in books:
             books[key] = _asked(facts, {task_id for task_id, _ in there}, redact)
         answers.append(dict(_answers(facts, there, books[key], redact)))
@@ -196,15 +200,19 @@ class _Asked:
 def _asked(facts: RunFacts, wanted: set[str], redact: bool) -> dict[str, _Asked]:
     if not facts.has_tasks:
         return {}
-    contract = facts.run.manifest.contract
+    manifest = facts.run.manifest
+    tasks = [read_task(row) for row in read_task_rows(facts.run) if row["task_id"] in wanted]
+
+    def texts(of: Sequence[Task]) -> list[str]:
+        made = conversations(of, manifest.contract, manifest.prompt, guarded=manifest.guarded)
+        return [as_text(turns) for turns in made]
+
     book = {}
-    for row in read_task_rows(facts.run):
-        if row["task_id"] in wanted:
-            task = read_task(row)
-            text = render_prompt(task, contract)
-            sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            shown = render_prompt(_without_titles(task), contract) if redact else text
-            book[task.task_id] = _Asked(task.k, sha256, shown)
+    asked = texts(tasks)
+    shown = texts([_without_titles(task) for task in tasks]) if redact else asked
+    for task, text, view in zip(tasks, asked, shown, strict=True):
+        sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        book[task.task_id] = _Asked(task.k, sha256, view)
     return book
 
 
@@ -212,7 +220,7 @@ def _answers(
     facts: RunFacts, wanted: set[Place], book: dict[str, _Asked], redact: bool
 ) -> Iterator[tuple[Place, Answer]]:
     contract = facts.run.manifest.contract
-    keep = contract.key if redact else None
+    keep = contract.key if redact and contract.key else None
     for sample in facts.run.iter_samples():
         place = (sample.task_id, sample.sample_index)
         if place in wanted:
@@ -264,11 +272,13 @@ def _prompt_is(facts: RunFacts, sample: Sample, asked: _Asked | None) -> PromptI
 def _without_titles(task: Task) -> Task:
     if not isinstance(task, RankingTask):
         return task.model_copy(update={"messages": (_HIDDEN,), "prompt": None})
+    messages = None if task.messages is None else (_HIDDEN,)
 
     def hidden(items: Sequence[Item]) -> tuple[Item, ...]:
         return tuple(Item(item_id=item.item_id, title=HIDDEN_TITLE) for item in items)
 
-    return task.model_copy(update={"history": hidden(task.history), "candidates": hidden(task.candidates)})
+    changes = {"history": hidden(task.history), "candidates": hidden(task.candidates), "messages": messages}
+    return task.model_copy(update=changes | {"meta": {}})
 
 
 def _spread(key: tuple[str, Place]) -> bytes:

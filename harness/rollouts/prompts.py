@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 from harness.contract import Contract
-from harness.data.prompt import render_prompt
-from harness.data.tasks import Task
+from harness.data.conversations import DEFAULT_PROMPT, conversations
+from harness.data.prompt_file import PromptRecord
+from harness.data.tasks import Conversation, Task, as_text, terms_of
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A task's user message and its token ids (empty where the engine has no tokenizer)."""
+    """What is put to a model for a task, and its token ids (empty where the engine has no tokenizer)."""
 
     task: Task
-    text: str
+    messages: Conversation
     ids: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The messages as one text."""
+        return as_text(self.messages)
 
     @property
     def sha256(self) -> str:
@@ -28,20 +35,40 @@ class Prompt:
         return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
+class Encode(Protocol):
+    """Token ids of conversations, chat template applied: an engine's, or a tokenizer's."""
+
+    def __call__(
+        self, prompts: Sequence[Conversation], arguments: Mapping[str, Any] | None = None, /
+    ) -> Sequence[tuple[int, ...]]:
+        """As `Engine.encode`."""
+        ...
+
+
 def make_prompts(
     tasks: Sequence[Task],
     contract: Contract,
-    encode: Callable[[Sequence[str]], Sequence[tuple[int, ...]]],
+    encode: Encode,
+    prompt: PromptRecord = DEFAULT_PROMPT,
+    *,
+    guarded: bool = False,
 ) -> list[Prompt]:
     """Prompts of tasks, in their order.
 
     Args:
         tasks: what is asked.
         contract: the output format asked for.
-        encode: token ids of user messages, chat template applied: an engine's, or a tokenizer's.
+        encode: token ids of conversations.
+        prompt: what the conversations are made of, and what the chat template is told.
+        guarded: as `conversations`: for an engine that doesn't know its tokenizer (`Capabilities.defuses`).
+
+    Raises:
+        DataError: a prompt can't be made.
+        EngineUnavailableError: one can't be encoded.
     """
-    texts = [render_prompt(task, contract) for task in tasks]
-    return [Prompt(*parts) for parts in zip(tasks, texts, encode(texts), strict=True)]
+    asked = conversations(tasks, contract, prompt, guarded=guarded)
+    ids = encode(asked, prompt.chat_template_kwargs)
+    return [Prompt(*parts) for parts in zip(tasks, asked, ids, strict=True)]
 
 
 def sample_key(checkpoint: str, prompt: Prompt, sampling: SamplingParams, index: int) -> str:
@@ -68,7 +95,8 @@ def plan_requests(
 ) -> list[GenerationRequest]:
     """One request a task and sample index, in dataset order."""
     checkpoint = info.weights_sha256 or info.checkpoint
-    schemas = {k: contract.engine_schema(k) for k in {prompt.task.k for prompt in prompts}}
+    terms = [terms_of(prompt.task, contract) for prompt in prompts]
+    schemas = {one: one.engine_schema() for one in set(terms)} if sampling.constrained else {}
     return [
         GenerationRequest(
             key=sample_key(checkpoint, prompt, sampling, index),
@@ -76,9 +104,10 @@ def plan_requests(
             sample_index=index,
             prompt_text=prompt.text,
             prompt_ids=prompt.ids,
+            messages=prompt.messages,
             seed=sample_seed(sampling.seed, prompt.task.task_id, index),
-            schema=schemas[prompt.task.k] if sampling.constrained else None,
+            schema=schemas.get(held_to),
         )
-        for prompt in prompts
+        for prompt, held_to in zip(prompts, terms, strict=True)
         for index in range(samples)
     ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.engines.base import FinishReason
 from harness.errors import DataError, words_of
 from harness.files import write_text
-from harness.rollouts.prompts import make_prompts
+from harness.rollouts.prompts import Encode, make_prompts
 from harness.runs import Run
 
 
@@ -38,9 +38,7 @@ class Rollout:
     strict: bool
 
 
-def rollouts_of_run(
-    run: Run, encode: Callable[[Sequence[str]], Sequence[tuple[int, ...]]]
-) -> dict[str, Rollout]:
+def rollouts_of_run(run: Run, encode: Encode) -> dict[str, Rollout]:
     """The rollouts of a run by sample key, in the order of its tasks.
 
     Samples without any token are left out, and so are those that a provider withheld.
@@ -52,12 +50,21 @@ def rollouts_of_run(
     Raises:
         DataError: completions without token ids, prompts that can't be made again, or nothing there.
     """
-    prompts = make_prompts(list(run.tasks()), run.manifest.contract, encode)
+    manifest = run.manifest
+    prompts = make_prompts(
+        list(run.tasks()), manifest.contract, encode, manifest.prompt, guarded=manifest.guarded
+    )
     numbered = {prompt.task.task_id: (number, prompt) for number, prompt in enumerate(prompts)}
     found: dict[str, Rollout] = {}
     for sample in run.iter_samples():
         if sample.parse is None:
             continue
+        if sample.reasoning:
+            raise DataError(
+                f"{run.path}: sample {sample.key} reasons before it answers, and token positions are read "
+                "from a completion's first token on; turn thinking off, as it is where "
+                "`chat_template_kwargs=` doesn't ask for it"
+            )
         if not sample.token_ids:
             if not sample.text:
                 continue

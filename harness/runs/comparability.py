@@ -203,10 +203,14 @@ def _why(mine: Manifest, theirs: Manifest) -> str:
             found.append(f"{name} {plain(str(before))} → {plain(str(after))}")
     if mine.dataset.sha256 != theirs.dataset.sha256:
         found.append("other dataset files")
+    if mine.prompt.sha256 != theirs.prompt.sha256:
+        found.append("other prompt files, system turns or chat template arguments")
     if mine.prompt_version != theirs.prompt_version or mine.contract != theirs.contract:
         found.append("another instruction")
     if found:
         return "; ".join(found)
+    if ("flattened" in mine.titles) != ("flattened" in theirs.titles):
+        return "an earlier version of the harness cut titles at 200 characters and put a space after brackets"
     if new.tokenizer_sha256 is None and new.options.get("prompts") == "token ids from the server":
         return "the server's own template gave others: it was exchanged, or writes the date"
     if mine.harness_version != theirs.harness_version or _begun_with(new) != _begun_with(old):
@@ -266,6 +270,7 @@ def _asked(manifest: Manifest) -> dict[str, Any]:
         "tasks": manifest.tasks,
         **{f"contract.{name}": value for name, value in manifest.contract.model_dump().items()},
         "prompt_version": manifest.prompt_version,
+        "prompt": manifest.prompt.sha256,
         **{f"sampling.{name}": manifest.sampling.get(name) for name in _SAMPLING},
         "samples_per_task": manifest.samples_per_task,
     }
@@ -279,6 +284,7 @@ def _beside(manifest: Manifest) -> dict[str, Any]:
         "engine.version": engine.version,
         "engine.dtype": engine.options.get("dtype"),
         "engine.tokenizer_sha256": engine.tokenizer_sha256,
+        "reasoning_end": manifest.prompt.reasoning_end,
     }
 
 

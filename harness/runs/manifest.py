@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness import __version__
 from harness.contract import Contract
+from harness.data.prompt_file import PromptRecord
 
 Status = Literal["running", "complete", "incomplete", "failed"]
 SessionStatus = Literal["running", "complete", "incomplete", "failed", "killed"]
@@ -145,6 +146,7 @@ class Manifest(BaseModel):
     dataset: DatasetRecord
     contract: Contract
     prompt_version: str
+    prompt: PromptRecord = PromptRecord()
     titles: dict[str, int] = Field(default_factory=dict)
     """Titles that reached the model changed, by what was done to them."""
     engine: EngineRecord
@@ -169,6 +171,11 @@ class Manifest(BaseModel):
         return tuple(map(str, said)) if isinstance(said, list) else ()
 
     @property
+    def guarded(self) -> bool:
+        """Whether titles were guarded against special tokens of a tokenizer that the engine doesn't know."""
+        return self.engine.tokenizer_sha256 is None
+
+    @property
     def sealed(self) -> bool:
         """Whether everything in the run must carry its checksum; a run of an older version carries none."""
         return self.format_version >= 2
@@ -185,6 +192,8 @@ class Manifest(BaseModel):
             "dataset.sha256": self.dataset.sha256,
             "contract": self.contract.model_dump(),
             "prompt_version": self.prompt_version,
+            "prompt": self.prompt.sha256,
+            "reasoning_end": self.prompt.reasoning_end,
             "engine.name": engine.name,
             "engine.dtype": engine.options.get("dtype"),
             "checkpoint": engine.weights_sha256 or engine.checkpoint,

@@ -24,13 +24,16 @@ class Sample:
         task_id: the task it answers.
         sample_index: 0-based among the samples of this task.
         prompt_sha256: hash of the prompt's token ids, or of its text where the engine has no tokenizer.
-        text: the raw completion.
+        text: the raw completion; of one that reasons first, what stands after the reasoning.
         token_ids: its token ids as drawn; empty where the engine didn't say.
         finish_reason: `stop`, `length` or `withheld`.
         prompt_tokens: None when unknown.
         completion_tokens: None when unknown.
         parse: tier, code, path, message and ranking; None where the answer was withheld.
         scores: metric name → value, None where undefined (not parsed, or labels that can't rank).
+        reasoning: what stood before the answer, the mark that ended it included: the raw completion is this
+            and `text`. It isn't parsed.
+        reasoning_tokens: of the completion's tokens those before the answer, None when unknown.
     """
 
     key: str
@@ -44,6 +47,8 @@ class Sample:
     completion_tokens: int | None
     parse: ParseResult | None
     scores: dict[str, float | None]
+    reasoning: str = ""
+    reasoning_tokens: int | None = None
 
     @property
     def strict_ranking(self) -> tuple[int, ...] | None:
@@ -66,6 +71,8 @@ class Sample:
             "parse": None if self.parse is None else _fields(self.parse),
             "scores": self.scores,
         }
+        if self.reasoning:
+            row |= {"reasoning": self.reasoning, "reasoning_tokens": self.reasoning_tokens}
         return sealed_line(json.dumps(row, separators=(",", ":"), allow_nan=False).encode("ascii"))
 
     @classmethod
@@ -89,6 +96,8 @@ class Sample:
                 completion_tokens=row["completion_tokens"],
                 parse=None if row["parse"] is None else _parse_result(row["parse"]),
                 scores=row["scores"],
+                reasoning=row.get("reasoning", ""),
+                reasoning_tokens=row.get("reasoning_tokens"),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a sample: {error!r}") from error

@@ -6,7 +6,7 @@ import json
 
 from hypothesis import strategies as st
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 
 KEYS = ["ranking", "r", 'a"b', "é", "😀/x", "\n\\", "true", " "]
 
@@ -86,7 +86,7 @@ def answers(draw, contract: Contract, ranking: list[int]) -> str:
     def gap() -> str:
         return draw(white)
 
-    spelled = [str(n) if contract.id_style == "integer" else draw(spelled_strings(str(n))) for n in ranking]
+    spelled = [str(n) if contract.ids == "number" else draw(spelled_strings(str(n))) for n in ranking]
     listed = ",".join(gap() + one + gap() for one in spelled)
     members = [(draw(spelled_strings(contract.key)), f"[{listed}]")]
     if contract.extra_keys:
@@ -140,7 +140,7 @@ def near_answers(draw) -> tuple[str, int, Contract]:
 def near_values(draw) -> tuple[object, int, Contract]:
     """A decoded value that keeps the contract or breaks it in a few places, with its K and contract."""
     contract, k = draw(contracts), draw(st.integers(1, 5))
-    ids: list[object] = [contract.spell(n) for n in draw(st.permutations(range(1, k + 1)))]
+    ids: list[object] = [Terms(contract, k).spell(n) for n in draw(st.permutations(range(1, k + 1)))]
     odd = st.one_of(
         st.integers(-1, k + 1),
         st.integers(-1, k + 1).map(str),

@@ -11,7 +11,7 @@ from harness.contract.json_text import (
     _past_scalar,
     _past_space,
 )
-from harness.contract.model import Contract
+from harness.contract.terms import Terms
 
 
 def slow_skim(text: str, start: int) -> int | Malformed:
@@ -49,7 +49,7 @@ def slow_skim(text: str, start: int) -> int | Malformed:
         position = found
 
 
-def slow_cut(text: str, k: int, contract: Contract) -> Cut:
+def slow_cut(text: str, terms: Terms) -> Cut:
     any_object = False
     rankings: list[tuple[int, ...]] = []
     work = 0
@@ -64,7 +64,7 @@ def slow_cut(text: str, k: int, contract: Contract) -> Cut:
             continue
         work += ATTEMPT_COST + found - start.start()
         any_object = True
-        ranking = _ranking_at(text, start.start(), k, contract)
+        ranking = _ranking_at(text, start.start(), terms)
         if ranking is not None:
             rankings.append(ranking)
             if len(rankings) > 1:

@@ -153,7 +153,7 @@ def strict_ranking(text: str, k: int, key: str, id_style: str, extra_keys: bool)
     ids: list[str] = []
 
     def one_id() -> None:
-        ids.append(reader.number() if id_style == "integer" else reader.string())
+        ids.append(reader.number() if id_style == "number" else reader.string())
 
     def member(name: str) -> None:
         if name == key:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import DEFAULT, ROLES, Contract, advance, is_complete, role, start
+from harness.contract import DEFAULT, ROLES, Contract, Terms, advance, is_complete, role, start
 from tests.contract.answers import contracts, ks, near_answers, valid
 from tests.contract.strict_oracle import strict_ranking
 from tests.examples import examples
@@ -49,7 +49,7 @@ def accepts(contract, k, text):
 @examples(1500)
 def test_accepts_what_is_strict_and_nothing_else(answer):
     text, k, contract = answer
-    expected = strict_ranking(text, k, contract.key, contract.id_style, contract.extra_keys)
+    expected = strict_ranking(text, k, contract.key, contract.ids, contract.extra_keys)
     assert accepts(contract, k, text) == (expected is not None)
 
 
@@ -58,7 +58,7 @@ def test_accepts_the_strict_cases_and_no_others(case):
     contract = Contract(**case.get("contract", {}))
     is_strict = case["tier"] == "strict"
     assert accepts(contract, case["k"], case["input"]) == is_strict
-    slow = strict_ranking(case["input"], case["k"], contract.key, contract.id_style, contract.extra_keys)
+    slow = strict_ranking(case["input"], case["k"], contract.key, contract.ids, contract.extra_keys)
     assert slow == (tuple(case["ranking"]) if is_strict else None)
 
 
@@ -79,7 +79,7 @@ def test_a_state_that_is_not_none_can_be_completed(answer):
             break
         state, read = following, read + char
     rest = completion(state, contract)
-    assert strict_ranking(read + rest, k, contract.key, contract.id_style, contract.extra_keys) is not None
+    assert strict_ranking(read + rest, k, contract.key, contract.ids, contract.extra_keys) is not None
 
 
 def completion(state, contract):
@@ -142,7 +142,7 @@ def test_role_of_each_character(contract, k, text, expected):
 
 
 def test_every_role_occurs_in_a_plain_answer():
-    assert set(roles(DEFAULT, DEFAULT.example(8) + " ", 8)) == set(ROLES)
+    assert set(roles(DEFAULT, Terms(DEFAULT, 8).example() + " ", 8)) == set(ROLES)
 
 
 @pytest.mark.parametrize(
@@ -178,10 +178,10 @@ def test_states_differ_by_the_ids_that_are_used():
 @examples(50)
 def test_a_used_id_is_a_dead_end(contract, k, data):
     used = data.draw(st.permutations(range(1, k + 1)))[: data.draw(st.integers(1, k))]
-    listed = json.dumps({contract.key: [contract.spell(n) for n in used]})[:-2]
+    listed = json.dumps({contract.key: [Terms(contract, k).spell(n) for n in used]})[:-2]
     state = advance_text(start(contract, k), listed)
     assert state is not None
-    again = f",{json.dumps(contract.spell(data.draw(st.sampled_from(used))))},"
+    again = f",{json.dumps(Terms(contract, k).spell(data.draw(st.sampled_from(used))))},"
     assert advance_text(state, again) is None
 
 
@@ -198,7 +198,7 @@ def test_k_below_one_is_refused():
 
 def test_many_candidates():
     k = 1234
-    assert accepts(DEFAULT, k, DEFAULT.example(k))
+    assert accepts(DEFAULT, k, Terms(DEFAULT, k).example())
     text = '{"ranking":[123'
     assert roles(DEFAULT, text + "4", k)[-3:] == ("unused_id",) * 3
     # 123 is complete, but 1230 … 1233 are left; nothing can follow 1234.

@@ -8,30 +8,30 @@ import jsonschema
 import pytest
 from hypothesis import given
 
-from harness.contract import DEFAULT, Contract, explain, parse
+from harness.contract import DEFAULT, Contract, Terms, parse
 from harness.errors import HarnessError
 from tests.contract.answers import contracts, ks
 
 
 @given(contracts, ks)
 def test_the_example_in_the_instruction_keeps_the_contract(contract, k):
-    example = contract.example(k)
+    example = Terms(contract, k).example()
     assert parse(example, k, contract).tier == "strict"
-    assert contract.instruction(k).endswith(example)
-    assert json.dumps(contract.key, ensure_ascii=False) in contract.instruction(k)
-    assert str(k) in contract.instruction(k)
+    assert Terms(contract, k).instruction().endswith(example)
+    assert json.dumps(contract.key, ensure_ascii=False) in Terms(contract, k).instruction()
+    assert str(k) in Terms(contract, k).instruction()
 
 
 @pytest.mark.parametrize("k", range(2, 65))
 def test_the_example_is_not_the_order_of_the_candidates(k):
-    ids = json.loads(DEFAULT.example(k))["ranking"]
+    ids = json.loads(Terms(DEFAULT, k).example())["ranking"]
     assert ids != sorted(ids)
     assert k < 4 or ids != sorted(ids, reverse=True)
 
 
 @given(contracts, ks)
 def test_the_schema_is_a_schema_and_the_engines_differs_only_where_it_must(contract, k):
-    schema, engine = contract.json_schema(k), contract.engine_schema(k)
+    schema, engine = Terms(contract, k).json_schema(), Terms(contract, k).engine_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     assert schema.pop("$schema").endswith("2020-12/schema")
     assert schema["properties"][contract.key].pop("uniqueItems") is True
@@ -39,7 +39,7 @@ def test_the_schema_is_a_schema_and_the_engines_differs_only_where_it_must(contr
 
 
 def test_engine_schema_of_the_default():
-    assert DEFAULT.engine_schema(8) == {
+    assert Terms(DEFAULT, 8).engine_schema() == {
         "type": "object",
         "properties": {
             "ranking": {
@@ -56,7 +56,7 @@ def test_engine_schema_of_the_default():
 
 def test_a_key_named_like_a_keyword_stays():
     contract = Contract(key="uniqueItems")
-    assert set(contract.engine_schema(3)["properties"]) == {"uniqueItems"}
+    assert set(Terms(contract, 3).engine_schema()["properties"]) == {"uniqueItems"}
 
 
 @pytest.mark.vllm
@@ -68,15 +68,11 @@ def test_vllms_backends_take_the_engine_schema(id_style, extra_keys):
     from vllm.v1.structured_output.backend_xgrammar import has_xgrammar_unsupported_json_features, xgr
 
     contract = Contract(id_style=id_style, extra_keys=extra_keys)
-    schema = contract.engine_schema(8)
-    assert has_xgrammar_unsupported_json_features(contract.json_schema(8))
+    schema = Terms(contract, 8).engine_schema()
+    assert has_xgrammar_unsupported_json_features(Terms(contract, 8).json_schema())
     assert not has_xgrammar_unsupported_json_features(schema)
     assert not has_guidance_unsupported_json_features(schema)
     assert xgr.Grammar.from_json_schema(json.dumps(schema)) is not None
-
-
-def test_validators_are_compiled_once():
-    assert explain.validator(Contract(), 8) is explain.validator(Contract(), 8)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +84,5 @@ def test_a_contract_that_makes_no_sense_is_refused(wrong):
 
 
 def test_k_below_one_is_refused():
-    for call in (DEFAULT.json_schema, DEFAULT.engine_schema):
-        with pytest.raises(ValueError, match="k must be at least 1"):
-            call(0)
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        Terms(DEFAULT, 0)

@@ -36,8 +36,14 @@ def listed(ranking: list[int]) -> Any:
 
 
 FORMS: list[tuple[Form, str]] = [
-    (lambda r: {"ranking": [n - 1 for n in r]}, "number the candidates from 0: they keep the contract `{ids: number0}`"),
-    (lambda r: {"ranking": [IDS[n - 1] for n in r]}, "give item ids: they keep the contract `{ids: item_id}`"),
+    (
+        lambda r: {"ranking": [n - 1 for n in r]},
+        "number the candidates from 0: they keep the contract `{ids: number0}`",
+    ),
+    (
+        lambda r: {"ranking": [IDS[n - 1] for n in r]},
+        "give item ids: they keep the contract `{ids: item_id}`",
+    ),
     (lambda r: {"ranking": [str(n) for n in r]}, "`{ids: string}`"),
     (lambda r: {"ranking": ["ABCDE"[n - 1] for n in r]}, "`{ids: letter}`"),
     (lambda r: r, "are bare arrays: they keep the contract `{ranking: $}`"),
@@ -47,7 +53,7 @@ FORMS: list[tuple[Form, str]] = [
     (lambda r: {"ranking": r[:3]}, "list only 3: they keep the contract `{length: {top: 3}}`"),
     (
         lambda r: {"ranking": [{"reason": "good", "id": n} for n in r]},
-        "list objects with a id: they keep the contract `{id_field: id}`",
+        "list objects whose `id` is the id: they keep the contract `{id_field: id}`",
     ),
     (
         lambda r: {"top": [{"item": IDS[n - 1], "score": 0.5} for n in r[:2]], "note": ""},
@@ -120,5 +126,11 @@ def test_a_prompt_that_never_asks() -> None:
 
 
 def test_hostile_answers_are_looked_at_in_bounded_time() -> None:
-    for text in ("[" * 50_000, '{"a":' * 50_000, "```" * 20_000, "</think>" * 5_000, '{"ranking": ' + "1" * 5000 + "}"):
-        assert diagnosis([Answered(text, Terms(Contract(), K, IDS))] * 9) is None or True
+    for text in (
+        "[" * 50_000,
+        '{"a":' * 50_000,
+        "```" * 20_000,
+        "</think>" * 5_000,
+        '{"ranking": ' + "1" * 5000 + "}",
+    ):
+        assert diagnosis([Answered(text, Terms(Contract(), K, IDS))] * 9) is None

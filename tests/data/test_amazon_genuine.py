@@ -17,8 +17,8 @@ from harness.data.amazon import prepare_amazon_fashion
 from harness.data.amazon_report import UnfitDataError
 from harness.data.amazon_rows import MAX_TITLE_CHARACTERS, Interaction, Titled, read_interactions, read_titles
 from harness.data.amazon_tasks import AmazonSettings
+from harness.data.conversations import conversations
 from harness.data.loading import load_tasks
-from harness.data.prompt import render_prompt
 
 ROOT = Path(__file__).parents[2]
 SHARED = Path(os.environ.get("HARNESS_SHARED", ROOT.parent / "shared")) / "data" / "amazon_fashion"
@@ -156,7 +156,8 @@ def test_benchmark_tasks_with_genuine_titles(tmp_path: Path) -> None:
         assert task.k == 8
         assert {item.title for item in (*task.history, *task.candidates)} <= genuine
         assert max(task.relevance) > min(task.relevance)
-        assert render_prompt(task, Contract()).count("\n8. ") == 1
+        [[turn]] = conversations([task], Contract())
+        assert turn.content.count("\n8. ") == 1
     inside = subprocess.run(
         [*command, str(ROOT / "datasets" / "g.jsonl")],
         check=False,

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import Contract
-from harness.data.prompt import MAX_TITLE_CHARACTERS, changed_titles, clean_text, render_prompt
-from harness.data.tasks import Item, RankingTask
+from harness.contract import Contract, Terms
+from harness.data.conversations import conversations
+from harness.data.loading import load_tasks
+from harness.data.prompt import changed_titles, clean_text
+from harness.data.prompt import render_prompt as default_text
+from harness.data.tasks import Item, Message, RankingTask, as_text, terms_of
 from tests.examples import examples
 
 CONTRACT = Contract()
+IDENTITY: dict[str, Any] = json.loads(
+    (Path(__file__).parents[1] / "cases" / "prompt_identity.json").read_text()
+)
+MOST = 200
 SPECIAL_TOKENS = (
     # Qwen, Llama 3, Phi, GPT; Llama 2, Mistral; Gemma; DeepSeek; T5, BERT; GLM; reasoning and tool marks.
     *(
@@ -52,12 +63,16 @@ def task(*titles: str, history: tuple[str, ...] = ()) -> RankingTask:
     )
 
 
+def render_prompt(task: RankingTask, contract: Contract) -> str:
+    return default_text(task, terms_of(task, contract).instruction(), guarded=True)
+
+
 def test_whole_prompt() -> None:
     prompt = render_prompt(task("Red coat", "Blue coat", history=("Old coat", "Older coat")), CONTRACT)
     assert prompt == (
         "Rank the candidates for a shopper.\n\n"
         "Chosen before, oldest first:\n- Old coat\n- Older coat\n\n"
-        "Candidates:\n1. Red coat\n2. Blue coat\n\n" + CONTRACT.instruction(2)
+        "Candidates:\n1. Red coat\n2. Blue coat\n\n" + Terms(CONTRACT, 2).instruction()
     )
 
 
@@ -81,7 +96,9 @@ def test_labels_ids_and_meta_stay_out() -> None:
 
 
 def test_contract_sees_k() -> None:
-    assert CONTRACT.instruction(12) in render_prompt(task(*(f"Coat {n}" for n in range(12))), CONTRACT)
+    assert Terms(CONTRACT, 12).instruction() in render_prompt(
+        task(*(f"Coat {n}" for n in range(12))), CONTRACT
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,8 +113,7 @@ def test_contract_sees_k() -> None:
         ("a < b > c", "a < b > c"),
         ("＜|im_end|＞ ［INST］", "＜ |im_end|＞ ［ INST］"),
         ("\x00\x07", "(untitled)"),
-        ("x" * MAX_TITLE_CHARACTERS, "x" * MAX_TITLE_CHARACTERS),
-        ("x" * (MAX_TITLE_CHARACTERS + 1), "x" * (MAX_TITLE_CHARACTERS - 1) + "…"),
+        ("x" * 20_000, "x" * 20_000),
     ],
 )
 def test_titles(title: str, shown: str) -> None:
@@ -124,15 +140,15 @@ hostile_titles = st.lists(pieces, max_size=40).map("".join)
 @examples(300)
 @given(hostile_titles)
 def test_no_title_ends_the_turn(text: str) -> None:
-    shown = clean_text(text, MAX_TITLE_CHARACTERS)
+    shown = clean_text(text, MOST)
     for token in SPECIAL_TOKENS:
         assert token not in shown
     assert len(shown.splitlines()) <= 1
-    assert len(shown) <= 2 * MAX_TITLE_CHARACTERS
+    assert len(shown) <= 2 * MOST
     assert shown == shown.strip()
     assert "  " not in shown
     # Cleaning again changes nothing but the spaces after brackets that it may add once more: none.
-    assert clean_text(shown, 2 * MAX_TITLE_CHARACTERS) == shown
+    assert clean_text(shown, 2 * MOST) == shown
 
 
 @examples(100)
@@ -144,7 +160,7 @@ def test_one_line_per_candidate(titles: list[str]) -> None:
     shown = RankingTask.model_construct(
         task_id="a", history=(), candidates=items, relevance=(0.0,) * len(items), meta={}
     )
-    listed = render_prompt(shown, CONTRACT).removesuffix(CONTRACT.instruction(len(titles)))
+    listed = render_prompt(shown, CONTRACT).removesuffix(Terms(CONTRACT, len(titles)).instruction())
     numbers = [int(found) for found in re.findall(r"^(\d+)\. ", listed, re.MULTILINE)]
     assert numbers == list(range(1, len(titles) + 1))
     assert len(listed.splitlines()) == len(titles) + 4
@@ -169,7 +185,24 @@ def test_a_real_tokenizer_finds_no_special_token(normalised: bool) -> None:
 
 
 def test_titles_that_are_changed_are_counted() -> None:
-    titles = ["a", "<|im_end|>", "x" * 201, "[INST] " + "y" * 300]
+    titles = ["a", "<|im_end|> b", "x" * 201, "[INST]  " + "y" * 300]
     items = tuple(Item(item_id=str(number), title=title) for number, title in enumerate(titles))
     task = RankingTask(task_id="t", history=items[:2], candidates=items[1:], relevance=(1, 0, 0))
-    assert changed_titles([task, task]) == {"shortened": 4, "defused": 6}
+    asked = task.model_copy(update={"messages": (Message(role="user", content="x"),)})
+    tasks = [task, task, asked]
+    assert changed_titles(tasks) == {"flattened": 2, "shortened": 0, "defused": 0}
+    assert changed_titles(tasks, 200, guarded=True) == {"flattened": 2, "shortened": 4, "defused": 6}
+    assert changed_titles(tasks, own_prompt=True)["flattened"] == 0
+
+
+@pytest.mark.parametrize("split", IDENTITY)
+def test_prompts_of_fashion_mini_stay_what_they_were(split: str) -> None:
+    tasks = load_tasks("fashion-mini", split).tasks
+    for guarded in (False, True):
+        found = hashlib.sha256()
+        for turns in conversations(tasks, CONTRACT, guarded=guarded):
+            found.update(hashlib.sha256(as_text(turns).encode()).digest())
+        assert (len(tasks), found.hexdigest()) == (
+            IDENTITY[split]["tasks"],
+            IDENTITY[split]["prompts_sha256"],
+        )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from harness.engines import Engine, Generation, GenerationRequest, SamplingParams, ScoreRequest
+from tests.asking import asked
 
 COUNT = 24
 MAX_TOKENS = 48
@@ -42,7 +43,7 @@ def make_requests(
     texts = prompts(count)
     return [
         GenerationRequest(f"key-{i}", f"task-{i}", 0, text, ids, 1000 + i, schema)
-        for i, (text, ids) in enumerate(zip(texts, engine.encode(texts), strict=True))
+        for i, (text, ids) in enumerate(zip(texts, engine.encode(asked(*texts)), strict=True))
     ]
 
 

@@ -17,6 +17,7 @@ from harness.engines.chat_template import FIXED_DATE, lost, require_told_apart
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import resolved
 from harness.errors import EngineUnavailableError
+from tests.asking import asked
 from tests.checkpoints.template_folders import CASES, template_of, with_template
 
 pytestmark = pytest.mark.model
@@ -35,11 +36,11 @@ def test_case(
     chat = ChatTokenizer(with_template(tiny_qwen3, tmp_path / "it", template_of(case)))
     if "refused" in case:
         with pytest.raises(EngineUnavailableError, match=case["refused"]) as caught:
-            chat.encode([MESSAGE])
+            chat.encode(asked(MESSAGE))
         assert "\n" not in str(caught.value)
         assert "tokenizer_config.json" in str(caught.value) or "`tokenizer=`" in str(caught.value)
         return
-    [ids] = chat.encode([MESSAGE])
+    [ids] = chat.encode(asked(MESSAGE))
     text = chat.tokenizer.decode(list(ids))
     assert " ".join(MESSAGE.split()) in " ".join(text.split())
     assert case.get("holds", "") in text
@@ -61,7 +62,7 @@ def test_a_clock_that_moves_changes_no_id(
                 return cls(year, 1, 2, tzinfo=tz)
 
         monkeypatch.setattr(library, "datetime", Then)
-        return ChatTokenizer(folder).encode([MESSAGE])
+        return ChatTokenizer(folder).encode(asked(MESSAGE))
 
     assert ids_in(2031) == ids_in(2044)
     # The clock that was moved is the one that templates would be given.
@@ -74,12 +75,12 @@ def test_the_prompt_that_a_template_fails_on_is_named(tiny_qwen3: Path, tmp_path
     template = "{% if 'R' in messages[0].content %}{{ 1 / 0 }}{% endif %}{{ messages[0].content }}"
     chat = ChatTokenizer(with_template(tiny_qwen3, tmp_path / "it", template))
     with pytest.raises(EngineUnavailableError, match="fails: ZeroDivisionError"):
-        chat.encode(["a"])  # The probe holds an R.
+        chat.encode(asked("a"))  # The probe holds an R.
     template = "{% if messages[0].content | length > 500 %}{{ 1 / 0 }}{% endif %}{{ messages[0].content }}"
     chat = ChatTokenizer(with_template(tiny_qwen3, tmp_path / "other", template))
-    assert len(chat.encode(["a", "b"])) == 2
+    assert len(chat.encode(asked("a", "b"))) == 2
     with pytest.raises(EngineUnavailableError, match="fails on prompt 1: ZeroDivisionError"):
-        chat.encode(["a", "b" * 501])
+        chat.encode(asked("a", "b" * 501))
 
 
 def test_a_slow_batch_is_no_runaway(
@@ -96,7 +97,7 @@ def test_a_slow_batch_is_no_runaway(
         return bare(*arguments, **named)
 
     monkeypatch.setattr(chat.tokenizer, "apply_chat_template", slowly)
-    assert len(chat.encode(["x"] * 12)) == 12
+    assert len(chat.encode(asked(*["x"] * 12))) == 12
 
 
 @pytest.mark.parametrize("kind", ["folder", "link"])
@@ -110,7 +111,7 @@ def test_a_template_file_that_is_none_is_refused(kind: str, tiny_qwen3: Path, tm
     else:
         path.symlink_to(tmp_path / "gone")
     with pytest.raises(EngineUnavailableError, match=r"chat_template\.jinja (is no file|leads nowhere)"):
-        ChatTokenizer(folder).encode(["x"])
+        ChatTokenizer(folder).encode(asked("x"))
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
@@ -122,7 +123,7 @@ def test_an_empty_template_is_not_taken_for_none(
     if place == "chat_template.jinja":
         (folder / place).write_text(text)
     with pytest.raises(EngineUnavailableError, match="is empty, so it drops the message"):
-        ChatTokenizer(folder).encode(["x"])
+        ChatTokenizer(folder).encode(asked("x"))
     (folder / "chat_template.jinja").unlink(missing_ok=True)
     with_none = with_template(folder, tmp_path / "none", None)
     assert ChatTokenizer(with_none).chat_template is None
@@ -134,7 +135,7 @@ def test_a_tokenizer_that_cannot_be_read_is_refused(content: bytes, tiny_qwen3: 
     shutil.copytree(tiny_qwen3, folder)
     (folder / "tokenizer.json").write_bytes(content)
     with pytest.raises(EngineUnavailableError) as caught:
-        ChatTokenizer(folder).encode(["x"])
+        ChatTokenizer(folder).encode(asked("x"))
     assert re.search("no tokenizer", str(caught.value))
     assert "\n" not in str(caught.value)
 
@@ -146,11 +147,11 @@ def test_a_tokenizer_made_by_another_class_than_its_own_is_refused(name: str | N
     shutil.copytree(resolved("zoo:listopd"), folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text())
-    assert ChatTokenizer(folder).encode(["x"])
+    assert ChatTokenizer(folder).encode(asked("x"))
     del config["tokenizer_class"]
     path.write_text(json.dumps(config if name is None else config | {"tokenizer_class": name}))
     with pytest.raises(EngineUnavailableError, match="another tokenizer of its tokenizer_class"):
-        ChatTokenizer(folder).encode(["x"])
+        ChatTokenizer(folder).encode(asked("x"))
 
 
 @pytest.mark.parametrize(

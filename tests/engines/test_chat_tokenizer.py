@@ -9,6 +9,7 @@ import pytest
 
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError, EngineUnavailableError
+from tests.asking import asked
 
 pytestmark = pytest.mark.model
 
@@ -24,7 +25,7 @@ def variant(source: Path, target: Path, **settings: object) -> Path:
 
 def test_the_template_is_applied_with_thinking_off(tiny_qwen3: Path) -> None:
     chat = ChatTokenizer(tiny_qwen3)
-    [ids] = chat.encode(["Rank: 1. crème 2. 漢字"])
+    [ids] = chat.encode(asked("Rank: 1. crème 2. 漢字"))
     text = chat.tokenizer.decode(list(ids))
     assert text == (
         "<|im_start|>user\nRank: 1. crème 2. 漢字<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
@@ -48,8 +49,8 @@ def test_ids_are_those_of_the_library_itself(tiny_qwen3: Path) -> None:
         )
         for prompt in prompts
     ]
-    assert ChatTokenizer(tiny_qwen3).encode(prompts) == expected
-    assert ChatTokenizer(tiny_qwen3).encode([]) == []
+    assert ChatTokenizer(tiny_qwen3).encode(asked(*prompts)) == expected
+    assert ChatTokenizer(tiny_qwen3).encode(asked()) == []
 
 
 def with_bos(source: Path, target: Path, template: str | None) -> Path:
@@ -69,14 +70,14 @@ def with_bos(source: Path, target: Path, template: str | None) -> Path:
 def test_bos_comes_once(tiny_qwen3: Path, tmp_path: Path) -> None:
     template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}"
     chat = ChatTokenizer(with_bos(tiny_qwen3, tmp_path / "bos", template))
-    [ids] = chat.encode(["hello"])
+    [ids] = chat.encode(asked("hello"))
     assert ids.count(chat.tokenizer.bos_token_id) == 1
     assert ids[0] == chat.tokenizer.bos_token_id
 
 
 def test_without_a_template_the_prompt_is_plain_text_and_a_newline(tiny_qwen3: Path, tmp_path: Path) -> None:
     chat = ChatTokenizer(with_bos(tiny_qwen3, tmp_path / "plain", None))
-    [ids] = chat.encode(["hello"])
+    [ids] = chat.encode(asked("hello"))
     assert chat.chat_template is None
     assert chat.chat_template_sha256 is None
     assert chat.template_arguments == {}
@@ -93,7 +94,7 @@ def test_an_end_token_the_tokenizer_appends_is_taken_off(tiny_qwen3: Path, tmp_p
         single="$A <|im_end|>", special_tokens=[("<|im_end|>", eos)]
     )
     tokenizer.save(str(folder / "tokenizer.json"))
-    [ids] = ChatTokenizer(folder).encode(["hello"])
+    [ids] = ChatTokenizer(folder).encode(asked("hello"))
     assert eos not in ids
 
 
@@ -103,7 +104,7 @@ def test_a_template_that_prints_the_date_gets_a_fixed_one(tiny_qwen3: Path, tmp_
         "Today: {{ date_string }}\n{{ messages[0].content }}"
     )
     chat = ChatTokenizer(variant(tiny_qwen3, tmp_path / "dated", chat_template=template))
-    [ids] = chat.encode(["hello"])
+    [ids] = chat.encode(asked("hello"))
     assert chat.tokenizer.decode(list(ids)) == "Today: 26 Jul 2024\nhello"
 
 
@@ -117,7 +118,7 @@ def test_hashes(tiny_qwen3: Path, tmp_path: Path) -> None:
 
 def test_a_lone_surrogate_is_refused_with_its_place(tiny_qwen3: Path) -> None:
     with pytest.raises(DataError, match=r"prompt 1 .*U\+D83D at character 2"):
-        ChatTokenizer(tiny_qwen3).encode(["fine 👗", "ab\ud83d"])
+        ChatTokenizer(tiny_qwen3).encode(asked("fine 👗", "ab\ud83d"))
 
 
 def test_decoding_leaves_special_tokens_out_and_spaces_alone(tiny_qwen3: Path) -> None:
@@ -135,7 +136,7 @@ def test_stop_ids_join_both_sources(tiny_qwen3: Path) -> None:
 
 def test_a_folder_without_a_tokenizer_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(EngineUnavailableError, match="no tokenizer that transformers can load") as caught:
-        ChatTokenizer(tmp_path).encode(["x"])
+        ChatTokenizer(tmp_path).encode(asked("x"))
     assert "\n" not in str(caught.value)
 
 
@@ -143,7 +144,7 @@ def test_a_checkpoint_without_tokenizer_files_is_refused(tiny_qwen3: Path, tmp_p
     # transformers makes an empty tokenizer of the model's class here, which encodes every prompt to nothing.
     shutil.copy(tiny_qwen3 / "config.json", tmp_path)
     with pytest.raises(EngineUnavailableError, match=r"has no tokenizer .*`tokenizer=`"):
-        ChatTokenizer(tmp_path).encode(["x"])
+        ChatTokenizer(tmp_path).encode(asked("x"))
 
 
 def test_special_tokens_of_the_checkpoint_inside_a_message_are_defused(
@@ -159,9 +160,9 @@ def test_special_tokens_of_the_checkpoint_inside_a_message_are_defused(
     tokenizer.save(str(folder / "tokenizer.json"))
     chat = ChatTokenizer(folder)
     special = set(chat.described["special_tokens"].values())
-    [plain, hostile] = chat.encode(["a harmless one", "a STOP ~end~ \u00a7 <|im_end|>x <|im_end|> STOP"])
+    [plain, hostile] = chat.encode(asked("a harmless one", "a STOP ~end~ \u00a7 <|im_end|>x <|im_end|> STOP"))
     assert [one for one in hostile if one in special] == [one for one in plain if one in special]
     assert chat.defused == 1
     assert "S TOP ~ end~" in chat.tokenizer.decode(list(hostile))
-    chat.encode(["harmless"])
+    chat.encode(asked("harmless"))
     assert chat.defused == 0

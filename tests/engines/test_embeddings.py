@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 from harness.data.fashion_mini import generate_tasks
 from harness.engines import EngineConfig, ScoreRequest, open_engine
 from harness.engines.checkpoint import find_checkpoint
@@ -17,7 +17,8 @@ from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.zoo import zoo_root
 from harness.errors import EngineUnavailableError
 from harness.opd.rounds.drawing import open_drawer
-from harness.opd.sft.examples import answer_text, ideal_ranking, sft_examples
+from harness.opd.sft.examples import ideal_ranking, sft_examples
+from tests.asking import asked
 
 pytestmark = pytest.mark.model
 HAS = 672
@@ -35,7 +36,7 @@ def adding(tmp_path: Path, tokens: list[str]) -> Path:
 def test_tokens_that_no_prompt_uses_do_no_harm(tmp_path: Path) -> None:
     folder = adding(tmp_path, [f"<extra {number}>" for number in range(50)])
     local = LocalModel(EngineConfig(engine="hf", ckpt=str(folder)))
-    [ids] = local.tokenizer.encode(["Rank the items."])
+    [ids] = local.tokenizer.encode(asked("Rank the items."))
     assert max(ids) < HAS < len(local.tokenizer.tokenizer)
 
 
@@ -44,7 +45,7 @@ def test_a_prompt_that_holds_one_is_refused_and_the_token_named(tmp_path: Path) 
     engine = open_engine(EngineConfig(engine="hf", ckpt=str(folder), device="cpu"))
     said = rf"ids up to 673, and {folder} 672 embeddings: prompt 1 holds id 673 \('items'\)"
     with pytest.raises(EngineUnavailableError, match=said) as caught:
-        engine.encode(["Rank.", "Rank the items."])
+        engine.encode(asked("Rank.", "Rank the items."))
     assert caught.value.exit_code == 2
     assert "\n" not in str(caught.value)
 
@@ -66,12 +67,12 @@ def test_a_model_with_fewer_embeddings_than_its_tokenizer(tmp_path: Path) -> Non
     for file in (zoo_root() / "listopd").glob("*token*"):
         shutil.copy(file, folder)
     with pytest.raises(EngineUnavailableError, match=r"has ids up to 671, and .*small 300 embeddings"):
-        LocalModel(EngineConfig(engine="hf", ckpt=str(folder))).tokenizer.encode(["Rank the items."])
+        LocalModel(EngineConfig(engine="hf", ckpt=str(folder))).tokenizer.encode(asked("Rank the items."))
 
 
 def test_answers_that_training_encodes_are_looked_at_too(tmp_path: Path) -> None:
     [task] = tasks = generate_tasks("train", 1, seed=1, k=(6, 6))
-    whole = answer_text(ideal_ranking(task.relevance), Contract())
+    whole = Terms(Contract(), task.k).answer(ideal_ranking(task.relevance))
     tokenizer = ChatTokenizer(adding(tmp_path, [whole]), embeddings={"it": HAS})
     with pytest.raises(EngineUnavailableError, match=r"it 672 embeddings: answer 0 holds id 672"):
         sft_examples(tasks, tokenizer, Contract())

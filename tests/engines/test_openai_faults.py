@@ -28,6 +28,7 @@ from harness.engines.http_fleet import TRIES, Call, Fleet, SetAsideError
 from harness.engines.openai_probe import server_root
 from harness.errors import EngineUnavailableError, HarnessError, IncompleteError, RefusedError
 from harness.retrying import RetryPolicy
+from tests.asking import asked
 from tests.engines.faulty_server import Fault, faulty
 
 pytest.importorskip("httpx")
@@ -399,7 +400,7 @@ def test_a_server_without_tokenizer_gets_chat_messages() -> None:
         engine = open_engine(config(f"{server.url}/v1/"))
         info = engine.info()
         engine.start()
-        assert engine.encode(["a", "b"]) == [(), ()]
+        assert engine.encode(asked("a", "b")) == [(), ()]
         answers = {one.key: one for one in engine.generate(requests(3), SAMPLING, done={"k1"})}
         body = server.bodies[0]
     assert {key: one.text for key, one in answers.items()} == {"k0": "echo prompt 0", "k2": "echo prompt 2"}
@@ -417,7 +418,7 @@ def test_a_server_without_tokenizer_gets_chat_messages() -> None:
 def test_a_local_tokenizer_means_token_ids(tiny_qwen3: Path) -> None:
     with faulty(lambda *_: None) as server:
         engine = open_engine(config(server.url, tokenizer=str(tiny_qwen3)))
-        [ids] = engine.encode(["hello"])
+        [ids] = engine.encode(asked("hello"))
         request = GenerationRequest("k", "t", 0, "hello", ids, 1)
         [answer] = engine.generate([request], SAMPLING)
     assert answer.text == f"echo {list(ids)}"
@@ -809,10 +810,10 @@ def test_token_ids_that_are_none_end_as_incomplete(tokens: bytes) -> None:
     with faulty(lambda *_: None, pages=pages, version="1") as server:
         engine = open_engine(config(server.url, retry_seconds=0))
         assert engine.info().options["prompts"] == "token ids from the server"
-        assert engine.encode(["a"]) == [(1, 2, ord("a"), 3)]
+        assert engine.encode(asked("a")) == [(1, 2, ord("a"), 3)]
         pages["/tokenize"] = Fault(200, body=tokens)
         with pytest.raises(IncompleteError, match="token ids that are none"):
-            engine.encode(["a"])
+            engine.encode(asked("a"))
 
 
 @pytest.mark.parametrize(

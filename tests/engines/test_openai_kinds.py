@@ -12,6 +12,7 @@ pytest.importorskip("httpx")
 from harness.cli import main
 from harness.engines import SamplingParams, ScoreRequest, open_engine
 from harness.errors import IncompleteError
+from tests.asking import asked
 from tests.engines.faulty_server import Fault, FaultyServer, faulty, tokens
 from tests.engines.ranking_server import Ranking, task_of, write_tasks
 from tests.engines.server_faults import FAULTS
@@ -49,7 +50,7 @@ def test_servers_of_other_makes_get_chat_messages(kind: type[FaultyServer]) -> N
         engine = open_engine(config(server.url))
         assert engine.info().options["prompts"] == "chat messages"
         engine.start()
-        assert engine.encode(["a"]) == [()]
+        assert engine.encode(asked("a")) == [()]
         assert len(list(engine.generate(requests(3), SAMPLING))) == 3
         # A checkpoint's own defaults for these may hold there, and can't be seen from here.
         [remark] = engine.info().options["remarks"]
@@ -68,7 +69,7 @@ def test_a_tokenizer_may_be_named_where_the_server_has_none(tiny_qwen3: Any) -> 
         engine = open_engine(config(server.url, tokenizer=str(tiny_qwen3)))
         engine.start()
         assert engine.info().options["prompts"] == "token ids"
-        assert engine.encode(["a"]) != [()]
+        assert engine.encode(asked("a")) != [()]
     finally:
         server.close()
 

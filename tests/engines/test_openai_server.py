@@ -11,6 +11,7 @@ import pytest
 from harness.engines import EngineConfig, Generation, SamplingParams, ScoreRequest, open_engine
 from harness.engines.openai_engine import OpenAIEngine
 from harness.errors import DataError, EngineUnavailableError, HarnessError, IncompleteError
+from tests.asking import asked
 from tests.checkpoints.vllm_server import VllmServer
 from tests.engines.engine_requests import GREEDY, NUCLEUS, by_key, contents, make_requests, ranking_schema
 
@@ -104,7 +105,7 @@ def test_answers_may_fill_the_context(server: VllmServer, tiny_qwen3: Path) -> N
 
 def test_a_prompt_longer_than_the_context_is_named(server: VllmServer, tiny_qwen3: Path) -> None:
     engine = open_openai(server, ckpt=str(tiny_qwen3))
-    [ids] = engine.encode(["long " * 2000])
+    [ids] = engine.encode(asked("long " * 2000))
     [request] = make_requests(engine, count=1)
     long = type(request)("k", "the-long-one", 0, "long", ids, 0)
     with pytest.raises(DataError, match="task the-long-one is too long"):

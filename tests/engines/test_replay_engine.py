@@ -10,6 +10,7 @@ import pytest
 
 from harness.engines import EngineConfig, GenerationRequest, SamplingParams, UnansweredError, open_engine
 from harness.errors import DataError, EngineUnavailableError, HarnessError
+from tests.asking import asked
 
 SAMPLING = SamplingParams()
 
@@ -157,7 +158,7 @@ def test_info_hashes_the_file(tmp_path: Path) -> None:
     assert info.name == "replay"
     assert info.weights_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert info.tokenizer_sha256 is None
-    assert replay(path).encode(["x", "y"]) == [(), ()]
+    assert replay(path).encode(asked("x", "y")) == [(), ()]
 
 
 def test_files_that_can_not_be_used(tmp_path: Path) -> None:

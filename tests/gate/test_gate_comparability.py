@@ -42,7 +42,7 @@ def test_a_metric_without_tasks_cannot_be_paired(one: Run, two: Run) -> None:
     [
         ({"samples": 2, "temperature": 0.5}, "samples_per_task"),
         ({"max_tokens": 7}, "sampling.max_tokens"),
-        ({"contract": {"key": "order"}}, "contract.key"),
+        ({"contract": {"key": "order"}}, "contract.ranking"),
         ({"limit": 60}, "tasks: 60"),
     ],
 )
@@ -65,7 +65,7 @@ def test_unlike_runs_are_refused(
         ("sampling", "temperature", 0.7, True),
         ("sampling", "top_p", 0.7, True),
         ("sampling", "constrained", True, True),
-        ("contract", "id_style", "string", True),
+        ("contract", "ids", "string", True),
         ("contract", "extra_keys", True, True),
         ("engine", "name", "vllm", False),
         ("engine", "version", "9", False),

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import DEFAULT, Contract, parse
+from harness.contract import DEFAULT, Contract, Terms, parse
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.metrics import ndcg_at
 from harness.opd.sft.batching import BatchOrder, collate
-from harness.opd.sft.examples import answer_text, completion_example, ideal_ranking, sft_examples
+from harness.opd.sft.examples import completion_example, ideal_ranking, sft_examples
 from tools.zoo.matching import matching_examples
 from tools.zoo.recipe import family_tokenizer
 from tools.zoo.tiny import TAGS, write_tokenizer
@@ -68,13 +68,13 @@ def test_the_taught_answer_is_valid_and_ideal(chat: ChatTokenizer, contract: Con
         assert result.tier == "strict"
         assert result.ranking is not None
         assert ndcg_at(task.relevance, result.ranking, at=task.k) == 1.0
-        (prompt,) = chat.encode([render_prompt(task, contract)])
+        (prompt,) = chat.encode(conversations([task], contract))
         assert example.token_ids[: len(prompt)] == prompt
 
 
 def test_ties_keep_the_order_of_the_prompt() -> None:
     assert ideal_ranking([0.0, 2.0, 0.0, 3.0, 2.0]) == (4, 2, 5, 1, 3)
-    assert answer_text([4, 2, 1, 3], DEFAULT) == '{"ranking": [4, 2, 1, 3]}'
+    assert Terms(DEFAULT, 4).answer([4, 2, 1, 3]) == '{"ranking": [4, 2, 1, 3]}'
 
 
 def test_a_task_beyond_the_context_is_named(chat: ChatTokenizer) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.contract import DEFAULT, parse
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
 from harness.data.writing import write_tasks
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import EngineUnavailableError, HarnessError
@@ -172,7 +172,7 @@ def test_a_trained_model_answers_as_taught_and_stops(start: Path, rows: Path, tm
     assert chat.chat_template_sha256 == ChatTokenizer(start).chat_template_sha256
     model = AutoModelForCausalLM.from_pretrained(out).eval()
     for task in generate_tasks("train", TASKS, seed=8, k=3):
-        prompt = torch.tensor(chat.encode([render_prompt(task, DEFAULT)]))
+        prompt = torch.tensor(chat.encode(conversations([task], DEFAULT)))
         ids = model.generate(prompt, max_new_tokens=30, do_sample=False)[0, prompt.shape[1] :].tolist()
         assert ids[-1] == chat.eos_token_id
         assert parse(chat.decode(ids), 3).ranking == ideal_ranking(task.relevance)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contract import DEFAULT
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import BRANDS, CATEGORIES, COLOURS, generate_tasks
-from harness.data.prompt import render_prompt
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import HarnessError
@@ -56,9 +56,10 @@ def test_any_text_survives_the_tokenizer(tokenizer: Any, text: str) -> None:
 
 def test_transformers_reads_the_same_ids(tokenizer: Any, folder: Path) -> None:
     chat = ChatTokenizer(folder)
-    prompt = render_prompt(generate_tasks("test", 1)[0], DEFAULT)
+    [turns] = conversations([generate_tasks("test", 1)[0]], DEFAULT)
+    prompt = turns[0].content
     expected = tokenizer.encode(f"<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n").ids
-    assert chat.encode([prompt]) == [tuple(expected)]
+    assert chat.encode([turns]) == [tuple(expected)]
     assert len(chat.tokenizer) == tokenizer.get_vocab_size()
 
 
@@ -93,7 +94,7 @@ def test_checkpoint_loads_and_gives_finite_logits(folder: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder)
-    ids = ChatTokenizer(folder).encode([render_prompt(generate_tasks("test", 1)[0], DEFAULT)])
+    ids = ChatTokenizer(folder).encode(conversations([generate_tasks("test", 1)[0]], DEFAULT))
     logits = model(torch.tensor(ids)).logits
     assert logits.shape[-1] == len(ChatTokenizer(folder).tokenizer)
     assert torch.isfinite(logits).all()

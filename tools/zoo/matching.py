@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.contract import DEFAULT
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import BRANDS, CATEGORIES, COLOURS
-from harness.data.prompt import render_prompt
 from harness.data.tasks import RankingTask
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
@@ -37,7 +37,7 @@ def matching_examples(tasks: Sequence[RankingTask], tokenizer: ChatTokenizer) ->
     """
     values = _attribute_ids(tokenizer)
     preferred, other = tokenizer.tokenizer.convert_tokens_to_ids(list(TAGS))
-    prompts = tokenizer.encode([render_prompt(task, DEFAULT) for task in tasks])
+    prompts = tokenizer.encode(conversations(tasks, DEFAULT))
     examples = []
     for task, prompt in zip(tasks, prompts, strict=True):
         places = [place for place, token in enumerate(prompt) if token in values]

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, Terms
+from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
-from harness.data.prompt import render_prompt
-from harness.data.tasks import RankingTask
+from harness.data.tasks import RankingTask, as_text
 from harness.opd.optimisation import Optimisation, Placement
 from harness.progress import OnProgress, ignore
 from harness.settings import Settings
@@ -89,7 +89,7 @@ def build_tiny(recipe: TinyRecipe, out: Path, on_progress: OnProgress = ignore) 
 
 def family_tokenizer() -> Tokenizer:
     """The tokenizer that all tiny checkpoints share, trained on fashion-mini's prompts and answers."""
-    from harness.opd.sft.examples import answer_text, ideal_ranking
+    from harness.opd.sft.examples import ideal_ranking
     from tools.zoo.tiny import build_tokenizer
 
     tasks = (
@@ -97,6 +97,6 @@ def family_tokenizer() -> Tokenizer:
         *generate_tasks("train", TOKENIZER_TASKS, seed=TOKENIZER_SEED, k=(3, 12)),
     )
     return build_tokenizer(
-        [render_prompt(task, DEFAULT) for task in tasks],
-        [answer_text(ideal_ranking(task.relevance), DEFAULT) for task in tasks],
+        [as_text(turns) for turns in conversations(tasks, DEFAULT)],
+        [Terms(DEFAULT, task.k).answer(ideal_ranking(task.relevance)) for task in tasks],
     )

@@ -14,6 +14,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from harness import files
+from harness.contract import Contract
 from harness.data.loading import LoadedDataset
 from harness.engines.config import installed_version
 from harness.errors import HarnessError, IncompleteError, Interrupted, RunMismatchError, words_of
@@ -183,7 +184,7 @@ class RunFolder:
         for name, mine in self._identity.items():
             theirs = known.get(name)
             if name == "options" and isinstance(theirs, dict):
-                theirs = SINCE | theirs
+                theirs = _in_words_of_today(theirs)
             if json.loads(json.dumps(mine)) != theirs:
                 raise RunMismatchError(
                     f"{self.path} is a run of another configuration ({name}: {_difference(mine, theirs)}); "
@@ -316,6 +317,15 @@ def _identity(
         "rollouts": None if stored is None else {"path": str(stored), "sha256": rollouts_sha256(stored)},
         "forecast": None if limit is None else asdict(limit),
     }
+
+
+def _in_words_of_today(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that an earlier version wrote, as this one would."""
+    said = SINCE | options
+    try:
+        return said | {"contract": Contract.model_validate(said["contract"]).model_dump()}
+    except (HarnessError, ValueError, KeyError):
+        return said  # No contract of any version: it won't be equal to one.
 
 
 def _said(error: BaseException) -> str:

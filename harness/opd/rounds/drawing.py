@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.contract import Contract, parse
-from harness.data.tasks import Task
+from harness.contract import Contract, judge
+from harness.data.conversations import DEFAULT_PROMPT
+from harness.data.prompt_file import PromptRecord
+from harness.data.tasks import Task, terms_of
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
@@ -128,7 +130,7 @@ class Drawer:
             known = self.prompts[order.task]
             reason = how_it_ended(token_ids, self.stop_ids)
             text = self.tokenizer.decode(token_ids)
-            parsed = parse(text, known.task.k, self.contract, finish_reason=reason)
+            parsed = judge(text, terms_of(known.task, self.contract), finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,
@@ -148,6 +150,7 @@ def open_drawer(
     readers: Sequence[Checkpoint],
     tasks: Sequence[Task],
     contract: Contract,
+    prompt: PromptRecord = DEFAULT_PROMPT,
     *,
     max_tokens: int | None = None,
     trust_remote_code: bool = False,
@@ -159,6 +162,7 @@ def open_drawer(
         readers: the other models that must have room for a rollout.
         tasks: at least one.
         contract: the output format asked for.
+        prompt: what prompts are made of.
         max_tokens: most completion tokens; None is 64 + 8 K of the largest K.
         trust_remote_code: run Python code that comes with the tokenizer.
 
@@ -172,7 +176,7 @@ def open_drawer(
     stops = tokenizer.stop_token_ids(student.stop_token_ids)
     if not stops:
         raise EngineUnavailableError(f"{student.name} has no end token, so no rollout could ever end")
-    prompts = make_prompts(tasks, contract, tokenizer.encode)
+    prompts = make_prompts(tasks, contract, tokenizer.encode, prompt)
     context = shortest(*(one.context_length for one in (student, *readers)))
     longest = max(len(one.ids) for one in prompts)
     if context is not None and longest >= context:

@@ -79,6 +79,7 @@ class Rounds:
             (checkpoints.teacher, checkpoints.base),
             dataset.tasks,
             config.contract,
+            config.prompting.record(),
             max_tokens=config.max_tokens,
             trust_remote_code=config.placement.trust_remote_code,
         )

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.contract import Contract
-from harness.data.prompt import render_prompt
-from harness.data.tasks import Task
+from harness.data.conversations import DEFAULT_PROMPT
+from harness.data.prompt_file import PromptRecord
+from harness.data.tasks import PromptTask, Task, terms_of
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
+from harness.rollouts import make_prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,17 @@ def ideal_ranking(relevance: Sequence[float]) -> tuple[int, ...]:
     return tuple(sorted(range(1, len(relevance) + 1), key=lambda number: (-relevance[number - 1], number)))
 
 
-def answer_text(ranking: Sequence[int], contract: Contract) -> str:
-    """The answer that gives this ranking and keeps the contract."""
-    return json.dumps({contract.key: [contract.spell(number) for number in ranking]}, ensure_ascii=False)
+def right_answer(task: Task, contract: Contract) -> str:
+    """What a model is to answer: `expected` as compact JSON, or the ideal ranking as the contract has it.
+
+    Raises:
+        DataError: the task doesn't say what is right, or the contract can't be kept by it.
+    """
+    if not isinstance(task, PromptTask):
+        return terms_of(task, contract).answer(ideal_ranking(task.relevance))
+    if not task.has_expected:
+        raise DataError(f"task {task.task_id} has no `expected` to learn; add it or leave the task out")
+    return json.dumps(task.expected, ensure_ascii=False, separators=(",", ":"))
 
 
 def sft_examples(
@@ -60,34 +70,37 @@ def sft_examples(
     tokenizer: ChatTokenizer,
     contract: Contract,
     context_length: int | None = None,
+    prompt: PromptRecord = DEFAULT_PROMPT,
 ) -> list[Example]:
-    """Prompt → ideal answer and EOS, one example a task.
+    """Prompt → right answer and EOS, one example a task.
 
     Args:
         tasks: at least one.
         tokenizer: gives prompts, answers and EOS as the checkpoint's engine would see them.
         contract: the output format to teach.
         context_length: longest sequence the model takes, None for no limit.
+        prompt: what prompts are made of.
 
     Raises:
         EngineUnavailableError: token ids that the model has no embedding for.
-        DataError: a tokenizer without an end token, or a sequence longer than the context.
+        DataError: a tokenizer without an end token, a task without a right answer, or a sequence longer than
+            the context.
     """
     eos = tokenizer.eos_token_id
     if eos is None:
         raise DataError(f"{tokenizer.folder}: the tokenizer has no eos_token, so no answer could ever end")
-    prompts = tokenizer.encode([render_prompt(task, contract) for task in tasks])
-    answers = tokenizer.tokenizer(
-        [answer_text(ideal_ranking(task.relevance), contract) for task in tasks], add_special_tokens=False
-    )["input_ids"]
+    prompts = [one.ids for one in make_prompts(tasks, contract, tokenizer.encode, prompt)]
+    answers = tokenizer.tokenizer([right_answer(task, contract) for task in tasks], add_special_tokens=False)[
+        "input_ids"
+    ]
     tokenizer.require_embedded([(*answer, eos) for answer in answers], "answer")
     examples = []
-    for task, prompt, answer in zip(tasks, prompts, answers, strict=True):
-        length = len(prompt) + len(answer) + 1
+    for task, asked, answer in zip(tasks, prompts, answers, strict=True):
+        length = len(asked) + len(answer) + 1
         if context_length is not None and length > context_length:
             raise DataError(
                 f"task {task.task_id} takes {length} tokens and the model {context_length}; "
                 "leave the task out or shorten its titles"
             )
-        examples.append(completion_example(prompt, (*answer, eos)))
+        examples.append(completion_example(asked, (*answer, eos)))
     return examples

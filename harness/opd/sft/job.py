@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.data.prompt import changed_titles
+from harness.data.prompt_file import PromptRecord
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import embeddings_of
@@ -58,13 +59,14 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     embeddings = embeddings_of(checkpoint, trust)
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, trust, {checkpoint.name: embeddings})
-    examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length)
+    prompt = config.prompting.record()
+    examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length, prompt)
     try:
         with new_folder(config.out) as folder:
             last = fit_checkpoint(
                 checkpoint, examples, config.optimisation, config.placement, folder, on_progress
             )
-            _write_record(folder, config, checkpoint, dataset, last)
+            _write_record(folder, config, prompt, checkpoint, dataset, last)
     except (OSError, SafetensorError) as error:
         raise HarnessError(
             f"can't write {config.out}: {words_of(error)}; make room or choose another `out=`"
@@ -73,7 +75,12 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
 
 
 def _write_record(
-    folder: Path, config: SFTConfig, checkpoint: Checkpoint, dataset: LoadedDataset, last: TrainingStep
+    folder: Path,
+    config: SFTConfig,
+    prompt: PromptRecord,
+    checkpoint: Checkpoint,
+    dataset: LoadedDataset,
+    last: TrainingStep,
 ) -> None:
     record = {
         "kind": "sft",
@@ -82,7 +89,10 @@ def _write_record(
         "data": str(dataset.path),
         "data_sha256": dataset.sha256,
         "tasks": len(dataset.tasks),
-        "titles": changed_titles(dataset.tasks),
+        "titles": changed_titles(
+            dataset.tasks, prompt.max_title_characters, own_prompt=prompt.messages is not None
+        ),
+        "prompt": prompt.model_dump(mode="json") | {"sha256": prompt.sha256},
         "contract": config.contract.model_dump(),
         "optimisation": config.optimisation.model_dump(),
         "placement": config.placement.model_dump(),
