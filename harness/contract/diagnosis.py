@@ -190,7 +190,7 @@ def _form(values: Sequence[Any], contract: Contract) -> _Form | None:
 def _arrays(
     value: Any, path: tuple[str, ...] = (), others: bool = False
 ) -> Iterator[tuple[tuple[str, ...], list[Any], bool]]:
-    """Arrays that aren't empty with the members that lead there, and whether objects on the way have others."""
+    """Arrays that aren't empty, the members that lead there, and whether objects on the way have others."""
     if isinstance(value, list) and value:
         yield path, value, others
     elif isinstance(value, dict) and len(path) < _DEEPEST:

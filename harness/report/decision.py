@@ -15,6 +15,7 @@ from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import decimal, parameters, percent, threshold
+from harness.runs.diagnosis import same_mistake
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import RuleResult
 
@@ -239,6 +240,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
     yield from manifest.remarks
+    if mistake := same_mistake(facts.run):
+        yield mistake
     if facts.hidden is not None:
         yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:

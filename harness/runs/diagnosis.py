@@ -8,6 +8,7 @@ from harness.data.conversations import conversations
 from harness.data.tasks import RankingTask, Task, as_text, terms_of
 from harness.errors import DataError
 from harness.metrics.table import CONTRACT
+from harness.plain_text import plain
 from harness.runs.loading import Run
 
 _PROMPTS = 3
@@ -26,7 +27,11 @@ def same_mistake(run: Run) -> str | None:
     if validity is None or validity.estimate is None or validity.estimate > 1.0 - LEAST_SHARE + 1e-9:
         return None
     step = -(-validity.n // MOST_LOOKED_AT) or 1
-    samples = [sample for sample in run.iter_samples() if sample.parse is not None][::step]
+    samples = [
+        sample
+        for number, sample in enumerate(run.iter_samples())
+        if number % step == 0 and sample.parse is not None
+    ]
     wanted = {sample.task_id for sample in samples}
     tasks = {task.task_id: task for task in run.tasks() if task.task_id in wanted}
     answers = [
@@ -34,7 +39,8 @@ def same_mistake(run: Run) -> str | None:
         for sample in samples
         if sample.task_id in tasks
     ]
-    return diagnosis(answers, _prompts(run, list(tasks.values())[:_PROMPTS]))
+    found = diagnosis(answers, _prompts(run, list(tasks.values())[:_PROMPTS]))
+    return None if found is None else plain(found)
 
 
 def _terms(task: Task, run: Run) -> Terms:

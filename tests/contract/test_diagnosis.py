@@ -38,11 +38,11 @@ def listed(ranking: list[int]) -> Any:
 FORMS: list[tuple[Form, str]] = [
     (
         lambda r: {"ranking": [n - 1 for n in r]},
-        "number the candidates from 0: they keep the contract `{ids: number0}`",
+        "from 0: they keep the contract `{ids: number0}`",
     ),
     (
         lambda r: {"ranking": [IDS[n - 1] for n in r]},
-        "give item ids: they keep the contract `{ids: item_id}`",
+        "item ids: they keep the contract `{ids: item_id}`",
     ),
     (lambda r: {"ranking": [str(n) for n in r]}, "`{ids: string}`"),
     (lambda r: {"ranking": ["ABCDE"[n - 1] for n in r]}, "`{ids: letter}`"),
