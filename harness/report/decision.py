@@ -255,4 +255,4 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
         )
     if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
-        yield "no sample parsed strictly: there is no ranking to score and nothing for a judge"
+        yield "no sample parsed strictly: there is nothing to score and nothing for a judge"
