@@ -139,7 +139,8 @@ def _others(answers: Sequence[Answered]) -> Iterator[Contract]:
         return
     shortest = Top(top=form.listed)
     lengths: list[Literal["all"] | Top] = [contract.length]
-    lengths += [one for one in ("all", shortest) if one != contract.length]  # type: ignore[list-item]
+    usual: tuple[Literal["all"] | Top, ...] = ("all", shortest)
+    lengths += [one for one in usual if one != contract.length]
     kinds = [contract.ids, *(one for one in get_args(Ids) if one != contract.ids)]
     for length in lengths:
         for ids in kinds:
@@ -178,7 +179,8 @@ def _form(values: Sequence[Any], contract: Contract) -> _Form | None:
             fields.update(name for name, one in first.items() if isinstance(one, int | str))
     id_fields: tuple[str | None, ...] = (None,)
     if fields:
-        id_fields = tuple(sorted(fields, key=lambda name: (name != contract.id_field, -fields[name])))
+        mine = contract.id_field
+        id_fields = tuple(sorted(fields, key=lambda name: (name != mine, -fields[name])))
     return _Form(
         members,
         id_fields[:_MOST_FIELDS],

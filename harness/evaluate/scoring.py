@@ -46,9 +46,8 @@ class TaskScorer:
     def __call__(self, text: str, finish_reason: str) -> tuple[ParseResult | None, Scores]:
         """Parse a raw completion and score its ranking, or hold it against the answer that is expected.
 
-        Scores are None unless it parsed strictly; those of a ranking also where it parsed leniently, and None
-        where labels can't tell one ranking from another (none relevant, or all tied). What a provider
-        withheld isn't the model's answer and has no parse result.
+        Scores are None unless it parsed strictly, and where labels can't tell one ranking from another (none
+        relevant, or all tied). What a provider withheld isn't the model's answer and has no parse result.
         """
         if finish_reason == "withheld":
             return None, dict(self._unscored)
@@ -58,8 +57,7 @@ class TaskScorer:
     def _scores(self, text: str, parsed: ParseResult) -> Scores:
         if self._known and parsed.tier == "strict":
             return match_scores(decoded(text), self._expected)
-        usable = parsed.tier in ("strict", "lenient") and parsed.ranking is not None
-        if not usable or not self._can_rank or parsed.ranking is None:
+        if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
             return dict(self._unscored)
         return {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
 

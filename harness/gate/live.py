@@ -24,10 +24,10 @@ from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import TaskTable
 from harness.metrics.match import match_names
 from harness.metrics.stopped import STOPPED_EARLY
-from harness.metrics.table import Metric, can_rank, sample_metric
+from harness.metrics.table import LENIENT_SCORES, Metric, can_rank, sample_metric
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample, source_of
-from harness.runs.columns import incomplete, read_columns
+from harness.runs.columns import incomplete, read_columns, scored_leniently
 from harness.runs.comparability import (
     PROMPT,
     Common,
@@ -118,6 +118,8 @@ class LiveGate:
         self._metrics = [metric for metric in found if metric is not None]
         self._following = Following((), looks.levels_of(policy, self._spending))
         self._order: list[str] = []
+        # Labels of the tasks whose lenient answers have to be ranked.
+        self._ranked: dict[str, Sequence[float]] = {}
         self._tasks = 0
         self._samples_per_task = 1
         # A task's samples: whether each was withheld, and what it says for each rule.
@@ -156,13 +158,17 @@ class LiveGate:
             for rule, metric in zip(self._bars, self._metrics, strict=True)
         ]
         self._following = Following(rules, levels, self._options.until)
+        if any(metric.name in LENIENT_SCORES for metric in self._metrics):
+            self._ranked = {task.task_id: task.relevance for task in tasks if can_rank(task.relevance)}
         self._order = drawing_order(self._seed, everything, manifest.grown)[: self._options.max_tasks]
         self._tasks, self._samples_per_task = len(tasks), manifest.samples_per_task
         return [] if self._following.is_settled else self._order
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        values = tuple(metric.value(sample) for metric in self._metrics)
+        relevance = self._ranked.get(sample.task_id)
+        scored = sample if relevance is None else scored_leniently(sample, relevance)
+        values = tuple(metric.value(scored) for metric in self._metrics)
         self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
         return self._follow()
 

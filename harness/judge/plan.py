@@ -189,8 +189,8 @@ class Plan:
         tasks = {task.task_id: task for task in self.run.tasks() if isinstance(task, RankingTask)}
         if not tasks:
             raise HarnessError(
-                f"{self.run.path} has no rankings to grade, and a judge grades nothing else; answers to tasks "
-                "with `expected` are held against it by match.exact"
+                f"{self.run.path} has no rankings to grade, and a judge grades nothing else; answers to "
+                "tasks with `expected` are held against it by match.exact"
             )
         if self.other_run:
             tasks = _shared(tasks, self.other_run)

@@ -129,7 +129,7 @@ def read_columns(
         for name, rows in having.items():
             if name in sample.scores:
                 rows.add(row)
-        scored = _scored_leniently(sample, tasks.relevance[row]) if rescued and rankable else sample
+        scored = scored_leniently(sample, tasks.relevance[row]) if rescued and rankable else sample
         for value, column in of_samples.values():
             column.append(_or_nan(value(scored)))
     can = np.array(tasks.rankable if known else [True] * len(place), dtype=np.bool_)
@@ -183,12 +183,15 @@ class _Tasks:
         self.ranks = not self.place or any(self.relevance)
 
 
-def _scored_leniently(sample: Sample, relevance: Labels) -> Sample:
-    """A sample with the scores that older versions gave to strict ones alone."""
+def scored_leniently(sample: Sample, relevance: Labels) -> Sample:
+    """A sample with scores, which only strict ones are stored with, also where its answer is lenient.
+
+    Args:
+        sample: as it is stored.
+        relevance: labels of its task, which can rank.
+    """
     parse = sample.parse
     if parse is None or parse.tier != "lenient" or parse.ranking is None:
-        return sample
-    if all(sample.scores.get(name) is not None for name in SCORES):
         return sample
     labels = tuple(relevance)
     return replace(sample, scores={name: score(labels, parse.ranking) for name, score in SCORES.items()})
