@@ -15,6 +15,7 @@ from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import decimal, parameters, percent, threshold
+from harness.runs.diagnosis import same_mistake
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import RuleResult
 
@@ -239,6 +240,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
     yield from manifest.remarks
+    if mistake := same_mistake(facts.run):
+        yield mistake
     if facts.hidden is not None:
         yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:
@@ -252,4 +255,4 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
         )
     if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
-        yield "no sample parsed strictly: there is no ranking to score and nothing for a judge"
+        yield "no sample parsed strictly: there is nothing to score and nothing for a judge"
