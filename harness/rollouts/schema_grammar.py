@@ -231,6 +231,8 @@ class _Writer:
             return None
         if not low and high is None:
             return "STRING"
+        if high == 0:
+            return r'"\"\""'
         return f'/"({_COUNTED}){{{low},{"" if high is None else int(high)}}}"/'
 
     def _array(self, text: str, own: dict[str, Any]) -> str | None:
@@ -251,7 +253,9 @@ class _Writer:
         self._way(text, parts)
         tail = ""
         if most is None or most > len(first):
-            tail = f'("," {item}){{{max(low - len(first), 0)},{"" if most is None else most - len(first)}}}'
+            tail = _times(
+                f'"," {item}', max(low - len(first), 0), None if most is None else most - len(first)
+            )
         for place in range(min(len(first), len(first) if most is None else most) - 1, -1, -1):
             tail = f'"," {first[place]} {tail}'
             tail = tail if place < low else f"({tail})?"
@@ -261,8 +265,8 @@ class _Writer:
             inside = tail.removeprefix("(").removesuffix(")?") if low == 0 else tail
             filled = f'"[" {inside.removeprefix(chr(34) + "," + chr(34))} "]"'
         else:
-            upper = "" if most is None else most - 1
-            filled = f'"[" {item} ("," {item}){{{max(low - 1, 0)},{upper}}} "]"'
+            more = _times(f'"," {item}', max(low - 1, 0), None if most is None else most - 1)
+            filled = f'"[" {item} {more} "]"'
         return filled if low else f'"[" "]" | {filled}'
 
     def _object(self, text: str, own: dict[str, Any]) -> str | None:
@@ -324,6 +328,12 @@ class _Writer:
         name = self._new("OTHER")
         self.rules[name] = f"STRING & ~({' | '.join(keys)})"
         return name
+
+
+def _times(part: str, low: int, high: int | None) -> str:
+    if high == 0:
+        return ""
+    return f"({part}){{{low},{'' if high is None else high}}}"
 
 
 def _all(conditions: list[str]) -> str:
