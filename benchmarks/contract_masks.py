@@ -81,13 +81,13 @@ def trained() -> PreTrainedTokenizerFast:
 
 
 def ours(tokens: list[bytes | None], end: int) -> Compile:
+    from harness.contract import Contract, Terms
     from harness.rollouts.grammar_classes import GrammarClasses
-    from harness.rollouts.terms import StandInContract, Terms
 
     classes = GrammarClasses(tokens, [end])
 
     def compile_(schema: Any) -> Reading:
-        terms = Terms(StandInContract(), schema=json.dumps(schema))
+        terms = Terms(Contract(kind="schema", schema=schema), 0)
         at = [classes.start(terms)]
 
         def accept(token: int) -> bool:

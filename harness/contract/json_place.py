@@ -15,10 +15,12 @@ that is listed already, nesting that is too deep.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from harness.contract.json_strings import spellings
 from harness.contract.json_text import MAX_DEPTH
 from harness.contract.states import Role
 
@@ -36,6 +38,8 @@ from harness.contract.states import Role
     END,
 ) = range(11)
 
+# An escape that isn't finished, behind an even number of backslashes.
+_PARTIAL_ESCAPE: Final = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 _SPACES: Final = frozenset(b" \t\n\r")
 NUMBER_BYTES: Final = frozenset(b"0123456789+-.eE")
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
@@ -81,23 +85,30 @@ class Listing:
         return at_ids and all(frame.at == key for frame, key in zip(frames, self.path, strict=False))
 
     def may_go_on(self, raw: bytes, used: Collection[int | str]) -> bool:
-        """Whether an id that isn't listed yet begins like this; inside an escape it is taken for granted."""
+        """Whether an id that isn't listed yet begins like this."""
         text = raw.decode("utf-8", "ignore")
         if text.startswith('"') and "\\" in text:
             return self._may_go_on_escaped(text, used)
         return any(one not in used and known.startswith(text) for one, known in self._texts.items())
 
     def _may_go_on_escaped(self, text: str, used: Collection[int | str]) -> bool:
-        for missing in ("", '"'):
-            try:
-                begun = json.loads(text + missing)
-            except ValueError:
-                continue
-            whole = missing == ""
-            return any(
-                one not in used and (one == begun if whole else str(one).startswith(begun)) for one in self.ids
-            )
-        return True
+        left = [str(one) for one in self.ids if one not in used]
+        partial = _PARTIAL_ESCAPE.search(text)
+        if partial is None and text.endswith('"') and _closes(text):
+            return json.loads(text) in left
+        begun = json.loads(text[: partial.start(1)] + '"') if partial else json.loads(text + '"')
+        known = [one for one in left if one.startswith(begun)]
+        if partial is None:
+            return bool(known)
+        escape = partial[1].lower()
+        following = {one[len(begun)] for one in known if len(one) > len(begun)}
+        return any(spelling.startswith(escape) for one in following for spelling in spellings(one))
+
+
+def _closes(text: str) -> bool:
+    """Whether the last quote of a string's text isn't escaped."""
+    before = text[:-1]
+    return (len(before) - len(before.rstrip("\\"))) % 2 == 0
 
 
 class Place(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from harness.contract import Terms
 from harness.contract.json_place import (
     IN_KEY,
     IN_NUMBER,
@@ -28,10 +29,10 @@ from harness.contract.json_place import (
     settled,
 )
 from harness.contract.json_text import MAX_DEPTH
+from harness.contract.model import ROW
 from harness.contract.states import Role
 from harness.errors import EngineUnavailableError, HarnessError, words_of
 from harness.rollouts.schema_grammar import RefusedSchemaError, grammar_of
-from harness.rollouts.terms import Terms
 
 IntArray = npt.NDArray[np.int64]
 
@@ -274,7 +275,7 @@ class _Engine:
         return {}
 
     def _grammar(self, terms: Terms) -> tuple[str, tuple[str, ...]]:
-        schema = terms.json_schema()
+        schema = schema_of(terms)
         text = json.dumps(schema)
         if text not in self._grammars:
             try:
@@ -342,10 +343,22 @@ def _library() -> Any:
     return llguidance
 
 
+def schema_of(terms: Terms) -> Any:
+    """The JSON Schema of an answer."""
+    contract = terms.contract
+    if contract.kind == "schema":
+        return json.loads(str(terms.schema if contract.schema_ == ROW else contract.schema_))
+    envelope = terms.json_schema()
+    return envelope if contract.schema_ is None else {"allOf": [envelope, json.loads(contract.schema_)]}
+
+
 def listing_of(terms: Terms) -> Listing | None:
     """Where the ids of an answer stand; None for a contract that ranks nothing."""
     contract = terms.contract
     if contract.kind != "listwise":
         return None
-    path = tuple(part for part in contract.ranking.removeprefix("$").split(".") if part)
-    return Listing(path, contract.id_field, tuple(terms.spell(number) for number in range(1, terms.k + 1)))
+    return Listing(
+        contract.members,
+        contract.id_field,
+        tuple(terms.spell(number) for number in range(1, terms.k + 1)),
+    )
