@@ -2,10 +2,12 @@
 
 Run: python benchmarks/contract_masks.py [--oracle] [--data ../shared/data/jsonschemabench/schemas.jsonl.gz]
 
-Three readings of each schema on two vocabularies: our grammar over llguidance (`harness.rollouts`, keys in any
-order), llguidance's own reading of JSON Schema, and xgrammar's. A valid instance must lie in the masks token for
-token and end there, an invalid one must leave them. The bigger vocabulary is trained here, on the standard
-library's sources. `--oracle` compares masks with what jsonschema accepts, see `mask_oracle.py` beside this file.
+Three readings of each schema on two vocabularies: our grammar over llguidance (`harness.rollouts`, keys in
+any order), llguidance's own reading of JSON Schema, and xgrammar's. A valid instance must lie in the masks
+token for token and end there, an invalid one must leave them; once with the keys as given, once reversed. The
+bigger vocabulary is trained here, on the standard library's sources. Times are of the CPU. `--oracle` compares
+masks with what jsonschema accepts (`tests/rollouts/mask_oracle.py`), and with our automaton on the default
+contract.
 """
 
 from __future__ import annotations
@@ -106,9 +108,9 @@ def llguidance(tokens: list[bytes | None], end: int) -> Compile:
     class Spelled:
         bos_token_id = None
         eos_token_id = end
-        special_token_ids = [end]
 
         def __init__(self) -> None:
+            self.special_token_ids = [end]
             self.tokens = [one or b"" for one in tokens]
 
         def __call__(self, text: bytes) -> list[int]:
@@ -178,7 +180,9 @@ def measure(compile_: Compile, tokenizer: PreTrainedTokenizerFast, data: Path) -
         for test in tests:
             reading = compile_(schema)
             kept = True
-            for token in tokenizer.encode(json.dumps(test["data"], ensure_ascii=False), add_special_tokens=False):
+            for token in tokenizer.encode(
+                json.dumps(test["data"], ensure_ascii=False), add_special_tokens=False
+            ):
                 began = time.process_time()
                 reading.mask()
                 column.mask_us.append(1e6 * (time.process_time() - began))
@@ -222,13 +226,17 @@ def by_jsonschema(data: Path) -> tuple[int, int, set[str]]:
 def table(data: Path) -> None:
     total = sum(1 for _ in instances(data))
     count, differ, names = by_jsonschema(data)
-    print(f"{total} schemas, {count} instances; jsonschema's verdict differs from the given one for {differ}\n")
+    print(
+        f"{total} schemas, {count} instances; jsonschema's verdict differs from the given one for {differ}\n"
+    )
     for label, tokenizer in (("zoo:listopd", of_zoo()), ("trained", trained())):
         tokens = list(token_bytes(tokenizer))
         end = tokenizer.eos_token_id
         print(f"{label}, {len(tokens)} tokens\n")
-        print("| engine | compiled | ms to compile (median, 95 %, most) | µs a mask (median, 95 %) "
-              "| valid inside | invalid outside |")
+        print(
+            "| engine | compiled | ms to compile (median, 95 %, most) | µs a mask (median, 95 %) "
+            "| valid inside | invalid outside |"
+        )
         print("|---|---|---|---|---|---|")
         columns = {}
         for make in (ours, llguidance, xgrammar):

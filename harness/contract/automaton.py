@@ -204,8 +204,8 @@ def _extra_value(state: State, char: str) -> State | None:
 def failing_place(contract: Contract, text: str, k: int, path: str | None = None) -> int | None:
     """Where no valid answer can go on: index of the first such character, the length at the end.
 
-    None where that lies beyond the part that is looked at. Of contracts that this automaton doesn't read it is
-    where the text stops being JSON, or the value that the failure names begins.
+    None where that lies beyond the part that is looked at. Of contracts that this automaton doesn't read it
+    is where the text stops being JSON, or the value that the failure names begins.
 
     Args:
         contract: of the run.

@@ -5,10 +5,10 @@ that is listed already, nesting that is too deep.
 
 - White space has the role of the decision it delays.
 - `key` runs from a key's opening quote to its closing one; so do `value` and `unused_id`, of strings.
-- Where only an object may begin it is `open`, only an array `list_open`, only the end of the array `list_close`;
-  where there is a choice, of scalars or of kinds, `value`, or `unused_id` where the ranking's ids stand.
-- After an element or a member it is `separator` where another must follow; where the array may end `list_close`,
-  where the object may end `close`, although a comma may stand there too.
+- Where only an object may begin it is `open`, only an array `list_open`, only the end of the array
+  `list_close`; where there is a choice, of scalars or of kinds, `value`, or `unused_id` where ids stand.
+- After an element or a member it is `separator` where another must follow; where the array may end
+  `list_close`, where the object may end `close`, although a comma may stand there too.
 - After digits it is the number's role still as long as they may go on, then that of what follows.
 """
 
@@ -41,6 +41,7 @@ from harness.contract.states import Role
 # An escape that isn't finished, behind an even number of backslashes.
 _PARTIAL_ESCAPE: Final = re.compile(r"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 _SPACES: Final = frozenset(b" \t\n\r")
+_WORDS: Final = (b"true", b"false", b"null")
 NUMBER_BYTES: Final = frozenset(b"0123456789+-.eE")
 _QUOTE, _BACKSLASH, _COMMA, _COLON = b'"\\,:'
 _OPEN, _CLOSE, _LIST_OPEN, _LIST_CLOSE = b"{}[]"
@@ -154,63 +155,59 @@ def role_of(place: Place, begins: Collection[int], listing: Listing | None) -> R
         begins: bytes, white space apart, with which tokens that keep the contract begin there.
         listing: of a contract that ranks.
     """
-    is_id = listing is not None and listing.holds(place.frames)
-    match place.mode:
-        case m if m in (FIRST_KEY, NEXT_KEY, IN_KEY):
-            return "close" if m == FIRST_KEY and begins and set(begins) <= {_CLOSE} else "key"
-        case m if m == COLON:
-            return "colon"
-        case m if m == END:
-            return "end"
-        case m if m == AFTER:
-            is_list = place.frames[-1].keys is None
-            if (_LIST_CLOSE if is_list else _CLOSE) not in begins:
-                return "separator"
-            return "list_close" if is_list else "close"
-        case m if m in (VALUE, FIRST_ELEMENT) and begins:
-            if set(begins) <= {_LIST_CLOSE}:
-                return "list_close"
-            kinds = set(begins) - {_LIST_CLOSE}
-            if kinds <= {_OPEN}:
-                return "open"
-            if kinds <= {_LIST_OPEN}:
-                return "list_open"
-    return "unused_id" if is_id else "value"
+    found: Role = "unused_id" if listing is not None and listing.holds(place.frames) else "value"
+    mode = place.mode
+    if mode in (FIRST_KEY, NEXT_KEY, IN_KEY):
+        found = "close" if mode == FIRST_KEY and set(begins) == {_CLOSE} else "key"
+    elif mode == COLON:
+        found = "colon"
+    elif mode == END:
+        found = "end"
+    elif mode == AFTER and place.frames[-1].keys is None:
+        found = "list_close" if _LIST_CLOSE in begins else "separator"
+    elif mode == AFTER:
+        found = "close" if _CLOSE in begins else "separator"
+    elif mode in (VALUE, FIRST_ELEMENT) and begins:
+        # An end of the array beside a value is a choice of the value's.
+        kinds = set(begins) - {_LIST_CLOSE}
+        only: dict[frozenset[int], Role]
+        only = {frozenset(): "list_close", frozenset({_OPEN}): "open", frozenset({_LIST_OPEN}): "list_open"}
+        found = only.get(frozenset(kinds), found)
+    return found
 
 
 def _after(place: Place, byte: int, listing: Listing | None) -> Place | None:
     mode = place.mode
     if mode in (IN_STRING, IN_KEY):
         return _in_string(place, byte, listing)
+    if mode == IN_NUMBER and byte in NUMBER_BYTES:
+        return _longer(place, byte, listing)
     if mode == IN_NUMBER:
-        if byte in NUMBER_BYTES:
-            return _longer(place, byte, listing)
         ended = _ended(place, listing)
         return None if ended is None else _after(ended, byte, listing)
     if mode == IN_WORD:
-        raw = place.raw + bytes([byte])
-        if raw in (b"true", b"false", b"null"):
-            return _ended(place, listing)
-        return place._replace(raw=raw)
-    if byte in _SPACES:
-        return place
+        longer = place._replace(raw=place.raw + bytes([byte]))
+        return _ended(longer, listing) if longer.raw in _WORDS else longer
+    return place if byte in _SPACES else _between(place, byte, listing)
+
+
+def _between(place: Place, byte: int, listing: Listing | None) -> Place | None:
+    """The place after a byte that isn't white space, outside keys and scalars."""
+    mode, following = place.mode, None
     if mode in (VALUE, FIRST_ELEMENT) and byte != _LIST_CLOSE:
-        return _begun(place, byte, listing)
-    if mode in (FIRST_KEY, NEXT_KEY) and byte == _QUOTE:
-        return place._replace(mode=IN_KEY, raw=b'"')
-    if mode == COLON and byte == _COLON:
-        return place._replace(mode=VALUE, decisions=place.decisions + 1)
-    if mode in (AFTER, FIRST_ELEMENT, FIRST_KEY) and byte in (_CLOSE, _LIST_CLOSE):
-        return _ended(place._replace(frames=place.frames[:-1], raw=b""), None)
-    if mode == AFTER and byte == _COMMA:
+        following = _begun(place, byte, listing)
+    elif mode in (FIRST_KEY, NEXT_KEY) and byte == _QUOTE:
+        following = place._replace(mode=IN_KEY, raw=b'"')
+    elif mode == COLON and byte == _COLON:
+        following = place._replace(mode=VALUE, decisions=place.decisions + 1)
+    elif mode in (AFTER, FIRST_ELEMENT, FIRST_KEY) and byte in (_CLOSE, _LIST_CLOSE):
+        following = _ended(place._replace(frames=place.frames[:-1], raw=b""), None)
+    elif mode == AFTER and byte == _COMMA:
         last = place.frames[-1]
-        decisions = place.decisions + 1
-        if last.keys is not None:
-            return place._replace(mode=NEXT_KEY, decisions=decisions)
-        assert isinstance(last.at, int), "an array is at an index"
-        frames = (*place.frames[:-1], Frame(None, last.at + 1))
-        return place._replace(mode=VALUE, frames=frames, decisions=decisions)
-    return None
+        following = place._replace(mode=NEXT_KEY, decisions=place.decisions + 1)
+        if isinstance(last.at, int):
+            following = following._replace(mode=VALUE, frames=(*place.frames[:-1], Frame(None, last.at + 1)))
+    return following
 
 
 def _begun(place: Place, byte: int, listing: Listing | None) -> Place | None:

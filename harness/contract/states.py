@@ -26,8 +26,8 @@ Role = Literal[
 ]  # fmt: skip
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""In the order in which an answer of the default contract meets them first, which has no `value`; stored arrays
-name roles by their number here, so others are added at the end."""
+"""In the order in which an answer of the default contract meets them first, then `value`, which it has not.
+Stored arrays name roles by their number here."""
 
 (
     OPEN,

@@ -1,4 +1,4 @@
-"""Classes of next tokens for any contract, from a grammar engine (llguidance), which is imported here alone.
+"""Classes of next tokens for any contract, from a grammar engine.
 
 The grammar says what JSON the schema allows; `contract.json_place` says the role of a position and takes out
 what no grammar says (a key or an id that comes twice, nesting that is too deep).
@@ -7,9 +7,7 @@ what no grammar says (a key or an id that comes twice, nesting that is too deep)
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -29,18 +27,15 @@ from harness.contract.json_place import (
     settled,
 )
 from harness.contract.json_text import MAX_DEPTH
-from harness.contract.model import ROW
 from harness.contract.states import Role
-from harness.errors import EngineUnavailableError, HarnessError, words_of
-from harness.rollouts.schema_grammar import RefusedSchemaError, grammar_of
+from harness.rollouts.grammar_engine import GrammarEngine
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _MOST_STATES: Final = 50_000
 _MOST_TERMS: Final = 256
 _SPACES: Final = b" \t\n\r"
-# Bytes that no UTF-8 text holds; the engine marks special tokens with the last of them.
-_NO_TEXT: Final = (0xFE, 0xFF)
 _LONGEST_RUN: Final = 24
 """How many brackets a token may open; nearer than that to the deepest nesting every token is walked."""
 
@@ -48,7 +43,7 @@ _LONGEST_RUN: Final = 24
 class GrammarState:
     """Where an answer stands after whole tokens; states after the same tokens are the same object."""
 
-    __slots__ = ("_root", "children", "matcher", "members", "parent", "place", "settled", "token_id")
+    __slots__ = ("_role", "_root", "children", "matcher", "members", "parent", "place", "settled", "token_id")
 
     def __init__(self, root: _Root, parent: GrammarState | None, token_id: int, place: Place) -> None:
         self._root = root
@@ -59,6 +54,7 @@ class GrammarState:
         self.children: dict[int, GrammarState] = {}
         self.matcher: Any = None
         self.members: IntArray | None = None
+        self._role: Role | None = None
 
     @property
     def root(self) -> _Root:
@@ -68,7 +64,9 @@ class GrammarState:
     @property
     def role(self) -> Role:
         """Role of the position at which the next token stands."""
-        return self._root.role(self)
+        if self._role is None:
+            self._role = self._root.role(self)
+        return self._role
 
 
 class _Root:
@@ -111,7 +109,7 @@ class GrammarClasses:
     def __init__(self, vocabulary: Sequence[bytes | None], end_ids: Iterable[int]) -> None:
         self._vocabulary = vocabulary
         self._end_ids = np.array(sorted(end_ids), dtype=np.int64)
-        self._engine = _Engine(vocabulary, self._end_ids.tolist())
+        self._engine = GrammarEngine(vocabulary, self._end_ids.tolist())
         self._roots: dict[Terms, _Root] = {}
         self._states = 0
         self._arrays: dict[bytes, IntArray] = {}
@@ -119,9 +117,11 @@ class GrammarClasses:
         self._first = np.array([one[0] if one else 0 for one in contents], dtype=np.uint8)
         trimmed = [one.lstrip(_SPACES) for one in contents]
         self._begins = np.array([one[0] if one else 0 for one in trimmed], dtype=np.uint8)
-        self._quoted = np.array([b'"' in one for one in contents], dtype=bool)
+        self._quotes = np.array([one.count(b'"') for one in contents], dtype=np.int64)
         self._nests = np.array([b"[" in one or b"{" in one for one in contents], dtype=bool)
-        self._has_digit = np.array([any(0x30 <= byte < 0x3A for byte in one) for one in contents], dtype=bool)
+        digits = np.array([any(0x30 <= byte < 0x3A for byte in one) for one in contents], dtype=bool)
+        self._begins_id = digits | (self._quotes > 0)
+        self._all = np.ones(len(contents), dtype=bool)
 
     def start(self, terms: Terms) -> GrammarState:
         """State before the first token of an answer.
@@ -145,18 +145,16 @@ class GrammarClasses:
         """Ids of the class at `state`, ascending; computed once a state, one array for equal classes."""
         if state.members is None:
             matcher = self._matcher(state)
-            mask = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
-            if matcher.is_error():
-                raise HarnessError(f"the grammar engine gave up: {words_of(matcher.get_error(), 200)}")
-            found = self._engine.ids(mask)
-            found = found[self._kept(state, found)]
-            place = state.place
-            if matcher.is_accepting() and not (
-                place.raw and after_bytes(place, b" ", state.root.listing) is None
-            ):
-                found = np.union1d(found, self._end_ids)
-            digest = hashlib.blake2b(found.tobytes(), digest_size=16).digest()
-            state.members = self._arrays.setdefault(digest, found)
+            bits = self._engine.bits(matcher)
+            for token_id in np.flatnonzero(bits & self._asked(state)).tolist():
+                content = self._vocabulary[token_id] or b""
+                bits[token_id] = after_bytes(state.place, content, state.root.listing) is not None
+            bits = self._engine.with_same(bits)
+            bits[self._end_ids] = matcher.is_accepting() and self._may_end(state)
+            digest = hashlib.blake2b(np.packbits(bits).tobytes(), digest_size=16).digest()
+            if digest not in self._arrays:
+                self._arrays[digest] = np.flatnonzero(bits).astype(np.int64)
+            state.members = self._arrays[digest]
         return state.members
 
     def is_member(self, state: GrammarState, token_id: int) -> bool:
@@ -193,11 +191,11 @@ class GrammarClasses:
 
     def begins(self, members: IntArray) -> set[int]:
         """Bytes, white space apart, with which some tokens begin."""
-        return set(np.unique(self._begins[members]).tolist()) - {0}
+        return set(np.flatnonzero(np.bincount(self._begins[members], minlength=1)).tolist()) - {0}
 
     def has_digits(self, members: IntArray) -> bool:
         """Whether a number may go on with one of these tokens."""
-        return not NUMBER_BYTES.isdisjoint(np.unique(self._first[members]).tolist())
+        return not NUMBER_BYTES.isdisjoint(np.flatnonzero(np.bincount(self._first[members])).tolist())
 
     def _matcher(self, state: GrammarState) -> Any:
         """The engine's state there; where it has moved on, it is brought there again from the start."""
@@ -211,145 +209,22 @@ class GrammarClasses:
             state.matcher.consume_tokens(tokens[::-1])
         return state.matcher
 
-    def _kept(self, state: GrammarState, ids: IntArray) -> npt.NDArray[np.bool_]:
-        """Which tokens of the engine's mask no key and no id speaks against."""
+    def _may_end(self, state: GrammarState) -> bool:
+        """Whether a number at the end of an answer is no id that is listed already."""
+        return not state.place.raw or after_bytes(state.place, b" ", state.root.listing) is not None
+
+    def _asked(self, state: GrammarState) -> BoolArray:
+        """Tokens of the engine's mask that a key, an id or the nesting may speak against."""
         place, listing = state.place, state.root.listing
-        at_id = listing is not None and listing.holds(place.frames)
-        if at_id and place.mode in (IN_STRING, IN_NUMBER):
-            asked = np.ones(ids.size, dtype=bool)
-        else:
-            asked = self._quoted[ids]
-            if listing is not None and place.mode not in (IN_STRING, IN_KEY, IN_WORD):
-                asked |= self._has_digit[ids]
-            if len(place.frames) + _LONGEST_RUN > MAX_DEPTH:
-                asked |= self._nests[ids]
-        kept = np.ones(ids.size, dtype=bool)
-        for at in np.flatnonzero(asked).tolist():
-            content = self._vocabulary[int(ids[at])]
-            kept[at] = content is not None and after_bytes(place, content, listing) is not None
-        return kept
-
-
-class _Engine:
-    """The one room of llguidance: its tokenizer for a vocabulary, its matchers for terms."""
-
-    def __init__(self, vocabulary: Sequence[bytes | None], end_ids: Sequence[int]) -> None:
-        self._library = _library()
-        self._count = len(vocabulary)
-        ends = frozenset(end_ids)
-        first: dict[bytes, int] = {}
-        self._same: dict[int, list[int]] = {}
-        tokens: list[bytes] = []
-        for token_id, content in enumerate(vocabulary):
-            if not content or token_id in ends or any(byte in content for byte in _NO_TEXT):
-                tokens.append(b"")
-            elif content in first:
-                tokens.append(b"")
-                self._same.setdefault(first[content], []).append(token_id)
-            else:
-                first[content] = token_id
-                tokens.append(content)
-        self._known_as = {other: one for one, others in self._same.items() for other in others}
-        # An end of its own: which ids end an answer is added here, and ids without text may be no end.
-        tokens.append(b"")
-        wrapped = self._library.TokenizerWrapper(_Spelled(tokens))
-        self._tokenizer = self._library.LLTokenizer(wrapped, slices=[])
-
-    def known_as(self, token_id: int) -> int:
-        """The id under which the engine knows a token; of several with the same bytes it knows one."""
-        return self._known_as.get(token_id, token_id)
-
-    def ids(self, mask: npt.NDArray[np.uint8]) -> IntArray:
-        """Ids of a mask, a bit a token."""
-        found = np.flatnonzero(np.unpackbits(mask, bitorder="little")[: self._count]).astype(np.int64)
-        more = [other for one in self._same_in(found) for other in self._same[one]]
-        return np.union1d(found, np.array(more, dtype=np.int64)) if more else found
-
-    def _same_in(self, ids: IntArray) -> list[int]:
-        if not self._same:
-            return []
-        return np.intersect1d(ids, np.array(list(self._same), dtype=np.int64)).tolist()
-
-    @cached_property
-    def _grammars(self) -> dict[str, tuple[str, tuple[str, ...]]]:
-        return {}
-
-    def _grammar(self, terms: Terms) -> tuple[str, tuple[str, ...]]:
-        schema = schema_of(terms)
-        text = json.dumps(schema)
-        if text not in self._grammars:
-            try:
-                self._grammars[text] = grammar_of(schema, self._refuses)
-            except RefusedSchemaError as error:
-                raise HarnessError(_refusal(str(error))) from None
-            except RecursionError:
-                raise HarnessError(_refusal("it nests too deep to be read")) from None
-        return self._grammars[text]
-
-    def unsaid(self, terms: Terms) -> tuple[str, ...]:
-        """What a grammar leaves out, less what is taken out of classes by other means."""
-        ranks = terms.contract.kind == "listwise"
-        return tuple(one for one in self._grammar(terms)[1] if not (ranks and one == "uniqueItems"))
-
-    def matcher(self, terms: Terms) -> Any:
-        """A matcher before the first token.
-
-        Raises:
-            HarnessError: the engine refuses the grammar.
-        """
-        grammar, _ = self._grammar(terms)
-        found = self._library.LLMatcher(self._tokenizer, grammar, log_level=0)
-        if found.is_error():
-            raise HarnessError(_refusal(found.get_error()))
-        return found
-
-    def _refuses(self, schema: Any) -> str | None:
-        library = self._library
-        grammar = library.LLMatcher.grammar_from_json_schema(json.dumps(schema))
-        failed, messages = library.LLMatcher.validate_grammar_with_warnings(grammar)
-        return messages[0] if failed else None
-
-
-class _Spelled:
-    """A vocabulary as the engine wants it."""
-
-    bos_token_id = None
-
-    def __init__(self, tokens: list[bytes]) -> None:
-        self.tokens = tokens
-        self.eos_token_id = len(tokens) - 1
-        self.special_token_ids = [self.eos_token_id]
-
-    def __call__(self, text: bytes) -> list[int]:
-        """Nothing is tokenized here; the engine only asks whether bytes could be."""
-        return []
-
-
-def _refusal(reason: str) -> str:
-    plain = words_of(reason.split("\n<state>")[0].strip(), 200)
-    return (
-        f"no classes of next tokens for this contract: {plain}. What reads λ*, λ reached or the guard off them "
-        "can't be had; `harness eval`, `gate` and `report` need none"
-    )
-
-
-def _library() -> Any:
-    try:
-        import llguidance
-    except ImportError as error:
-        raise EngineUnavailableError(
-            "classes of next tokens for this contract need llguidance; pip install 'llguidance>=1.7'"
-        ) from error
-    return llguidance
-
-
-def schema_of(terms: Terms) -> Any:
-    """The JSON Schema of an answer."""
-    contract = terms.contract
-    if contract.kind == "schema":
-        return json.loads(str(terms.schema if contract.schema_ == ROW else contract.schema_))
-    envelope = terms.json_schema()
-    return envelope if contract.schema_ is None else {"allOf": [envelope, json.loads(contract.schema_)]}
+        if listing is not None and listing.holds(place.frames) and place.mode in (IN_STRING, IN_NUMBER):
+            return self._all
+        # What closes a key that may have been met: one quote inside it, two before it, three inside a value.
+        asked = self._quotes >= (1 if place.mode == IN_KEY else 3 if place.mode == IN_STRING else 2)
+        if listing is not None and place.mode not in (IN_KEY, IN_WORD):
+            asked = self._begins_id if place.mode != IN_STRING else self._quotes >= 1
+        if len(place.frames) + _LONGEST_RUN > MAX_DEPTH:
+            asked = asked | self._nests
+        return np.asarray(asked)
 
 
 def listing_of(terms: Terms) -> Listing | None:

@@ -16,8 +16,7 @@ from harness.rollouts.rollout import Rollout
 from harness.rollouts.walks import Walk, Walker
 
 CONTENT_ROLES: Final = frozenset({"unused_id", "value"})
-"""Which unused id comes next is the ranking itself, which value the answer; everywhere else the contract alone
-decides."""
+"""Which unused id comes next is the ranking itself, which value the answer; all else the contract decides."""
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

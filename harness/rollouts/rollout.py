@@ -107,7 +107,9 @@ def _row(rollout: Rollout) -> dict[str, Any]:
     terms = rollout.terms
     own = {"item_ids": terms.item_ids} if terms.item_ids else {}
     own |= {"schema": terms.schema} if terms.schema is not None else {}
-    fields = {field: getattr(rollout, field) for field in ("prompt_ids", "token_ids", "finish_reason", "strict")}
+    fields = {
+        field: getattr(rollout, field) for field in ("prompt_ids", "token_ids", "finish_reason", "strict")
+    }
     return {"task": rollout.task, "draw": rollout.draw, "k": terms.k, **own, **fields}
 
 
@@ -123,8 +125,6 @@ def read_rollouts(path: Path, contract: Contract) -> list[Rollout]:
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [
-_rollout(row, contract) for row in rows
-        ]
+        return [_rollout(row, contract) for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} can't be read as stored rollouts: {words_of(error, 200)}") from error

@@ -1,9 +1,9 @@
 """A JSON Schema as a grammar for llguidance in which the keys of an object may come in any order.
 
-The engine reads JSON Schema itself, but fixes the order of keys to that of the schema; a strict parser doesn't.
-So objects, arrays and unions are written out here as rules (a bit for each key that was read, see llguidance's
-docs/parametric.md), and what is left of a schema (patterns, bounds, keywords without a rule here) is handed to
-the engine as it is. What neither can say is refused with its reason, or listed as `unsaid`.
+The engine reads JSON Schema itself, but fixes the order of keys to that of the schema; a strict parser
+doesn't. So objects, arrays and unions are written out here as rules (a bit for each key that was read, see
+llguidance's docs/parametric.md), and what is left of a schema (patterns, bounds, keywords without a rule)
+is handed to the engine as it is. What neither can say is refused with its reason, or listed as `unsaid`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
-from harness.contract.json_strings import spellings
+from harness.rollouts.grammar_text import COUNTED, HEAD, condition, quoted, spelled, times
 from harness.rollouts.schema_merge import TYPES, Reader, Unmergeable, merged
 
 Schema = Any
@@ -22,24 +22,6 @@ UNSATISFIABLE: Final = "Unsatisfiable"
 """What the engine's message begins with where nothing fits a schema."""
 
 _MOST_KEYS: Final = 64  # bits of a rule's parameter
-_CHARACTER: Final = r'[^"\\\x00-\x1f]|\\["\\\/bfnrt]'
-# Python's decoder makes one character of a pair of surrogates, and of a lone one as well.
-_COUNTED: Final = (
-    rf"{_CHARACTER}|\\u([0-9a-ce-fA-CE-F][0-9a-fA-F]{{3}}|[dD][0-7][0-9a-fA-F]{{2}})"
-    r"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-)
-_HEAD: Final = rf"""%llguidance {{"allow_initial_skip": true, "no_forcing": true}}
-%ignore /[ \t\r\n]+/
-start: ROOT TAIL?
-TAIL: /[ \t\r\n]+/
-STRING: /"({_CHARACTER}|\\u[0-9a-fA-F]{{4}})*"/
-INTEGER: /-?(0|[1-9][0-9]*)/
-NUMBER: /-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?/
-any: STRING | NUMBER | "true" | "false" | "null" | any_array | any_object
-any_array: "[" "]" | "[" any ("," any)* "]"
-any_object: "{{" "}}" | "{{" STRING ":" any ("," STRING ":" any)* "}}"
-"""
-
 _OBJECT: Final = frozenset(
     {"properties", "required", "additionalProperties", "minProperties", "maxProperties", "dependentRequired"}
 )
@@ -79,15 +61,13 @@ def grammar_of(root: Schema, refuses: Callable[[Schema], str | None]) -> tuple[s
             break
         barren |= found
     lines = "\n".join(f"{rule}: {text}" for rule, text in written.rules.items())
-    return _HEAD.replace("ROOT", name) + lines + "\n", tuple(sorted(written.unsaid))
+    return HEAD.replace("ROOT", name) + lines + "\n", tuple(sorted(written.unsaid))
 
 
 class _Writer:
     """Rules by name; a schema that was met before has its rule already, so recursion ends."""
 
-    def __init__(
-        self, root: Schema, refuses: Callable[[Schema], str | None], barren: frozenset[str]
-    ) -> None:
+    def __init__(self, root: Schema, refuses: Callable[[Schema], str | None], barren: frozenset[str]) -> None:
         self.rules: dict[str, str] = {}
         self.unsaid: set[str] = set()
         self._reader = Reader(root)
@@ -107,7 +87,8 @@ class _Writer:
             found = {
                 text
                 for text, ways in self._needs.items()
-                if text not in done and any(all(one not in self._needs or one in done for one in way) for way in ways)
+                if text not in done
+                and any(all(one not in self._needs or one in done for one in way) for way in ways)
             }
             grew = bool(found)
             done |= found
@@ -152,28 +133,40 @@ class _Writer:
 
     def _body(self, text: str, schema: dict[str, Any]) -> str | None:
         try:
-            if "$ref" in schema:
-                rest = {name: part for name, part in schema.items() if name != "$ref"}
-                target = self._reader.resolve(schema["$ref"])
-                return self._union(text, [target if not rest else merged(rest, target, self._reader)])
-            if "allOf" in schema:
-                whole: Schema = {name: part for name, part in schema.items() if name != "allOf"}
-                for part in schema["allOf"]:
-                    whole = merged(whole, part, self._reader)
-                return self._union(text, [whole])
-            for several in ("anyOf", "oneOf"):
-                if several in schema:
-                    rest = {name: part for name, part in schema.items() if name != several}
-                    if several == "oneOf" and len(schema[several]) > 1:
-                        self.unsaid.add("oneOf is read as anyOf")
-                    return self._union(text, [merged(rest, part, self._reader) for part in schema[several]])
+            ways = self._ways(schema)
         except Unmergeable:
             return self._leaf(text, schema)
+        if ways is not None:
+            return self._union(text, ways)
         if any(name in schema for name in _WHOLE):
             return self._leaf(text, schema)
         if "const" in schema or "enum" in schema:
             return self._listed(text, schema)
         return self._typed(text, schema)
+
+    def _ways(self, schema: dict[str, Any]) -> list[Schema] | None:
+        """The schemas of which one must hold, where references, intersections and unions say so.
+
+        Raises:
+            Unmergeable: they can't be told apart.
+        """
+        reader = self._reader
+        if "$ref" in schema:
+            rest = {name: part for name, part in schema.items() if name != "$ref"}
+            target = reader.resolve(schema["$ref"])
+            return [merged(rest, target, reader) if rest else target]
+        if "allOf" in schema:
+            whole: Schema = {name: part for name, part in schema.items() if name != "allOf"}
+            for part in schema["allOf"]:
+                whole = merged(whole, part, reader)
+            return [whole]
+        for several in ("anyOf", "oneOf"):
+            if several in schema:
+                rest = {name: part for name, part in schema.items() if name != several}
+                if several == "oneOf" and len(schema[several]) > 1:
+                    self.unsaid.add("oneOf is read as anyOf")
+                return [merged(rest, part, reader) for part in schema[several]]
+        return None
 
     def _leaf(self, text: str, schema: Schema) -> str | None:
         """The engine's own rule; None where nothing fits."""
@@ -196,8 +189,8 @@ class _Writer:
             return self._leaf(text, schema)
         kept = [one for one in values if "type" not in schema or _is_of(one, _types(schema))]
         self._needs[text].append([])
-        spelled = [_spelled(one) if isinstance(one, str) else _quoted(json.dumps(one)) for one in kept]
-        return " | ".join(dict.fromkeys(spelled)) or None
+        terminals = [spelled(one) if isinstance(one, str) else quoted(json.dumps(one)) for one in kept]
+        return " | ".join(dict.fromkeys(terminals)) or None
 
     def _typed(self, text: str, schema: dict[str, Any]) -> str | None:
         ways = []
@@ -233,7 +226,7 @@ class _Writer:
             return "STRING"
         if high == 0:
             return r'"\"\""'
-        return f'/"({_COUNTED}){{{low},{"" if high is None else int(high)}}}"/'
+        return f'/"({COUNTED}){{{low},{"" if high is None else int(high)}}}"/'
 
     def _array(self, text: str, own: dict[str, Any]) -> str | None:
         if set(own) - _ARRAY:
@@ -253,9 +246,7 @@ class _Writer:
         self._way(text, parts)
         tail = ""
         if most is None or most > len(first):
-            tail = _times(
-                f'"," {item}', max(low - len(first), 0), None if most is None else most - len(first)
-            )
+            tail = times(f'"," {item}', max(low - len(first), 0), None if most is None else most - len(first))
         for place in range(min(len(first), len(first) if most is None else most) - 1, -1, -1):
             tail = f'"," {first[place]} {tail}'
             tail = tail if place < low else f"({tail})?"
@@ -265,7 +256,7 @@ class _Writer:
             inside = tail.removeprefix("(").removesuffix(")?") if low == 0 else tail
             filled = f'"[" {inside.removeprefix(chr(34) + "," + chr(34))} "]"'
         else:
-            more = _times(f'"," {item}', max(low - 1, 0), None if most is None else most - 1)
+            more = times(f'"," {item}', max(low - 1, 0), None if most is None else most - 1)
             filled = f'"[" {item} {more} "]"'
         return filled if low else f'"[" "]" | {filled}'
 
@@ -280,7 +271,11 @@ class _Writer:
         most, least = own.get("maxProperties"), int(own.get("minProperties", 0))
         loose = others is not None
         unwritable = set(own) - _OBJECT or len(names) > _MOST_KEYS
-        if unwritable or (most is not None and (loose or most < len(names))) or (loose and least > max(len(required), 1)):
+        if (
+            unwritable
+            or (most is not None and (loose or most < len(names)))
+            or (loose and least > max(len(required), 1))
+        ):
             return self._leaf(text, own | {"type": "object"})
         values = {name: self.rule(schemas[name]) for name in names}
         if any(values[name] is None for name in required):
@@ -309,17 +304,17 @@ class _Writer:
         if not ways:
             return empty[0] if empty else None
         member, following = self._new("m"), self._new("n")
-        condition = _all(closing)
+        closes = condition(closing)
         self.rules[f"{member}::_"] = "\n | ".join(ways).replace("NEXT", following)
         going = "" if loose else f" %if not(is_ones([0:{len(kept)}]))"
-        self.rules[f"{following}::_"] = f'"}}" {condition}\n | "," {member}::_{going}'
+        self.rules[f"{following}::_"] = f'"}}" {closes}\n | "," {member}::_{going}'
         return " | ".join([*empty, f'"{{" {member}::0x0'])
 
     def _key(self, name: str) -> str:
         """The terminal of a key, however it is escaped."""
         if name not in self._keys:
             self._keys[name] = self._new("KEY")
-            self.rules[self._keys[name]] = _spelled(name)
+            self.rules[self._keys[name]] = spelled(name)
         return self._keys[name]
 
     def _other_key(self, keys: list[str]) -> str:
@@ -328,21 +323,6 @@ class _Writer:
         name = self._new("OTHER")
         self.rules[name] = f"STRING & ~({' | '.join(keys)})"
         return name
-
-
-def _times(part: str, low: int, high: int | None) -> str:
-    if high == 0:
-        return ""
-    return f"({part}){{{low},{'' if high is None else high}}}"
-
-
-def _all(conditions: list[str]) -> str:
-    if not conditions:
-        return ""
-    whole = conditions[-1]
-    for one in reversed(conditions[:-1]):
-        whole = f"and({one}, {whole})"
-    return f"%if {whole}"
 
 
 def _types(schema: dict[str, Any]) -> list[str]:
@@ -361,29 +341,6 @@ def _is_of(value: object, kinds: list[str]) -> bool:
             return "integer" in kinds or "number" in kinds
         case _:
             return "string" in kinds
-
-
-def _spelled(content: str) -> str:
-    """A terminal: a JSON string of this content, in all ways to escape it."""
-    parts = []
-    for char in content:
-        ways = [_escaped(one) for one in spellings(char)]
-        parts.append(f"({'|'.join(ways)})")
-    return '/"' + "".join(parts) + '"/'
-
-
-def _escaped(spelling: str) -> str:
-    """A regex for one spelling of a character, hexadecimal digits in either case."""
-    if spelling.startswith("\\u"):
-        return "".join(
-            "\\\\u" if one == "\\" else "" if one == "u" else f"[{one}{one.upper()}]" if one.isalpha() else one
-            for one in spelling
-        )
-    return "".join(f"\\x{{{ord(one):x}}}" if not one.isalnum() or ord(one) > 0x7F else one for one in spelling)
-
-
-def _quoted(literal: str) -> str:
-    return json.dumps(literal)
 
 
 def _text(schema: Schema) -> str:

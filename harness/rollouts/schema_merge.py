@@ -1,4 +1,4 @@
-"""Reading a JSON Schema for a grammar: only what decides, references followed, intersections of plain parts."""
+"""Reading a JSON Schema for a grammar: what decides, references followed, intersections of plain parts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,54 @@ TYPES: Final = ("object", "array", "string", "number", "boolean", "null")
 
 # What a validator goes by. Everything else (titles, defaults, formats, extensions) accepts any value.
 _DECIDES: Final = frozenset(
-    "type enum const properties required additionalProperties patternProperties propertyNames minProperties "
-    "maxProperties dependentRequired dependentSchemas dependencies unevaluatedProperties items prefixItems "
-    "additionalItems contains minContains maxContains minItems maxItems uniqueItems unevaluatedItems minLength "
-    "maxLength pattern minimum maximum exclusiveMinimum exclusiveMaximum multipleOf allOf anyOf oneOf not if "
-    "then else $ref $dynamicRef $recursiveRef".split()
+    [
+        "type",
+        "enum",
+        "const",
+        "properties",
+        "required",
+        "additionalProperties",
+        "patternProperties",
+        "propertyNames",
+        "minProperties",
+        "maxProperties",
+        "dependentRequired",
+        "dependentSchemas",
+        "dependencies",
+        "unevaluatedProperties",
+        "items",
+        "prefixItems",
+        "additionalItems",
+        "contains",
+        "minContains",
+        "maxContains",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "unevaluatedItems",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "multipleOf",
+        "allOf",
+        "anyOf",
+        "oneOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "$ref",
+        "$dynamicRef",
+        "$recursiveRef",
+    ]
 )
-_SCHEMAS: Final = frozenset({"additionalProperties", "propertyNames", "items", "contains", "not", "if", "then", "else"})
+_SCHEMAS: Final = frozenset(
+    {"additionalProperties", "propertyNames", "items", "contains", "not", "if", "then", "else"}
+)
 _LISTS: Final = frozenset({"allOf", "anyOf", "oneOf", "prefixItems"})
 _MAPS: Final = frozenset({"properties", "patternProperties", "dependentSchemas"})
 _LARGEST: Final = frozenset({"minProperties", "minItems", "minLength", "minimum"})
@@ -39,7 +80,7 @@ class Reader:
         self._old = any(one in named for one in _OLD)
 
     def plain(self, schema: Schema) -> Schema:
-        """A schema's own keywords that decide, as the newest draft writes them; parts are left as they are."""
+        """A schema's own keywords that decide, as the newest draft writes them; parts stay as they are."""
         if not isinstance(schema, dict):
             return schema
         if "$ref" in schema and self._old:
@@ -64,7 +105,14 @@ class Reader:
             schemas = {name: part for name, part in every.items() if name not in lists}
             found |= {"dependentRequired": lists} if lists else {}
             found |= {"dependentSchemas": schemas} if schemas else {}
-        for name in ("dependentRequired", "uniqueItems", "required", "minItems", "minLength", "minProperties"):
+        for name in (
+            "dependentRequired",
+            "uniqueItems",
+            "required",
+            "minItems",
+            "minLength",
+            "minProperties",
+        ):
             if name in found and not found[name]:
                 del found[name]
         return found
@@ -97,24 +145,24 @@ class Reader:
     def _stripped(self, schema: Schema, *, whole: bool = False) -> Schema:
         if not isinstance(schema, dict):
             return schema
-        found = {}
-        for name, part in self.plain(schema).items():
-            if name in _SCHEMAS:
-                part = self._stripped(part)
-            elif name in _LISTS:
-                part = [self._stripped(one) for one in part]
-            elif name in _MAPS:
-                part = {key: self._stripped(one) for key, one in part.items()}
-            elif name == "$ref" and isinstance(part, str) and part.startswith("#"):
-                part = "#/$defs/root" + part[1:]
-            elif name == "uniqueItems":
-                continue
-            found[name] = part
+        own = self.plain(schema)
+        found = {name: self._part(name, part) for name, part in own.items() if name != "uniqueItems"}
         if whole:
             for name in ("$defs", "definitions"):
                 if isinstance(schema.get(name), dict):
                     found[name] = {key: self._stripped(one, whole=True) for key, one in schema[name].items()}
         return found
+
+    def _part(self, name: str, part: Any) -> Any:
+        if name in _SCHEMAS:
+            return self._stripped(part)
+        if name in _LISTS:
+            return [self._stripped(one) for one in part]
+        if name in _MAPS:
+            return {key: self._stripped(one) for key, one in part.items()}
+        if name == "$ref" and isinstance(part, str) and part.startswith("#"):
+            return "#/$defs/root" + part[1:]
+        return part
 
 
 def merged(one: Schema, other: Schema, reader: Reader, depth: int = 0) -> Schema:
@@ -134,27 +182,9 @@ def merged(one: Schema, other: Schema, reader: Reader, depth: int = 0) -> Schema
         raise Unmergeable
     found = dict(first)
     for name, part in second.items():
-        if name not in found or found[name] == part:
-            found[name] = part
-        elif name == "type":
-            kinds = _common(found[name], part)
-            if not kinds:
-                return False
-            found[name] = kinds[0] if len(kinds) == 1 else kinds
-        elif name == "required":
-            found[name] = list(dict.fromkeys([*found[name], *part]))
-        elif name in _LARGEST:
-            found[name] = max(found[name], part)
-        elif name in _SMALLEST:
-            found[name] = min(found[name], part)
-        elif name == "allOf":
-            found[name] = [*found[name], *part]
-        elif name in ("items", "additionalProperties"):
-            found[name] = merged(found[name], part, reader, depth + 1)
-        elif name == "enum":
-            found[name] = [value for value in found[name] if value in part]
-        elif name != "properties":
-            raise Unmergeable
+        found[name] = part if name not in found else _both(name, found[name], part, reader, depth)
+        if name == "type" and not found[name]:
+            return False
     if "prefixItems" in found and ("items" in first) != ("items" in second):
         raise Unmergeable
     objects = ("properties", "additionalProperties")
@@ -163,6 +193,35 @@ def merged(one: Schema, other: Schema, reader: Reader, depth: int = 0) -> Schema
             raise Unmergeable
         found["properties"] = _properties(first, second, reader, depth)
     return found
+
+
+def _both(name: str, one: Any, other: Any, reader: Reader, depth: int) -> Any:
+    """The value of a keyword that says what two of its values say.
+
+    Raises:
+        Unmergeable: there is none.
+    """
+    joined: Any
+    if one == other or name == "properties":
+        joined = one
+    elif name == "type":
+        kinds = _common(one, other)
+        joined = kinds[0] if len(kinds) == 1 else kinds
+    elif name == "required":
+        joined = list(dict.fromkeys([*one, *other]))
+    elif name in _LARGEST:
+        joined = max(one, other)
+    elif name in _SMALLEST:
+        joined = min(one, other)
+    elif name == "allOf":
+        joined = [*one, *other]
+    elif name in ("items", "additionalProperties"):
+        joined = merged(one, other, reader, depth + 1)
+    elif name == "enum":
+        joined = [value for value in one if value in other]
+    else:
+        raise Unmergeable
+    return joined
 
 
 def _properties(first: dict[str, Any], second: dict[str, Any], reader: Reader, depth: int) -> dict[str, Any]:

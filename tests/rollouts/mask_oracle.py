@@ -1,7 +1,7 @@
-"""What may come next by its definition: some text that jsonschema accepts goes on like that. No grammar in it.
+"""What may come next by its definition: some text that jsonschema accepts goes on like that. No grammar here.
 
-The schemas of `cases/mask_schemas.json` allow few values. All values made of a row's atoms and keys are written
-out in all orders of keys; the texts that jsonschema accepts, as lists of lexemes, are the language, and white
+The schemas of `cases/mask_schemas.json` allow few values. All values made of a row's atoms and keys are
+written out in all orders of keys; the texts that jsonschema accepts, as lists of lexemes, are the language, and white
 space may stand between any two lexemes.
 """
 
@@ -140,7 +140,9 @@ def _values(case: Case, depth: int) -> list[Any]:
         found.extend(list(one) for one in itertools.product(parts, repeat=length))
     for several in range(len(case.keys) + 1):
         for keys in itertools.combinations(case.keys, several):
-            found.extend(dict(zip(keys, one, strict=True)) for one in itertools.product(parts, repeat=several))
+            found.extend(
+                dict(zip(keys, one, strict=True)) for one in itertools.product(parts, repeat=several)
+            )
     return found
 
 
@@ -151,7 +153,10 @@ def _written(value: Any) -> Iterator[list[str]]:
             yield ["[", *_joined(parts), "]"]
     elif isinstance(value, dict):
         for keys in itertools.permutations(value):
-            ways = ([[json.dumps(key, ensure_ascii=False), ":", *one] for one in _written(value[key])] for key in keys)
+            ways = (
+                [[json.dumps(key, ensure_ascii=False), ":", *one] for one in _written(value[key])]
+                for key in keys
+            )
             for parts in itertools.product(*ways):
                 yield ["{", *_joined(parts), "}"]
     else:
@@ -166,7 +171,13 @@ def _joined(parts: Sequence[list[str]]) -> list[str]:
 
 
 def disagreements(
-    language: Language, classes: Any, terms: Any, vocabulary: Sequence[bytes | None], end: int, states: int, seed: int
+    language: Language,
+    classes: Any,
+    terms: Any,
+    vocabulary: Sequence[bytes | None],
+    end: int,
+    states: int,
+    seed: int,
 ) -> tuple[int, list[tuple[str, str, str]]]:
     """Compare classes with the language along random texts of it, cut at random into tokens.
 

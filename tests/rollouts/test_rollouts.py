@@ -102,7 +102,7 @@ def test_blanks_and_pieces_of_a_decision_are_one(words: str, decisions: str) -> 
 def test_a_comma_after_digits_that_might_go_on_begins_another_decision() -> None:
     """Of 12 candidates, 1 may become 10: which id it is ends with the comma, and the next id is another."""
     answer = Rollout(0, 0, Terms(DEFAULT, 12), (1,), ids('{ "ranking" : [ 1 , 2 , 1 2'), "length", False)
-    walk = WALKER(12, answer.token_ids)
+    walk = WALKER(answer.terms, answer.token_ids)
     assert walk.roles[4:] == ("unused_id", "unused_id", "unused_id", "separator", "unused_id", "unused_id")
     assert walk.decisions[4:] == (4, 4, 5, 6, 7, 7)
     assert walk.indices[4:] == (0, 0, 1, 0, 2, 2)

@@ -144,7 +144,9 @@ class Rounds:
 
     def take_up(self, folder: Path) -> Round:
         """A round this run has saved."""
-        self._current = Round.load(folder, self._size, self._share_prompts, self._walker, self._config.contract)
+        self._current = Round.load(
+            folder, self._size, self._share_prompts, self._walker, self._config.contract
+        )
         return self._current
 
     def minibatch(self, step: int) -> tuple[int, int]:

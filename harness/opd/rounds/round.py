@@ -15,9 +15,9 @@ import torch
 
 from harness import files
 from harness.cliff import ClassMass, MassBounds, PositionRecords
+from harness.contract import Contract
 from harness.errors import DataError, words_of
 from harness.opd.rounds.scoring import Layout, Scores
-from harness.contract import Contract
 from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
 
 ROLLOUTS = "rollouts.jsonl"
@@ -119,9 +119,7 @@ class Round:
         files.write_text(folder / ABOUT, text)
 
     @classmethod
-    def load(
-        cls, folder: Path, size: int, share_prompts: bool, walker: Walker, contract: Contract
-    ) -> Round:
+    def load(cls, folder: Path, size: int, share_prompts: bool, walker: Walker, contract: Contract) -> Round:
         """Read what `save` wrote.
 
         Args:
