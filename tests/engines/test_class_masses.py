@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 from harness.contract.tokens import TokenClasses
 from harness.engines import Capabilities, Engine, EngineConfig, ScoreRequest, TokenScores, open_engine
 from harness.engines.class_masses import bounds_from_top_k, score_classes
@@ -42,7 +42,7 @@ def planted_requests(folder: Path) -> tuple[list[ScoreRequest], dict[str, list[f
     ids = token_ids(folder)
     requests, expected = [], {}
     for number, answer in enumerate(ANSWERS):
-        state, members, masses = classes.start(2), [], []
+        state, members, masses = classes.start(Terms(Contract(), 2)), [], []
         for before, token in zip([START, *answer], answer, strict=False):
             role, mass = TEACHER.at(before)
             assert state.role == role
