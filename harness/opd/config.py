@@ -82,7 +82,7 @@ class SFTConfig(Settings, title="Training"):
     contract: ContractChoice = DEFAULT
     prompting: PromptConfig = PromptConfig()
     answers: Path | None = None
-    """File of the answers to teach, in any form that `harness eval --replay` reads; all must keep the contract.
+    """File of the answers to teach, as `harness eval --replay` reads them; all must keep the contract.
     Without it the ideal ranking, or what a task has as `expected`."""
     placement: Placement = Placement()
 
