@@ -21,10 +21,13 @@ from typing import Final, Literal, NamedTuple, get_args
 from harness.contract.json_values import ValueState
 from harness.contract.model import Contract
 
-Role = Literal["open", "key", "colon", "list_open", "separator", "unused_id", "list_close", "close", "end"]
+Role = Literal[
+    "open", "key", "colon", "list_open", "separator", "unused_id", "list_close", "close", "end", "value"
+]  # fmt: skip
 
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""In the order in which an answer meets them first."""
+"""In the order in which an answer of the default contract meets them first, then `value`, which it has not.
+Stored arrays name roles by their number here."""
 
 (
     OPEN,

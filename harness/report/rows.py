@@ -241,7 +241,7 @@ def _answer(
     else:
         tier, code, reason = parse.tier, parse.code, " ".join(filter(None, (parse.path, parse.message)))
         if code is not None and asked is not None:
-            fails_at = failing_place(contract, sample.text, asked.k)
+            fails_at = failing_place(contract, sample.text, asked.k, parse.path)
     text = without_secrets(sample.text)
     if text != sample.text:
         fails_at = None  # That place isn't where it was.

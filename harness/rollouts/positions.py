@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,8 @@ from harness.engines.base import ScoreRequest
 from harness.rollouts.rollout import Rollout
 from harness.rollouts.walks import Walk, Walker
 
-# Which unused id comes next is the ranking itself; everywhere else the contract alone decides.
-CONTENT_ROLE = "unused_id"
+CONTENT_ROLES: Final = frozenset({"unused_id", "value"})
+"""Which unused id comes next is the ranking itself, which value the answer; all else the contract decides."""
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -56,7 +57,7 @@ class Positions:
     @classmethod
     def find(cls, rollouts: Sequence[Rollout], walker: Walker) -> Positions:
         """Walk every rollout, at least one, to where it leaves the contract or ends."""
-        walks = tuple(walker(one.k, one.token_ids) for one in rollouts)
+        walks = tuple(walker(one.terms, one.token_ids) for one in rollouts)
         numbers: dict[str, int] = {role: number for number, role in enumerate(ROLES)}
         starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
         reached = [len(walk.roles) for walk in walks]
@@ -67,7 +68,7 @@ class Positions:
         opens[within == 0] = True
         role = np.array([numbers[role] for walk in walks for role in walk.roles], dtype=np.int64)
         structural = np.zeros(starts[-1], dtype=bool)
-        structural[tokens[role != numbers[CONTENT_ROLE]]] = True
+        structural[tokens[~np.isin(role, [numbers[one] for one in CONTENT_ROLES])]] = True
         return cls(
             rollouts=tuple(rollouts),
             walks=walks,

@@ -82,7 +82,7 @@ def test_terms(tmp_path: Path) -> None:
     assert (terms_of(ranked, listwise).k, terms_of(ranked, listwise).item_ids) == (3, ("i0", "i1", "i2"))
     assert terms_of(ranked, Contract()).item_ids == ()
     assert hash(terms_of(ranked, listwise)) == hash(terms_of(ranked, listwise))
-    with pytest.raises(DataError, match="no candidates, and a listwise contract"):
+    with pytest.raises(DataError, match="no candidates to rank"):
         terms_of(turns, Contract())
     with pytest.raises(DataError, match="own schema"):
         terms_of(ranked, row)
