@@ -180,7 +180,7 @@ def _form(values: Sequence[Any], contract: Contract) -> _Form | None:
     id_fields: tuple[str | None, ...] = (None,)
     if fields:
         mine = contract.id_field
-        id_fields = tuple(sorted(fields, key=lambda name: (name != mine, -fields[name])))
+        id_fields = (*sorted(fields, key=lambda name: (name != mine, -fields[name])),)
     return _Form(
         members,
         id_fields[:_MOST_FIELDS],
