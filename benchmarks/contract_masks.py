@@ -6,8 +6,8 @@ Three readings of each schema on two vocabularies: our grammar over llguidance (
 any order), llguidance's own reading of JSON Schema, and xgrammar's. A valid instance must lie in the masks
 token for token and end there, an invalid one must leave them; once with the keys as given, once reversed. The
 bigger vocabulary is trained here, on the standard library's sources. Times are of the CPU. `--oracle`
-compares masks with what jsonschema accepts (`tests/rollouts/mask_oracle.py`), and on the default contract with
-our automaton.
+compares masks with what jsonschema accepts (`tests/rollouts/mask_oracle.py`), and on the default contract
+with our automaton.
 """
 
 from __future__ import annotations
@@ -326,7 +326,10 @@ def against_automaton(tokens: list[bytes | None], end: int) -> tuple[int, int]:
                 ]
                 taken = rng.choice(fitting)
                 goal = goal[len(tokens[taken] or b"") :]
-                ours, theirs = automaton.follow(ours, taken)[0], engine.follow(theirs, taken)[0]
+                ours_next, theirs_next = automaton.follow(ours, taken)[0], engine.follow(theirs, taken)[0]
+                assert ours_next is not None
+                assert theirs_next is not None
+                ours, theirs = ours_next, theirs_next
     return looked, apart
 
 
