@@ -38,7 +38,9 @@ class TaskScorer:
         self._relevance = task.relevance
         self._can_rank = can_rank(task.relevance)
 
-    def __call__(self, text: str, finish_reason: str) -> tuple[ParseResult | None, Scores]:
+    def __call__(
+        self, text: str, finish_reason: str, reasoning: str = ""
+    ) -> tuple[ParseResult | None, Scores]:
         """Parse a raw completion and score its ranking; scores are None unless it parsed strictly.
 
         Labels that can't tell one ranking from another (none relevant, or all tied) give None as well. What a
@@ -46,10 +48,17 @@ class TaskScorer:
         """
         if finish_reason == "withheld":
             return None, dict.fromkeys(SCORES)
+        if finish_reason == "length" and reasoning and not text.strip():
+            return _cut_off_thinking(reasoning), dict.fromkeys(SCORES)
         parsed = judge(text, self._terms, finish_reason=finish_reason)
         if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
             return parsed, dict.fromkeys(SCORES)
         return parsed, {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
+
+
+def _cut_off_thinking(reasoning: str) -> ParseResult:
+    said = f"cut off by the token limit after {len(reasoning)} characters of reasoning"
+    return ParseResult("none", "truncated", None, said, None)
 
 
 def summarise_run(
@@ -167,7 +176,7 @@ def _scored_anew(
             raise unknown_task(run.path, sample)
         held.add(place[sample.task_id], sample)
         tally.add(sample)
-        parsed, scores = scorer(sample.text, sample.finish_reason)
+        parsed, scores = scorer(sample.text, sample.finish_reason, sample.reasoning)
         on_progress(Progress("rescoring", done, run.manifest.planned))
         yield replace(sample, parse=parsed, scores=scores)
     missing = held.missing(tuple(scorers))

@@ -1,7 +1,7 @@
 """Prompts, rollouts, their walks through the contract, and the records made of them; whoever drew them."""
 
 from harness.rollouts.positions import Positions
-from harness.rollouts.prompts import Prompt, make_prompts, plan_requests, sample_key, sample_seed
+from harness.rollouts.prompts import Prompt, answer_room, make_prompts, plan_requests, sample_key, sample_seed
 from harness.rollouts.rollout import Rollout, read_rollouts, rollouts_of_run, write_rollouts
 from harness.rollouts.walks import Walk, Walker
 
@@ -11,6 +11,7 @@ __all__ = [
     "Rollout",
     "Walk",
     "Walker",
+    "answer_room",
     "make_prompts",
     "plan_requests",
     "read_rollouts",

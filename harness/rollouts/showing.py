@@ -1,4 +1,4 @@
-"""One task as it is put to a model: its turns, the text that a chat template makes of them, and its tokens."""
+"""One task as it is put to a model: its turns, the text that a chat template makes of them, its tokens."""
 
 from __future__ import annotations
 
