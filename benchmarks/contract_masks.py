@@ -5,9 +5,9 @@ Run: python benchmarks/contract_masks.py [--oracle] [--data ../shared/data/jsons
 Three readings of each schema on two vocabularies: our grammar over llguidance (`harness.rollouts`, keys in
 any order), llguidance's own reading of JSON Schema, and xgrammar's. A valid instance must lie in the masks
 token for token and end there, an invalid one must leave them; once with the keys as given, once reversed. The
-bigger vocabulary is trained here, on the standard library's sources. Times are of the CPU. `--oracle` compares
-masks with what jsonschema accepts (`tests/rollouts/mask_oracle.py`), and with our automaton on the default
-contract.
+bigger vocabulary is trained here, on the standard library's sources. Times are of the CPU. `--oracle`
+compares masks with what jsonschema accepts (`tests/rollouts/mask_oracle.py`), and on the default contract
+with our automaton.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import random
 import statistics
+import sys
 import sysconfig
 import time
 from collections import Counter
@@ -45,7 +47,8 @@ class Reading:
     complete: Callable[[], bool]
 
 
-Compile = Callable[[Any], Reading]
+Compile = Callable[[Any], Callable[[], Reading]]
+"""Of a schema; what it gives begins a reading."""
 
 
 @dataclass
@@ -58,6 +61,8 @@ class Column:
     mask_us: list[float] = field(default_factory=list)
     valid: list[str] = field(default_factory=list)
     """Of valid instances: `ok`, or the schema's name."""
+    reversed: list[str] = field(default_factory=list)
+    """Of valid instances with their keys the other way round."""
     invalid: list[str] = field(default_factory=list)
 
 
@@ -88,16 +93,21 @@ def ours(tokens: list[bytes | None], end: int) -> Compile:
 
     classes = GrammarClasses(tokens, [end])
 
-    def compile_(schema: Any) -> Reading:
-        terms = Terms(Contract(kind="schema", schema=schema), 0)
-        at = [classes.start(terms)]
+    def compile_(schema: Any) -> Callable[[], Reading]:
+        terms = Terms(Contract(kind="schema", schema_=json.dumps(schema)), 0)
+        classes.start(terms)
 
-        def accept(token: int) -> bool:
-            following = classes.follow(at[0], token)[0]
-            at[0] = following or at[0]
-            return following is not None
+        def begin() -> Reading:
+            at = [classes.start(terms)]
 
-        return Reading(lambda: classes.members(at[0]), accept, lambda: classes.is_member(at[0], end))
+            def accept(token: int) -> bool:
+                following = classes.follow(at[0], token)[0]
+                at[0] = following or at[0]
+                return following is not None
+
+            return Reading(lambda: classes.members(at[0]), accept, lambda: classes.is_member(at[0], end))
+
+        return begin
 
     return compile_
 
@@ -118,18 +128,21 @@ def llguidance(tokens: list[bytes | None], end: int) -> Compile:
 
     tokenizer = library.LLTokenizer(library.TokenizerWrapper(Spelled()), slices=[])
 
-    def compile_(schema: Any) -> Reading:
+    def compile_(schema: Any) -> Callable[[], Reading]:
         grammar = library.LLMatcher.grammar_from_json_schema(json.dumps(schema))
         matcher = library.LLMatcher(tokenizer, grammar, log_level=0)
         if matcher.is_error():
             raise ValueError(matcher.get_error().split("\n")[0])
 
-        def accept(token: int) -> bool:
-            return matcher.try_consume_tokens([token]) == 1
+        def begin() -> Reading:
+            own = matcher.deep_copy()
+            return Reading(
+                lambda: np.frombuffer(own.compute_bitmask(), dtype=np.uint8),
+                lambda token: own.try_consume_tokens([token]) == 1,
+                own.is_accepting,
+            )
 
-        return Reading(
-            lambda: np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), accept, matcher.is_accepting
-        )
+        return begin
 
     return compile_
 
@@ -141,18 +154,19 @@ def xgrammar(tokens: list[bytes | None], end: int) -> Compile:
     compiler = library.GrammarCompiler(info, max_threads=1, cache_enabled=False)
     bits = library.allocate_token_bitmask(1, info.vocab_size)
 
-    def compile_(schema: Any) -> Reading:
+    def compile_(schema: Any) -> Callable[[], Reading]:
         compiled = compiler.compile_json_schema(json.dumps(schema), strict_mode=False)
-        matcher = library.GrammarMatcher(compiled, terminate_without_stop_token=False)
 
-        def mask() -> np.ndarray:
-            matcher.fill_next_token_bitmask(bits)
-            return bits.numpy()
+        def begin() -> Reading:
+            matcher = library.GrammarMatcher(compiled, terminate_without_stop_token=False)
 
-        def complete() -> bool:
-            return bool(mask()[0, end // 32] >> (end % 32) & 1)
+            def mask() -> np.ndarray:
+                matcher.fill_next_token_bitmask(bits)
+                return np.asarray(bits.numpy())
 
-        return Reading(mask, matcher.accept_token, complete)
+            return Reading(mask, matcher.accept_token, lambda: bool(mask()[0, end // 32] >> (end % 32) & 1))
+
+        return begin
 
     return compile_
 
@@ -171,38 +185,50 @@ def measure(compile_: Compile, tokenizer: PreTrainedTokenizerFast, data: Path) -
     for name, schema, tests in instances(data):
         began = time.process_time()
         try:
-            compile_(schema)
+            begin = compile_(schema)
         except Exception as error:
             column.refused[str(error).split("\n")[0][:90]] += 1
             continue
         column.compile_ms.append(1e3 * (time.process_time() - began))
         column.compiled += 1
         for test in tests:
-            reading = compile_(schema)
-            kept = True
-            for token in tokenizer.encode(
-                json.dumps(test["data"], ensure_ascii=False), add_special_tokens=False
-            ):
-                began = time.process_time()
-                reading.mask()
-                column.mask_us.append(1e6 * (time.process_time() - began))
-                if not (kept := reading.accept(token)):
-                    break
-            kept = kept and reading.complete()
-            (column.valid if test["valid"] else column.invalid).append(
-                "ok" if kept == test["valid"] else name
-            )
+            inside = lies_inside(begin(), test["data"], tokenizer, column)
+            said = "ok" if inside == test["valid"] else name
+            (column.valid if test["valid"] else column.invalid).append(said)
+            turned = reversed_keys(test["data"])
+            if test["valid"] and json.dumps(turned) != json.dumps(test["data"]):
+                inside = lies_inside(begin(), turned, tokenizer, column)
+                column.reversed.append("ok" if inside else name)
     return column
+
+
+def lies_inside(reading: Reading, value: object, tokenizer: PreTrainedTokenizerFast, column: Column) -> bool:
+    """Whether every token of a value's text is in its mask, and the text may end there."""
+    text = json.dumps(value, ensure_ascii=False)
+    for token in tokenizer.encode(text, add_special_tokens=False):
+        began = time.process_time()
+        reading.mask()
+        column.mask_us.append(1e6 * (time.process_time() - began))
+        if not reading.accept(token):
+            return False
+    return reading.complete()
+
+
+def reversed_keys(value: Any) -> Any:
+    """The same value with the keys of its objects the other way round."""
+    if isinstance(value, dict):
+        return {key: reversed_keys(value[key]) for key in reversed(value)}
+    return [reversed_keys(one) for one in value] if isinstance(value, list) else value
 
 
 def shown(name: str, column: Column, total: int) -> str:
     """A row of the table."""
     compile_, mask = sorted(column.compile_ms), sorted(column.mask_us)
-    hits = [f"{one.count('ok')}/{len(one)}" for one in (column.valid, column.invalid)]
+    hits = [f"{one.count('ok')}/{len(one)}" for one in (column.valid, column.reversed, column.invalid)]
     return (
         f"| {name} | {column.compiled}/{total} | {statistics.median(compile_):.1f}, "
         f"{compile_[int(0.95 * len(compile_))]:.1f}, {compile_[-1]:.0f} | {statistics.median(mask):.0f}, "
-        f"{mask[int(0.95 * len(mask))]:.0f} | {hits[0]} | {hits[1]} |"
+        f"{mask[int(0.95 * len(mask))]:.0f} | {hits[0]} | {hits[1]} | {hits[2]} |"
     )
 
 
@@ -235,9 +261,9 @@ def table(data: Path) -> None:
         print(f"{label}, {len(tokens)} tokens\n")
         print(
             "| engine | compiled | ms to compile (median, 95 %, most) | µs a mask (median, 95 %) "
-            "| valid inside | invalid outside |"
+            "| valid inside | keys reversed | invalid outside |"
         )
-        print("|---|---|---|---|---|---|")
+        print("|---|---|---|---|---|---|---|")
         columns = {}
         for make in (ours, llguidance, xgrammar):
             columns[make.__name__] = column = measure(make(tokens, end), tokenizer, data)
@@ -253,15 +279,67 @@ def table(data: Path) -> None:
         print()
 
 
+def oracle(states: int = 25) -> None:
+    """Classes against what jsonschema accepts, and on the default contract against our automaton."""
+    sys.path.insert(0, str(ROOT))
+    from harness.contract import Contract, Terms
+    from harness.rollouts.grammar_classes import GrammarClasses
+    from tests.rollouts.mask_oracle import Language, cases, disagreements
+
+    for label, tokenizer in (("zoo:listopd", of_zoo()), ("trained", trained())):
+        tokens, end = list(token_bytes(tokenizer)), tokenizer.eos_token_id
+        classes = GrammarClasses(tokens, [end])
+        judged, differing = 0, Counter[tuple[str, str, str]]()
+        for case in cases():
+            terms = Terms(Contract(kind="schema", schema_=json.dumps(case.schema)), 0)
+            count, wrong = disagreements(Language(case), classes, terms, tokens, end, states, seed=1)
+            judged += count
+            differing.update((case.name, token, way) for _, token, way in wrong)
+        print(f"{label}: {len(cases())} schemas, {judged} tokens judged, {differing.total()} otherwise")
+        for found, count in differing.most_common(20):
+            print(f"  {count} x {found}")
+        positions, apart = against_automaton(tokens, end)
+        print(f"{label}: default contract, {positions} positions, {apart} where the automaton differs\n")
+
+
+def against_automaton(tokens: list[bytes | None], end: int) -> tuple[int, int]:
+    """Positions of answers to the default contract and its like, and at how many class or role differ."""
+    from harness.contract import Contract, Terms
+    from harness.contract.tokens import TokenClasses
+    from harness.rollouts.grammar_classes import GrammarClasses
+
+    engine, looked, apart = GrammarClasses(tokens, [end]), 0, 0
+    rng = random.Random(0)
+    for contract in (Contract(), Contract(ids="string"), Contract(ranking="$.ids")):
+        automaton = TokenClasses(tokens, [end], contract)
+        for k in (2, 8, 12, 64):
+            terms = Terms(contract, k)
+            goal = terms.answer(rng.sample(range(1, k + 1), k)).encode()
+            ours, theirs = automaton.start(terms), engine.start(terms)
+            while goal:
+                looked += 1
+                members = automaton.members(ours)
+                same = members.tolist() == engine.members(theirs).tolist() and ours.role == theirs.role
+                apart += not same
+                fitting = [
+                    one for one in members.tolist() if one != end and goal.startswith(tokens[one] or b"?")
+                ]
+                taken = rng.choice(fitting)
+                goal = goal[len(tokens[taken] or b"") :]
+                ours_next, theirs_next = automaton.follow(ours, taken)[0], engine.follow(theirs, taken)[0]
+                assert ours_next is not None
+                assert theirs_next is not None
+                ours, theirs = ours_next, theirs_next
+    return looked, apart
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--oracle", action="store_true")
     given = parser.parse_args()
     if given.oracle:
-        from mask_oracle import report
-
-        report()
+        oracle()
     elif not given.data.is_file():
         raise SystemExit(f"{given.data} isn't here; give JSONSchemaBench's schemas as --data")
     else:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from harness.contract.member_path import path_of
-from harness.contract.model import Contract, Ids, Top
+from harness.contract.model import Contract, Top
 from harness.contract.parser import decoded, judge
+from harness.contract.spelling import Ids
 from harness.contract.terms import Terms
 
 LEAST_ANSWERS: Final = 8

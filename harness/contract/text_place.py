@@ -6,8 +6,8 @@ import json
 import re
 from typing import Final
 
-from harness.contract.explain import json_path
 from harness.contract.json_text import WHITE_SPACE, Malformed, skim
+from harness.contract.wording import json_path
 
 _LEXEME: Final = re.compile(r'[ \t\n\r]*("(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^\s\[\]{}:,"]+)', re.DOTALL)
 

@@ -11,13 +11,14 @@ import numpy.typing as npt
 
 from harness.contract import Terms
 from harness.contract.model import ROW
-from harness.errors import EngineUnavailableError, HarnessError, words_of
+from harness.errors import EngineUnavailableError, HarnessError
 from harness.rollouts.schema_grammar import RefusedSchemaError, grammar_of
 
 BoolArray = npt.NDArray[np.bool_]
 
 # Bytes that no UTF-8 text holds; the engine marks special tokens with the last of them.
 _NO_TEXT: Final = (0xFE, 0xFF)
+_LONGEST: Final = 200
 
 
 class GrammarEngine:
@@ -67,7 +68,7 @@ class GrammarEngine:
         """
         mask = np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8)
         if matcher.is_error():
-            raise HarnessError(f"the grammar engine gave up: {words_of(matcher.get_error(), 200)}")
+            raise HarnessError(f"the grammar engine gave up: {_in_one_line(matcher.get_error())}")
         return np.unpackbits(mask, count=self._count, bitorder="little").astype(bool)
 
     def with_same(self, bits: BoolArray) -> BoolArray:
@@ -126,8 +127,13 @@ class _Spelled:
         return []
 
 
+def _in_one_line(reason: str) -> str:
+    words = " ".join(reason.split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}…"
+
+
 def _refusal(reason: str) -> str:
-    plain = words_of(reason.split("\n<state>", maxsplit=1)[0].strip(), 200)
+    plain = _in_one_line(reason.split("\n<state>", maxsplit=1)[0])
     return (
         f"no classes of next tokens for this contract: {plain}. λ*, λ reached by role and the guard's roles "
         "can't be had; `harness eval`, `gate` and `report` need none"

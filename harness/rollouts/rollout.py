@@ -100,7 +100,7 @@ def rollouts_of_run(run: Run, encode: Encode) -> dict[str, Rollout]:
 
 def _rollout(row: dict[str, Any], contract: Contract) -> Rollout:
     terms = Terms(contract, row.pop("k"), tuple(row.pop("item_ids", ())), row.pop("schema", None))
-    ids = {name: tuple(row.pop(name)) for name in ("prompt_ids", "token_ids")}
+    ids: dict[str, Any] = {name: tuple(row.pop(name)) for name in ("prompt_ids", "token_ids")}
     return Rollout(terms=terms, **ids, **row)
 
 
@@ -112,7 +112,7 @@ def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
 
 def _row(rollout: Rollout) -> dict[str, Any]:
     terms = rollout.terms
-    own = {"item_ids": terms.item_ids} if terms.item_ids else {}
+    own: dict[str, Any] = {"item_ids": terms.item_ids} if terms.item_ids else {}
     own |= {"schema": terms.schema} if terms.schema is not None else {}
     fields = {
         field: getattr(rollout, field) for field in ("prompt_ids", "token_ids", "finish_reason", "strict")

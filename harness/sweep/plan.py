@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -151,10 +150,6 @@ class SweepPlan(Settings):
                 for arm in self.arms:
                     if arm.stage == stage:
                         yield from (SweepRun(arm.name, lam, seed) for lam in arm.lambdas)
-
-    def sha256(self) -> str:
-        """Hash of everything the plan says."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 """What may come next by its definition: some text that jsonschema accepts goes on like that. No grammar here.
 
 The schemas of `cases/mask_schemas.json` allow few values. All values made of a row's atoms and keys are
-written out in all orders of keys; the texts that jsonschema accepts, as lists of lexemes, are the language, and white
-space may stand between any two lexemes.
+written out in all orders of keys; the texts that jsonschema accepts, as lists of lexemes, are the language,
+and white space may stand between any two lexemes.
 """
 
 from __future__ import annotations

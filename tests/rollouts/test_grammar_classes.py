@@ -66,8 +66,8 @@ ENDLESS = {
     "$ref": "#/$defs/a",
 }
 SHORT = {
-    "open": "o", "key": "k", "colon": "c", "value": "v", "separator": "s", "list_open": "l", "list_close": "z",
-    "close": "x", "end": "e", "unused_id": "u",
+    "open": "o", "key": "k", "colon": "c", "value": "v", "separator": "s", "list_open": "l",
+    "list_close": "z", "close": "x", "end": "e", "unused_id": "u",
 }  # fmt: skip
 CALL = {
     "type": "object",

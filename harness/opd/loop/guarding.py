@@ -105,8 +105,10 @@ class Guarding:
             self.seen = replace(self.seen, stop=stop)
         if self.seen.stop is not None:
             self._write_student(self._folder.checkpoint_at(step))
-            steps = config.optimisation.steps
-            raise StoppedByGuardError(self._folder.stop(step, steps, self.seen.stop, self._good))
+            words = self._folder.stop(step, config.optimisation.steps, self.seen.stop, self._good)
+            # A launcher ends all processes as the first one ends, the main one perhaps still writing.
+            self._rounds.policies.accelerator.wait_for_everyone()
+            raise StoppedByGuardError(words)
         every = config.checkpoint_every or config.log_every
         if self.seen.good and step // every > self._good // every:
             self._write_student(self._folder.last_good)
