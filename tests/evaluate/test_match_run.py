@@ -109,9 +109,7 @@ def test_a_gate_counts_failures_where_it_is_told_to(run: Run, other: Run) -> Non
     assert verdict("match.exact.all <= 0.9") == ("pass", 30)
     assert verdict("match.exact.all >= baseline - 0.5", other) == ("pass", 30)
     assert verdict("match.field.days.all >= baseline + 0.3", other) == ("fail", 15)
-    with pytest.raises(
-        PolicyError, match=r"field\.cty .*no such metric .*did you mean match\.field\.city"
-    ):
+    with pytest.raises(PolicyError, match=r"field\.cty .*no such metric .*did you mean match\.field\.city"):
         verdict("match.field.cty >= 0.5")
     with pytest.raises(PolicyError, match=r"ndcg_at_1\.parsed: no such metric in this run"):
         verdict("ndcg_at_1.parsed >= 0.5")
