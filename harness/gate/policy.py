@@ -21,9 +21,10 @@ from harness.metrics.table import (
     CONTRACT,
     CONTRACT_BAR,
     JUDGE_PREFIXES,
-    LATER,
+    LENIENT_SCORES,
     METRICS,
     RUBRIC_PREFIX,
+    WITHHELD,
     sample_metric,
     sample_metrics,
 )
@@ -192,7 +193,8 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
     there = set(stored)
     # Of a run that isn't scored yet nobody knows what its tasks have.
     everything = not any(name in METRICS for name in there)
-    metrics = there | {name for name in sample_metrics() if everything or name in LATER}
+    later = {WITHHELD} | {name for name in LENIENT_SCORES if name.replace(".lenient", ".parsed") in there}
+    metrics = there | (set(sample_metrics()) if everything else later)
     for rule in rules:
         if isinstance(rule, WordRule):
             check_words(rule)

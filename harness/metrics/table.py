@@ -42,9 +42,11 @@ JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", PAIR_PREFIX)
 
 SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {
     "ndcg_at_1": lambda relevance, ranking: ndcg_at(relevance, ranking, 1),
-    "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(relevance)),
+    # Where a contract asks for the best m alone, nothing is said of the other ranks.
+    "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(ranking) or 1),
 }
-"""Scores of a ranking that are stored with its sample, for tasks whose labels can rank."""
+"""Scores of a ranking that are stored with its sample, for tasks whose labels can rank. `ndcg_at_k` is over
+as many ranks as the answer lists: all K, or the m that the contract asks for."""
 
 LENIENT_SCORES = tuple(f"{name}.lenient" for name in SCORES)
 """Metrics of the answers that are strict or lenient."""

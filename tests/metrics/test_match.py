@@ -11,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.metrics.match import MOST_FIELDS, equal, first_fields, match_names, match_scores
-from harness.metrics.table import METRICS, adds_nothing, metric_named, metrics_in, metrics_of, sample_metric
+from harness.metrics.ranking import ndcg_at
+from harness.metrics.table import (
+    METRICS,
+    SCORES,
+    adds_nothing,
+    metric_named,
+    metrics_in,
+    metrics_of,
+    sample_metric,
+)
 
 VALUES = st.recursive(
     st.none()
@@ -87,6 +96,19 @@ def test_names_of_a_runs_metrics() -> None:
     assert (of_field.score, of_field.always, of_field.is_rate) == ("match.field.b c", True, True)
     assert metric_named("match.field.") is metric_named("match.other") is metric_named("nothing") is None
     assert match_names({"x": 1, "x.all": 2, "": 3}) == ("match.exact", "match.field.x")
+
+
+@pytest.mark.parametrize("ranking", [(), (0,), (4, 4), (2, 2, 1), (9, 1, 2, 3, 4, 5)])
+def test_scores_of_what_is_no_permutation(ranking: tuple[int, ...]) -> None:
+    for score in SCORES.values():
+        assert 0.0 <= (score((3, 1, 0), ranking) or 0.0) <= 1.0
+
+
+def test_the_best_m_are_scored_over_m_ranks() -> None:
+    labels = (0, 3, 1, 0)
+    assert SCORES["ndcg_at_k"](labels, (2, 3)) == SCORES["ndcg_at_k"](labels, (2, 3, 1, 4)) == 1.0
+    assert SCORES["ndcg_at_k"](labels, (3, 2)) == ndcg_at(labels, (3, 2), 2)
+    assert SCORES["ndcg_at_k"](labels, (2,)) == SCORES["ndcg_at_1"](labels, (2,)) == 1.0
 
 
 def test_lenient_answers_that_are_none() -> None:
