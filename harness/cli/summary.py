@@ -14,8 +14,9 @@ from rich.text import Text
 from harness.cli.consoles import line
 from harness.cli.tables import metric_table, titled
 from harness.masking import masked
-from harness.metrics.table import FAILURES, METRICS, WITHHELD
+from harness.metrics.table import FAILURES, METRICS, WITHHELD, adds_nothing, metrics_in
 from harness.runs import Run
+from harness.runs.diagnosis import same_mistake
 from harness.runs.hidden_tokens import hidden_tokens
 
 _EXAMPLE_CHARACTERS = 60
@@ -53,7 +54,7 @@ def as_document(run: Run, cliff: dict[str, Any] | None = None) -> dict[str, Any]
 def print_run(run: Run, console: Console) -> None:
     """Parse validity, failures with an example each, ranking, and what it cost: side by side, not blended."""
     console.print(_headline(run))
-    for title in dict.fromkeys(metric.group for metric in METRICS.values()):
+    for title in dict.fromkeys(metric.group for metric in metrics_in(run.metrics) or METRICS.values()):
         table = _failure_table(run) if title == FAILURES else _metric_table(run, title)
         if table is not None:
             console.print(table)
@@ -87,12 +88,14 @@ def _how_far(run: Run) -> str:
 
 def _metric_table(run: Run, title: str) -> Table:
     of_stem: dict[str, list[str]] = {}
-    for metric in METRICS.values():
-        known = metric.name in run.metrics and not (metric.rare and not run.metrics[metric.name].estimate)
+    for metric in metrics_in(run.metrics):
+        known = not (metric.rare and not run.metrics[metric.name].estimate)
+        known = known and not adds_nothing(metric.name, run.metrics)
         if metric.group == title and known and metric.name not in _CANT_RANK:
             of_stem.setdefault(metric.name.partition(".")[0], []).append(metric.name)
     rows = {name: run.metrics[name] for name in chain.from_iterable(of_stem.values())}
-    return metric_table(title, rows, lambda name: METRICS[name].is_rate)
+    rates = {metric.name for metric in metrics_in(rows) if metric.is_rate}
+    return metric_table(title, rows, lambda name: name in rates)
 
 
 def _failure_table(run: Run) -> Table | None:
@@ -130,6 +133,8 @@ def _notes(run: Run) -> list[Text]:
 def _left_out(run: Run) -> list[Text]:
     """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
     remarks = [line(remark) for remark in run.manifest.remarks]
+    if mistake := same_mistake(run):
+        remarks.append(line(f"hint: {mistake}"))
     if missing := run.manifest.missing:
         remarks.append(
             line(

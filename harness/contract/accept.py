@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from harness.contract.model import Contract
+from harness.contract.schemas import keeps
 from harness.contract.spelling import numbers_of
 from harness.contract.terms import Terms
 
@@ -39,16 +40,28 @@ def plain_ranking(value: object, k: int, contract: Contract) -> tuple[int, ...] 
 
 
 def ranking_of(value: object, terms: Terms) -> tuple[int, ...] | None:
-    """As `plain_ranking`, of any listwise contract.
+    """As `plain_ranking`, of any contract.
 
     Returns:
-        Candidate numbers, best first, as many as the contract wants.
+        Candidate numbers, best first, as many as the contract wants; none for kind schema.
     """
     contract = terms.contract
     if contract.is_plain:
         return plain_ranking(value, terms.k, contract)
-    for name in contract.members:
-        if not isinstance(value, dict) or name not in value or (len(value) != 1 and not contract.extra_keys):
+    ranking = () if contract.kind == "schema" else _listed(value, terms)
+    schema = terms.whole_schema
+    if ranking is None or schema is None or keeps(value, schema):
+        return ranking
+    return None
+
+
+def _listed(value: object, terms: Terms) -> tuple[int, ...] | None:
+    """The ranking in an answer whose envelope is as it should be."""
+    contract = terms.contract
+    for depth, name in enumerate(contract.members):
+        if not isinstance(value, dict) or name not in value:
+            return None
+        if len(value) != 1 and not contract.extra_keys and not value.keys() <= contract.allowed[depth]:
             return None
         value = value[name]
     listed = terms.listed

@@ -39,6 +39,7 @@ from harness.contract.states import (
     is_complete,
     role,
 )
+from harness.contract.text_place import place_of_failure
 
 __all__ = ["ROLES", "Role", "State", "advance", "is_complete", "role", "start"]
 
@@ -200,18 +201,20 @@ def _extra_value(state: State, char: str) -> State | None:
     return advance(after, char) if may_end(state.value) else None
 
 
-def failing_place(contract: Contract, text: str, k: int) -> int | None:
+def failing_place(contract: Contract, text: str, k: int, path: str | None = None) -> int | None:
     """Where no valid answer can go on: index of the first such character, the length at the end.
 
-    None where that lies beyond the part that is looked at, or the automaton doesn't know the contract.
+    None where that lies beyond the part that is looked at. Of contracts that this automaton doesn't read it
+    is where the text stops being JSON, or the value that the failure names begins.
 
     Args:
         contract: of the run.
         text: a completion that isn't strict.
         k: number of candidates.
+        path: of the failure, as in `ParseResult`.
     """
     if not contract.is_plain:
-        return None
+        return place_of_failure(text, path) if len(text) <= _FARTHEST else None
     state = start(contract, k)
     for place, char in enumerate(text[:_FARTHEST]):
         following = advance(state, char)

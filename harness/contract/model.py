@@ -16,11 +16,13 @@ from pydantic import (
     model_validator,
 )
 
+from harness.contract.envelope import Envelope, allowed_names
 from harness.contract.member_path import members_of, path_of
+from harness.contract.schemas import require_usable, unsatisfiable
+from harness.contract.spelling import MAX_LISTED, Ids, spell
 from harness.settings import Count, Settings
 
 Kind = Literal["listwise", "schema"]
-Ids = Literal["number", "number0", "string", "letter", "item_id"]
 
 ROW: Final = "row"
 """In place of a schema: each task brings its own."""
@@ -34,6 +36,17 @@ class Top(Settings):
 
     top: Count
     """That many, or all where there are fewer."""
+
+
+def _all_or_top(length: object) -> object:
+    if length == "all" or isinstance(length, Top):
+        return length
+    if not isinstance(length, dict):
+        raise ValueError("is `all` or `{top: 3}`")
+    return Top.model_validate(length)
+
+
+Length = Annotated[Literal["all"] | Top, BeforeValidator(_all_or_top)]
 
 
 def _as_text(schema: object) -> object:
@@ -69,7 +82,7 @@ class Contract(Settings, title="Contract"):
     `item_id`."""
     id_field: Annotated[str, Field(min_length=1)] | None = None
     """The array holds objects, and this member of each is the id; others may stand beside it."""
-    length: Literal["all"] | Top = "all"
+    length: Length = "all"
     """All K candidates, or the best so many: `{top: 3}`."""
     schema_: Annotated[SchemaText | None, Field(alias="schema")] = None
     """JSON Schema (as JSON text) that the whole answer must keep; of kind `schema` it is all there is, and
@@ -114,7 +127,21 @@ class Contract(Settings, title="Contract"):
                     raise ValueError(f"`{name}=` is for kind listwise; leave it out")
         elif self.schema_ == ROW:
             raise ValueError("`schema=row` is for kind schema; a listwise contract is the same for all tasks")
+        if self.schema_ not in (None, ROW):
+            self._require_schema(self.schema_)
         return self
+
+    def _require_schema(self, text: str) -> None:
+        try:
+            require_usable(text)
+        except ValueError as error:
+            raise ValueError(f"`schema=` {error}") from None
+        if self.kind == "listwise":
+            most = 0 if self.ids == "item_id" else MAX_LISTED
+            spelled = [spell(self.ids, number) for number in range(1, most + 1)]
+            listed = None if self.length == "all" else self.length.top
+            if unsatisfiable(self.envelope.schema(spelled, listed, json.loads(text))):
+                raise ValueError(f"`schema=` and `ranking={self.ranking}`: no answer can keep both")
 
     @model_serializer(mode="wrap")
     def _under_its_name(self, as_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -132,6 +159,16 @@ class Contract(Settings, title="Contract"):
     def members(self) -> tuple[str, ...]:
         """Names of the members that lead to the ranking, from the outside in."""
         return members_of(self.ranking)
+
+    @cached_property
+    def envelope(self) -> Envelope:
+        """Where an answer lists candidates."""
+        return Envelope(self.members, self.id_field, self.allowed, self.extra_keys)
+
+    @cached_property
+    def allowed(self) -> tuple[frozenset[str], ...]:
+        """By depth, names that objects on the way to the ranking may have where `extra_keys` is off."""
+        return allowed_names(self.members, None if self.schema_ is None else json.loads(self.schema_))
 
     @cached_property
     def key(self) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from harness.contract.accept import plain_ranking, ranking_of
-from harness.contract.cut import Cut, cut
-from harness.contract.explain import Failure, explain, explain_repeated_key, snippet
+from harness.contract.cut import Cut, cut, only_objects
+from harness.contract.explain import explain
 from harness.contract.json_text import (
     MAX_DEPTH,
     QUICK_DECODER,
@@ -23,17 +24,19 @@ from harness.contract.model import DEFAULT, Contract
 from harness.contract.repair import repaired
 from harness.contract.result import ParseResult, Tier
 from harness.contract.terms import Terms
+from harness.contract.wording import Failure, explain_repeated_key, snippet
 
 _QUICK_LENGTH: Final = 4096
+_BRIEF_LENGTH: Final = 16_384
 
 
 def parse(
     text: str,
     k: int,
-    contract: Contract = DEFAULT,
+    contract: Contract | Mapping[str, Any] | str = DEFAULT,
     *,
     item_ids: Sequence[str] = (),
-    schema: str | None = None,
+    schema: Mapping[str, Any] | str | None = None,
     finish_reason: str | None = None,
 ) -> ParseResult:
     """Judge one completion.
@@ -41,9 +44,9 @@ def parse(
     Args:
         text: the completion, any string, lone surrogates included.
         k: number of candidates, ≥ 1; of no matter for kind `schema`.
-        contract: what the text is held to.
+        contract: what the text is held to, also as its fields, or `listwise`.
         item_ids: [k] ids of the candidates, where the contract lists these.
-        schema: the task's own JSON Schema as JSON text, where the contract leaves it to the tasks.
+        schema: the task's own JSON Schema, also as JSON text, where the contract leaves it to the tasks.
         finish_reason: the engine's; `length` makes `truncated` the reason of a failure.
 
     Returns:
@@ -51,12 +54,16 @@ def parse(
 
     Raises:
         ValueError: `k` < 1, or no answer could keep the contract. No text raises.
+        HarnessError: `contract` is none.
     """
+    if not isinstance(contract, Contract):
+        contract = DEFAULT if contract == "listwise" else Contract.read(contract, "contract")
     if contract.is_plain and k > 0:
         ranking = _quick(text, k, contract)
         if ranking is not None:
             return ParseResult("strict", None, None, None, ranking)
-    return judge(text, Terms(contract, k, tuple(item_ids), schema), finish_reason=finish_reason)
+    own = schema if schema is None or isinstance(schema, str) else json.dumps(schema)
+    return judge(text, Terms(contract, k, tuple(item_ids), own), finish_reason=finish_reason)
 
 
 def judge(text: str, terms: Terms, *, finish_reason: str | None = None) -> ParseResult:
@@ -120,15 +127,15 @@ def _judge(text: str, terms: Terms, finish_reason: str | None, *, fresh: bool = 
     is_json = skimmed == end
     judged = _whole(text, start, terms) if is_json else None
     if isinstance(judged, tuple):
-        return ParseResult("strict", None, None, None, judged)
+        return ParseResult("strict", None, None, None, judged or None)
     found = cut(text, terms)
-    failure = judged or _outside(text, skimmed, found.any_object)
+    failure = judged or _outside(text, skimmed, _called(terms) if found.any_value else None)
     if not text.strip():
         failure = Failure("empty", None, "nothing but white space" if text else "no text at all")
     elif finish_reason == "length":
         failure = Failure("truncated", None, f"cut off by the token limit after {len(text)} characters")
     tier, ranking = _saved(text, terms, found, may_repair=not is_json, fresh=fresh)
-    return ParseResult(tier, failure.code, failure.path, failure.message, ranking)
+    return ParseResult(tier, failure.code, failure.path, failure.message, ranking or None)
 
 
 def _whole(text: str, start: int, terms: Terms) -> tuple[int, ...] | Failure:
@@ -138,11 +145,11 @@ def _whole(text: str, start: int, terms: Terms) -> tuple[int, ...] | Failure:
     except RepeatedKeyError:
         return explain_repeated_key(decode_remembering(text, start))
     ranking = ranking_of(value, terms)
-    return explain(value, terms) if ranking is None else ranking
+    return explain(value, terms, brief=len(text) > _BRIEF_LENGTH) if ranking is None else ranking
 
 
-def _outside(text: str, skimmed: int | Malformed, any_object: bool) -> Failure:
-    """Why a text isn't one JSON value; `skimmed` says how far it is one."""
+def _outside(text: str, skimmed: int | Malformed, within: str | None) -> Failure:
+    """Why a text isn't one JSON value; `skimmed` says how far it is one, `within` what can be cut out."""
     if isinstance(skimmed, Malformed):
         at, reason = skimmed.position, skimmed.reason
         if skimmed.too_deep:
@@ -151,9 +158,15 @@ def _outside(text: str, skimmed: int | Malformed, any_object: bool) -> Failure:
         at, reason = len(text) - len(text[skimmed:].lstrip(WHITE_SPACE)), "expected nothing more"
     found = snippet(text[at : at + 12]) if at < len(text) else "the end"
     where = f"{reason} at character {at}, found {found}"
-    if any_object:
-        return Failure("extra_text", None, f"an object with other text around it: {where}")
+    if within is not None:
+        return Failure("extra_text", None, f"{within} with other text around it: {where}")
     return Failure("not_json", None, where)
+
+
+def _called(terms: Terms) -> str:
+    if only_objects(terms):
+        return "an object"
+    return "a JSON value" if terms.contract.kind == "schema" else "an array"
 
 
 def _saved(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
-from harness.contract.model import Ids
+Ids = Literal["number", "number0", "string", "letter", "item_id"]
+
+MAX_LISTED: Final = 100
+"""Most candidates that a task may have."""
 
 _LETTERS: Final = 26
 

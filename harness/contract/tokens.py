@@ -19,6 +19,7 @@ import numpy.typing as npt
 from harness.contract.automaton import advance, start
 from harness.contract.model import Contract
 from harness.contract.states import Role, State, is_complete, role, same_decision
+from harness.contract.terms import Terms
 
 _ASCII_END = 0x80
 
@@ -86,9 +87,9 @@ class TokenClasses:
         self._classes: dict[TokenState, npt.NDArray[np.int64]] = {}
         self._beyond_ascii = sorted({char for char in contract.key if ord(char) >= _ASCII_END})
 
-    def start(self, k: int) -> TokenState:
-        """State before the first token of an answer for `k` candidates."""
-        return TokenState(start(self._contract, k))
+    def start(self, terms: Terms) -> TokenState:
+        """State before the first token of an answer, whose contract is that of the classes."""
+        return TokenState(start(self._contract, terms.k))
 
     def advance(self, state: TokenState, token_id: int) -> TokenState | None:
         """State after one more token, None when it breaks the contract or ends the answer."""

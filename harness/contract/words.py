@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 
 from harness.contract.model import Contract
+from harness.contract.schemas import root_types
 from harness.contract.spelling import spell
 
 
 def listwise_instruction(
-    contract: Contract, k: int, listed: int, item_ids: Sequence[str], example: str
+    contract: Contract, k: int, listed: int, item_ids: Sequence[str], example: str | None
 ) -> str:
     """The sentences that tell a model what to answer when there are `k` candidates.
 
@@ -32,10 +33,35 @@ def listwise_instruction(
             f"lists {how_many}, {once}, best first, as objects whose key {field} is the {name} ({values})"
         )
     whole = "object" if contract.members else "array"
-    return (
-        f"Answer with one JSON {whole} and nothing around it. {_where(contract)} {listing}. "
-        f"The form, with the {names.removeprefix('candidate ')} in no particular order: {example}"
-    )
+    said = f"Answer with one JSON {whole} and nothing around it. {_where(contract)} {listing}."
+    if example is None:
+        return said
+    return f"{said} The form, with the {names.removeprefix('candidate ')} in no particular order: {example}"
+
+
+def schema_instruction(schema: str, example: str | None) -> str:
+    """The sentences that tell a model to keep a schema.
+
+    Args:
+        schema: as JSON text.
+        example: an answer that keeps it, None where none is known.
+    """
+    types = root_types(schema)
+    what = next(iter(types)) if types in ({"object"}, {"array"}) else "value"
+    said = f"Answer with one JSON {what} and nothing around it. It keeps this JSON Schema: {_shown(schema)}"
+    return said if example is None else f"{said}\nAn answer of this form: {example}"
+
+
+def and_schema(schema: str) -> str:
+    """That the answer keeps a further schema."""
+    return f"The whole answer also keeps this JSON Schema: {_shown(schema)}"
+
+
+def _shown(schema: str) -> str:
+    whole = json.loads(schema)
+    if isinstance(whole, dict):
+        whole = {name: part for name, part in whole.items() if name not in ("$schema", "$id")}
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def _where(contract: Contract) -> str:

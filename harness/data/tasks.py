@@ -19,6 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from harness.contract import Contract, Terms
+from harness.contract.model import ROW
 from harness.errors import DataError
 
 MIN_CANDIDATES = 2
@@ -263,9 +264,9 @@ def terms_of(task: Task, contract: Contract) -> Terms:
     if isinstance(task, RankingTask):
         if contract.ids == "item_id":
             item_ids = tuple(item.item_id for item in task.candidates)
-    elif task.schema_ is not None:
+    elif contract.schema_ == ROW and task.schema_ is not None:
         schema = json.dumps(task.schema_, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     try:
-        return Terms(contract, task.k, item_ids, schema)
+        return Terms(contract, task.k if contract.kind == "listwise" else 0, item_ids, schema)
     except ValueError as error:
         raise DataError(f"task {task.task_id}: {error}") from error

@@ -82,8 +82,8 @@ class Needs:
         self._class = type(skeleton)
         self._config = skeleton.config
         self.model = self._class.__name__
-        self.names = frozenset(skeleton.state_dict())
         self._floats = {name: bool(one.is_floating_point()) for name, one in skeleton.state_dict().items()}
+        self.names = frozenset(self._floats)
         self.tied: dict[str, str] = dict(getattr(skeleton, "all_tied_weights_keys", None) or {})
         self.embeddings = _embeddings(skeleton)
         inner = str(getattr(skeleton, "base_model_prefix", ""))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from harness.contract import Contract, ParseResult, judge
-from harness.data.tasks import Task, terms_of
+from harness.contract import Contract, ParseResult, decoded, judge
+from harness.data.tasks import PromptTask, RankingTask, Task, terms_of
 from harness.errors import DataError
 from harness.evaluate.session import Tally, settled
 from harness.judge import rubric_metrics
 from harness.judge.judged import read_judged
-from harness.metrics.table import CLIFF_PREFIXES, METRICS, SCORES, can_rank
+from harness.metrics.match import match_names, match_scores
+from harness.metrics.table import CLIFF_PREFIXES, SCORES, can_rank
 from harness.progress import OnProgress, Progress, ignore
 from harness.runs import Manifest, Run, RunDirectory, Sample, load, source_of
 from harness.runs.columns import Held, lacking, lost_of, metrics_of_samples, read_columns, unknown_task
@@ -37,23 +38,32 @@ class TaskScorer:
         self._terms = terms_of(task, contract)
         self._relevance = task.relevance
         self._can_rank = can_rank(task.relevance)
+        self._known = isinstance(task, PromptTask) and task.has_expected
+        self._expected = task.expected if isinstance(task, PromptTask) else None
+        names = match_names(self._expected) if self._known else ()
+        self._unscored: Scores = dict.fromkeys(SCORES if isinstance(task, RankingTask) else names)
 
     def __call__(
         self, text: str, finish_reason: str, reasoning: str = ""
     ) -> tuple[ParseResult | None, Scores]:
-        """Parse a raw completion and score its ranking; scores are None unless it parsed strictly.
+        """Parse a raw completion and score its ranking, or hold it against the answer that is expected.
 
-        Labels that can't tell one ranking from another (none relevant, or all tied) give None as well. What a
-        provider withheld isn't the model's answer and has no parse result.
+        Scores are None unless it parsed strictly, and where labels can't tell one ranking from another (none
+        relevant, or all tied). What a provider withheld isn't the model's answer and has no parse result.
         """
         if finish_reason == "withheld":
-            return None, dict.fromkeys(SCORES)
+            return None, dict(self._unscored)
         if finish_reason == "length" and reasoning and not text.strip():
-            return _cut_off_thinking(reasoning), dict.fromkeys(SCORES)
+            return _cut_off_thinking(reasoning), dict(self._unscored)
         parsed = judge(text, self._terms, finish_reason=finish_reason)
+        return parsed, self._scores(text, parsed)
+
+    def _scores(self, text: str, parsed: ParseResult) -> Scores:
+        if self._known and parsed.tier == "strict":
+            return match_scores(decoded(text), self._expected)
         if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
-            return parsed, dict.fromkeys(SCORES)
-        return parsed, {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
+            return dict(self._unscored)
+        return {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
 
 
 def _cut_off_thinking(reasoning: str) -> ParseResult:
@@ -75,7 +85,7 @@ def summarise_run(
         DataError: a file of the run can't be read, or its files don't belong together.
     """
     run = Run(path, manifest, {})
-    metrics = metrics_of_samples(run, read_columns(run, METRICS))
+    metrics = metrics_of_samples(run, read_columns(run))
     return {**metrics, **(kept or {}), **rubric_metrics(run)}
 
 

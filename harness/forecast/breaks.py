@@ -69,7 +69,8 @@ def _order(one: tuple[tuple[str, int], Example]) -> tuple[str, int]:
 def _example(run: Run, sample: Sample, k: int) -> Example:
     # Masked whole: of a key that is cut in two, neither half is known for one.
     text = masked(sample.text)
-    place = failing_place(run.manifest.contract, text, k)
+    path = None if sample.parse is None else sample.parse.path
+    place = failing_place(run.manifest.contract, text, k, path)
     middle = len(text) if place is None else place
     first, last = max(0, middle - _BEFORE), min(len(text), middle + _AFTER)
     shown = plain(text[first:last])

@@ -14,7 +14,7 @@ from harness.gate.expression import BaselineRule, PolicyError, Rule, WordRule
 from harness.gate.policy import Policy
 from harness.gate.tables import task_tables
 from harness.metrics.columns import FloatArray, TaskTable
-from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX, sample_metrics
+from harness.metrics.table import PAIR_PREFIX, RUBRIC_PREFIX, sample_metric
 from harness.runs import Run
 from harness.runs.columns import read_task_rows
 from harness.runs.comparability import pair_runs
@@ -40,7 +40,7 @@ class Assumed:
 
 def is_planned(rule: Rule) -> TypeGuard[BarRule]:
     """Whether tasks decide a rule: words and stored intervals (`cliff.lambda_star`) are read from a run."""
-    by_task = rule.metric in sample_metrics() or rule.metric.startswith((RUBRIC_PREFIX, PAIR_PREFIX))
+    by_task = sample_metric(rule.metric) is not None or rule.metric.startswith((RUBRIC_PREFIX, PAIR_PREFIX))
     return by_task and not isinstance(rule, WordRule)
 
 
@@ -51,7 +51,7 @@ def assume(rule: BarRule, truth: float, discordant: float) -> Assumed:
         PolicyError: no such population.
     """
     cells = 10_000
-    metric = sample_metrics().get(rule.metric)
+    metric = sample_metric(rule.metric)
     if not isinstance(rule, BaselineRule):
         if not 0.0 <= truth <= 1.0:
             raise PolicyError(f"{rule.metric} = {truth:g} is assumed; it lies between 0 and 1")

@@ -24,7 +24,7 @@ from harness.metrics.table import (
     JUDGE_PREFIXES,
     RUBRIC_PREFIX,
     WITHHELD,
-    sample_metrics,
+    sample_metric,
 )
 
 
@@ -139,20 +139,23 @@ def check_common(rule: Rule) -> None:
     Raises:
         PolicyError: the message says what to do.
     """
-    metric = sample_metrics().get(rule.metric)
+    metric = sample_metric(rule.metric)
     if isinstance(rule, BaselineRule) and rule.common and metric is not None and metric.always:
         raise PolicyError(f"rule `{rule.text}`: every answer counts for {rule.metric}; leave `common` out")
 
 
 def blind_spot(rules: Sequence[Rule]) -> list[str]:
     """A note where rules are about what parses alone, and no other asks how much that is."""
-    metrics = sample_metrics()
-    of_every = [rule for rule in rules if rule.metric in metrics and metrics[rule.metric].always]
+    metrics = {rule.metric: sample_metric(rule.metric) for rule in rules}
+    of_every = [rule for rule in rules if (one := metrics[rule.metric]) is not None and one.always]
     of_some = [
         rule
         for rule in rules
         if (isinstance(rule, NumberRule) or (isinstance(rule, BaselineRule) and rule.common))
-        and (rule.metric.startswith(RUBRIC_PREFIX) or (rule.metric in metrics and rule not in of_every))
+        and (
+            rule.metric.startswith(RUBRIC_PREFIX)
+            or (metrics[rule.metric] is not None and rule not in of_every)
+        )
     ]
     if not of_some or of_every:
         return []
@@ -223,7 +226,7 @@ def with_pairs(
         return evidence
     begin = " there, and" if pairs.common else " of"
     about = "" if rule.common else f" on all {pairs.tasks} tasks"
-    span = f"{low:+.4f} … {high:+.4f}{about}, whatever the others would have been"
+    span = f"{low:+z.4f} … {high:+z.4f}{about}, whatever the others would have been"
     return replace(evidence, reach=f"{begin} {span}, which")
 
 
@@ -240,7 +243,7 @@ def bounded(
         return evidence if low == high else replace(evidence, at_worst=low if above else high)
     deciding = "what has no value decides it, not further tasks"
     if isinstance(rule, BaselineRule) and not rule.common:
-        metric = sample_metrics().get(rule.metric)
+        metric = sample_metric(rule.metric)
         if metric is None or not metric.always:
             deciding += "; with `common` at its end the rule is about the tasks compared alone"
     return replace(evidence, deciding=deciding)

@@ -36,10 +36,10 @@ from harness.metrics.stopped import STOPPED_EARLY
 from harness.metrics.table import (
     CLIFF_PREFIXES,
     JUDGE_PREFIXES,
-    METRICS,
     PAIR_PREFIX,
     RUBRIC_PREFIX,
-    sample_metrics,
+    metric_named,
+    sample_metric,
 )
 from harness.runs import Run, source_of
 from harness.runs.columns import (
@@ -310,7 +310,7 @@ class _Session:
 
     def _tabulate(self, run: Run, rules: Sequence[Rule]) -> dict[str, TaskTable]:
         names = sorted({rule.metric for rule in rules})
-        metrics = {name for name in names if name in sample_metrics()}
+        metrics = {name for name in names if sample_metric(name) is not None}
         tables: dict[str, TaskTable] = {}
         if metrics or self.pairing is not None:
             with _bounds_offered(run):
@@ -368,8 +368,8 @@ class _Session:
             from harness.judge import rubric_metrics
 
             return rubric_metrics(self.run)
-        if metric in METRICS:
-            return metrics_of_samples(self.run, read_columns(self.run, METRICS))
+        if metric_named(metric) is not None:
+            return metrics_of_samples(self.run, read_columns(self.run))
         return {}
 
     def _against_baseline(self, rule: BaselineRule, levels: Levels) -> Evidence:

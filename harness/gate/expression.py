@@ -2,7 +2,7 @@
 
     rule    := metric (">=" | "<=") bound | metric "in" "[" word ("," word)* "]"
     bound   := number | "baseline" (("+" | "-") number)? "common"?
-    metric  := name ("." name)*, a name being letters, digits, "_" and "-"
+    metric  := name ("." name)*, a name being letters, digits, "_" and "-"; or "match.field." field
 
 Nothing is evaluated: what isn't one of these is an error that says where.
 """
@@ -77,7 +77,8 @@ class WordRule:
 
 Rule = NumberRule | BaselineRule | WordRule
 
-_METRIC = re.compile(r"[A-Za-z][\w-]*(?:\.\w[\w-]*)*", re.ASCII)
+# A field's name is the user's, and may hold anything that no operator begins with.
+_METRIC = re.compile(r"[A-Za-z][\w-]*(?:\.\w[\w-]*)*|match\.field\..+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _BASELINE = re.compile(r"baseline(?:\s*(?P<sign>[+-])\s*(?P<number>\S.*))?", re.ASCII)
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)

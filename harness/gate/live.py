@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from harness.data.tasks import Task
+from harness.data.tasks import PromptTask, RankingTask, Task
 from harness.evaluate import EvalConfig, evaluate
 from harness.gate import looks
 from harness.gate.advice import BarRule
@@ -22,11 +22,12 @@ from harness.gate.sequential_rule import Said, SequentialRule
 from harness.gate.stream import Stream
 from harness.gate.tables import tables_of, whole_columns
 from harness.metrics.columns import TaskTable
+from harness.metrics.match import match_names
 from harness.metrics.stopped import STOPPED_EARLY
-from harness.metrics.table import can_rank, sample_metrics
+from harness.metrics.table import LENIENT_SCORES, Metric, can_rank, sample_metric
 from harness.progress import OnProgress, ignore
 from harness.runs import Manifest, Run, Sample, source_of
-from harness.runs.columns import incomplete, read_columns
+from harness.runs.columns import incomplete, read_columns, scored_leniently
 from harness.runs.comparability import (
     PROMPT,
     Common,
@@ -112,9 +113,13 @@ class LiveGate:
         self._earlier: tuple[Look, ...] = ()
         self._spending = looks.spend((), "", "live", policy.alpha, whole=False)
         self._folder = Path()
-        self._metrics = [sample_metrics()[rule.metric] for rule in self._bars]
+        # `check_rules` let none pass that isn't there.
+        found = [sample_metric(rule.metric) for rule in self._bars]
+        self._metrics = [metric for metric in found if metric is not None]
         self._following = Following((), looks.levels_of(policy, self._spending))
         self._order: list[str] = []
+        # Labels of the tasks whose lenient answers have to be ranked.
+        self._ranked: dict[str, Sequence[float]] = {}
         self._tasks = 0
         self._samples_per_task = 1
         # A task's samples: whether each was withheld, and what it says for each rule.
@@ -140,13 +145,12 @@ class LiveGate:
         self._place = None if self._stream is None else self._stream.take(manifest, folder)
         levels = looks.levels_of(self._policy, self._spending, self._place)
         everything = [task.task_id for task in tasks]
-        rankable = [task.task_id for task in tasks if can_rank(task.relevance)]
         rules = [
             SequentialRule(
                 rule,
                 levels=levels,
                 rules=len(self._bars),
-                tasks=self._about(rule, rankable if metric.rankable_only else everything),
+                tasks=self._about(rule, _that_have(metric, rule, tasks)),
                 baseline=theirs.get(rule.metric) if isinstance(rule, BaselineRule) else None,
                 counts_always=metric.always,
                 whole_list=self._policy.scope == "list",
@@ -154,13 +158,17 @@ class LiveGate:
             for rule, metric in zip(self._bars, self._metrics, strict=True)
         ]
         self._following = Following(rules, levels, self._options.until)
+        if any(metric.name in LENIENT_SCORES for metric in self._metrics):
+            self._ranked = {task.task_id: task.relevance for task in tasks if can_rank(task.relevance)}
         self._order = drawing_order(self._seed, everything, manifest.grown)[: self._options.max_tasks]
         self._tasks, self._samples_per_task = len(tasks), manifest.samples_per_task
         return [] if self._following.is_settled else self._order
 
     def enough(self, sample: Sample) -> bool:
         """See `EarlyStop.enough`."""
-        values = tuple(metric.value(sample) for metric in self._metrics)
+        relevance = self._ranked.get(sample.task_id)
+        scored = sample if relevance is None else scored_leniently(sample, relevance)
+        values = tuple(metric.value(scored) for metric in self._metrics)
         self._waiting.setdefault(sample.task_id, []).append((sample.parse is None, values))
         return self._follow()
 
@@ -282,3 +290,28 @@ class LiveGate:
         if run.manifest.status != "complete":
             notes.append("the run isn't complete; `harness eval` with the same options goes on with it")
         return notes
+
+
+def _that_have(metric: Metric, rule: BarRule, tasks: Sequence[Task]) -> list[str]:
+    """Ids of the tasks that a metric is about.
+
+    Raises:
+        PolicyError: there is none, so that no answer could ever settle the rule.
+    """
+    if metric.score is not None:
+        found = [
+            task.task_id
+            for task in tasks
+            if isinstance(task, PromptTask)
+            and task.has_expected
+            and metric.score in match_names(task.expected)
+        ]
+    elif metric.rankable_only:
+        found = [task.task_id for task in tasks if can_rank(task.relevance)]
+    else:
+        found = [task.task_id for task in tasks]
+    if not found and not any(isinstance(task, RankingTask) for task in tasks):
+        raise PolicyError(f"rule `{rule.text}`: no task of these data has a value for {metric.name}")
+    if not found and metric.score is not None:
+        raise PolicyError(f"rule `{rule.text}`: no task of these data has such an `expected`")
+    return found

@@ -22,7 +22,7 @@ from harness.gate.policy import Policy
 from harness.gate.record import earlier_looks
 from harness.gate.stream import Stream
 from harness.metrics.columns import FloatArray, TaskTable
-from harness.metrics.table import sample_metrics
+from harness.metrics.table import sample_metric
 from harness.runs import Run
 from harness.runs.source import source_of
 from harness.stats import SequentialTest
@@ -129,7 +129,7 @@ def _plan_rule(
     discordant: float,
     seed: int,
 ) -> RulePlan:
-    metric, level = sample_metrics().get(rule.metric), levels.passing
+    metric, level = sample_metric(rule.metric), levels.passing
     single = metric is not None and metric.is_rate
     if level <= 0.0:
         known = assumed is not None

@@ -16,7 +16,18 @@ from harness.errors import nearest
 from harness.gate.cliff_rules import WORD_METRICS, check_words
 from harness.gate.common_tasks import check_common
 from harness.gate.expression import BaselineRule, NumberRule, PolicyError, Rule, WordRule, parse_rule
-from harness.metrics.table import CONTRACT, CONTRACT_BAR, JUDGE_PREFIXES, RUBRIC_PREFIX, sample_metrics
+from harness.metrics.match import FIELD_PREFIX, MATCH
+from harness.metrics.table import (
+    CONTRACT,
+    CONTRACT_BAR,
+    JUDGE_PREFIXES,
+    LENIENT_SCORES,
+    METRICS,
+    RUBRIC_PREFIX,
+    WITHHELD,
+    sample_metric,
+    sample_metrics,
+)
 from harness.runs.gate_record import Verdict
 from harness.settings import Count, Settings
 from harness.yaml_files import UnreadableYamlError, read_yaml
@@ -179,16 +190,20 @@ def check_rules(rules: Iterable[Rule], stored: Iterable[str]) -> None:
     Raises:
         PolicyError: the message names the nearest metrics.
     """
-    of_samples = sample_metrics()
-    metrics = {*of_samples, *stored}
+    there = set(stored)
+    # Of a run that isn't scored yet nobody knows what its tasks have.
+    everything = not any(name in METRICS for name in there)
+    later = {WITHHELD} | {name for name in LENIENT_SCORES if name.replace(".lenient", ".parsed") in there}
+    metrics = there | (set(sample_metrics()) if everything else later)
     for rule in rules:
         if isinstance(rule, WordRule):
             check_words(rule)
             continue
         check_common(rule)
-        if rule.metric not in metrics:
+        of_samples = sample_metric(rule.metric) is not None
+        if rule.metric not in metrics and not (everything and of_samples):
             raise _unknown(rule, sorted({*metrics, *WORD_METRICS}))
-        elif rule.metric in of_samples or rule.metric.startswith(RUBRIC_PREFIX):
+        elif of_samples or rule.metric.startswith(RUBRIC_PREFIX):
             _check_range(rule)
 
 
@@ -196,6 +211,8 @@ def _unknown(rule: NumberRule | BaselineRule, metrics: list[str]) -> PolicyError
     if rule.metric in WORD_METRICS:
         return PolicyError(f"rule `{rule.text}`: {rule.metric} is a word; write `{rule.metric} in [left]`")
     why = "no such metric in this run"
+    if rule.metric.startswith((MATCH, FIELD_PREFIX)):
+        why += ", whose tasks have no such `expected`"
     if rule.metric.startswith(JUDGE_PREFIXES):
         why += "; `harness judge` adds those of a rubric"
     return PolicyError(f"rule `{rule.text}`: {why}{nearest(rule.metric, metrics)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from harness.metrics.columns import Columns, TaskTable
-from harness.metrics.table import sample_metrics
+from harness.metrics.table import sample_metric
 from harness.runs import Run
 from harness.runs.columns import Measure, incomplete, lost, read_columns
 
@@ -31,7 +31,8 @@ def whole_columns(
 
 def tables_of(columns: Columns, metrics: Iterable[str]) -> dict[str, TaskTable]:
     """Metrics of samples, by task."""
-    return {name: columns.by_task(sample_metrics()[name]) for name in metrics}
+    found = ((name, sample_metric(name)) for name in metrics)
+    return {name: columns.by_task(metric) for name, metric in found if metric is not None}
 
 
 def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) -> dict[str, TaskTable]:
@@ -41,5 +42,5 @@ def task_tables(run: Run, names: Sequence[str], *, allow_missing: bool = False) 
         DataError: as `whole_columns`.
         IncompleteError: likewise.
     """
-    metrics = [name for name in names if name in sample_metrics()]
+    metrics = [name for name in names if sample_metric(name) is not None]
     return tables_of(whole_columns(run, metrics, allow_missing=allow_missing), metrics) if metrics else {}

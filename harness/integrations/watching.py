@@ -144,7 +144,6 @@ class CliffWatch:
             DataError: tasks that can't be read or don't fit.
             HarnessError: too few of them for an interval, or a forecast that says nothing of this run.
         """
-        from harness.contract.tokens import TokenClasses
         from harness.data.loading import load_tasks
         from harness.engines.vocabulary import require_same_vocabulary
         from harness.opd.loop.guard import LambdaGuard
@@ -153,7 +152,7 @@ class CliffWatch:
         from harness.opd.models.policy import Policy
         from harness.opd.optimisation import Placement
         from harness.opd.rounds.drawing import open_drawer
-        from harness.rollouts import Walker
+        from harness.rollouts import Walker, classes_of
 
         self._settings = settings
         vocabulary = vocabulary_of(settings.base)
@@ -170,7 +169,7 @@ class CliffWatch:
             settings.prompting.record(),
             max_tokens=settings.max_tokens,
         )
-        self._walker = Walker(TokenClasses(vocabulary.contents, vocabulary.end_ids, settings.contract))
+        self._walker = Walker(classes_of(vocabulary, settings.contract))
         self._teacher, self._base = (
             Policy(load_model(one, Placement(), model.dtype).to(model.device).eval())
             for one in (teacher, base)

@@ -187,6 +187,11 @@ class Plan:
         The order depends on each task's id alone, so that runs on the same tasks are judged on the same ones.
         """
         tasks = {task.task_id: task for task in self.run.tasks() if isinstance(task, RankingTask)}
+        if not tasks:
+            raise HarnessError(
+                f"{self.run.path} has no rankings to grade, and a judge grades nothing else; answers to "
+                "tasks with `expected` are held against it by match.exact"
+            )
         if self.other_run:
             tasks = _shared(tasks, self.other_run)
         order = sorted(tasks, key=lambda task_id: task_key(self.config.seed, task_id))

@@ -18,7 +18,6 @@ from harness.cliff import (
 from harness.cliff.reached import Reached
 from harness.cliff.readings import resampling
 from harness.cliff.token_level import fixed_points
-from harness.contract.tokens import TokenClasses
 from harness.engines import Engine, EngineConfig, choose_common_engine, open_engine
 from harness.engines.vocabulary import Vocabulary
 from harness.errors import HarnessError
@@ -32,7 +31,7 @@ from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
 from harness.measure.token_level import target_masses
 from harness.progress import OnProgress, Progress, ignore
-from harness.rollouts import Positions, Walker, rollouts_of_run
+from harness.rollouts import Positions, Walker, classes_identity, classes_of, rollouts_of_run
 from harness.runs import Run, RunDirectory
 
 
@@ -148,15 +147,14 @@ def _measure(
     """Score, estimate, judge, write; `engine` is of the model that drew the rollouts, and is closed."""
     config, vocabulary = given.config, given.vocabulary
     contract = rollout_run.manifest.contract
-    classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
     on_progress(Progress("finding classes"))
     rollouts = rollouts_of_run(rollout_run, engine.encode)
-    positions = Positions.find(list(rollouts.values()), Walker(classes))
+    positions = Positions.find(list(rollouts.values()), Walker(classes_of(vocabulary, contract)))
     # The lock keeps a second process out for as long as scores are added.
     with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
         scoring = Scoring(
             requests=positions.score_requests(list(rollouts)),
-            classes=f"{vocabulary.sha256} {vocabulary.end_ids} {contract.said_before()}",
+            classes=classes_identity(vocabulary, contract, (one.terms for one in rollouts.values())),
             vocabulary=len(vocabulary.pieces),
             top_k=min(config.top_k, len(vocabulary.pieces)),
             max_top_k=config.max_top_k,

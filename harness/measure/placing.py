@@ -10,7 +10,6 @@ from typing import cast
 
 from harness.cliff.placement import Placement
 from harness.cliff.reached import Reached
-from harness.contract.tokens import TokenClasses
 from harness.engines import IN_MEMORY, OF_TWO, Engine, EngineInfo, open_engine
 from harness.engines.hf_engine import HfEngine
 from harness.engines.hf_line import TooLittleMemoryError
@@ -21,7 +20,7 @@ from harness.measure.config import LineConfig, ModelRole
 from harness.measure.line_log import LineSumsLog, placer_of
 from harness.measure.report import PlaceReport
 from harness.progress import OnProgress, Progress, ignore
-from harness.rollouts import Positions, Rollout, Walker, rollouts_of_run
+from harness.rollouts import Positions, Rollout, Walker, classes_of, rollouts_of_run
 from harness.rollouts.placing import Trio, place, token_roles
 from harness.runs import Run, RunDirectory
 
@@ -46,8 +45,7 @@ def evaluate_with_place(config: LineConfig, on_progress: OnProgress = ignore) ->
         drawn = rollouts_for(config, run, engine, on_progress)
         rollouts = rollouts_of_run(drawn, engine.encode)
     contract = drawn.manifest.contract
-    classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, contract)
-    positions = Positions.find(list(rollouts.values()), Walker(classes))
+    positions = Positions.find(list(rollouts.values()), Walker(classes_of(vocabulary, contract)))
     with RunDirectory(drawn.path), SideBySide(config) as beside:
         found, models = place_student(config, beside, rollouts, positions, drawn.path, on_progress)
     strict = sum(one.strict for one in rollouts.values()) / len(rollouts)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ class Columns:
         one_grade: [T] whether a task's relevant candidates are equally relevant, so that its NDCG@1 is 0 or
             1 whatever is answered; None where that isn't known.
         withheld: [N] whether a provider withheld the answer; None where none was.
+        having: name of a score that not all tasks have → [T] whether a task has it.
     """
 
     task_ids: tuple[str, ...]
@@ -43,6 +44,7 @@ class Columns:
     values: dict[str, npt.NDArray[np.floating]]
     one_grade: BoolArray | None = None
     withheld: BoolArray | None = None
+    having: Mapping[str, BoolArray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse columns that can't stand side by side."""
@@ -69,8 +71,14 @@ class Columns:
         """Whether each value of a metric must be 0 or 1: by its nature, or by the labels of all its tasks."""
         if metric.is_rate:
             return True
-        used = self.can_rank if metric.rankable_only else np.ones_like(self.can_rank)
+        used = self.used(metric)
         return metric.rate_of_one_grade and self.one_grade is not None and bool(self.one_grade[used].all())
+
+    def used(self, metric: Metric) -> BoolArray:
+        """[T] whether a metric is about a task."""
+        if metric.score is not None:
+            return self.having.get(metric.score, np.zeros_like(self.can_rank))
+        return self.can_rank if metric.rankable_only else np.ones_like(self.can_rank)
 
     def by_task(self, metric: SampleMetric) -> TaskTable:
         """A metric of samples, added up by task."""
@@ -84,7 +92,7 @@ class Columns:
         hidden = np.zeros(tasks, dtype=np.int64)
         if self.withheld is not None:
             hidden = np.bincount(self.task[self.withheld & ~known], minlength=tasks)
-        used = self.can_rank if metric.rankable_only else np.ones(tasks, dtype=np.bool_)
+        used = self.used(metric)
         return TaskTable(
             tuple(task_id for task_id, use in zip(self.task_ids, used, strict=True) if use),
             total.astype(np.float64)[used],

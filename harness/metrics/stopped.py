@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.metrics.columns import Columns, IntArray
 from harness.metrics.summary import known_from_labels
-from harness.metrics.table import METRICS, Metric, TaskMetric
+from harness.metrics.table import Metric, TaskMetric, metrics_in
 from harness.stats.estimate import Estimate
 from harness.stats.sequential import confidence_sequence
 
@@ -28,7 +28,7 @@ STOPPED_EARLY = f"{STOPPED} by the gate: estimates are biased to its side, inter
 def summarise_stopped(
     columns: Columns, order: Sequence[str], confidence: float = 0.95
 ) -> dict[str, Estimate]:
-    """Every metric of `METRICS` over the tasks drawn first, up to the first one that isn't there in full.
+    """Every metric of the columns over the tasks drawn first, up to the first one that isn't there in full.
 
     Args:
         columns: of the whole run.
@@ -39,7 +39,8 @@ def summarise_stopped(
     rows = np.array([place[task_id] for task_id in order], dtype=np.int64)
     gaps = np.flatnonzero(columns.missing[rows] > 0)
     drawn = rows[: gaps[0]] if len(gaps) else rows
-    return {name: _estimate(columns, metric, drawn, confidence) for name, metric in METRICS.items()}
+    found = metrics_in(columns.values)
+    return {metric.name: _estimate(columns, metric, drawn, confidence) for metric in found}
 
 
 def without_interval(estimate: Estimate) -> Estimate:

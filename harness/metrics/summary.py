@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.metrics.columns import Columns, FloatArray, IntArray
-from harness.metrics.table import KNOWN, METRICS, Metric, TaskMetric
+from harness.metrics.table import KNOWN, Metric, TaskMetric, metrics_in
 from harness.stats.bounded import mean_interval
 from harness.stats.estimate import Estimate
 from harness.stats.intervals import wilson
@@ -16,7 +16,7 @@ from harness.stats.threshold import rate_against_bar
 
 
 def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estimate]:
-    """Every metric of `METRICS`; names as in `metrics.json`.
+    """Every metric that the columns have; names as in `metrics.json`.
 
     Rates of single samples have Wilson's interval, whose coverage is right on average. Means, and rates of
     several samples a task, have that of `mean_interval`, each of whose ends misses with at most
@@ -28,7 +28,7 @@ def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estima
     of samples and the numbering of tasks don't matter.
 
     Args:
-        columns: of the whole run, with the values of every metric.
+        columns: of the whole run, with the values of every metric that it has.
         confidence: two-sided level of every interval, in (0, 1).
     """
     tasks = len(columns.task_ids)
@@ -36,7 +36,7 @@ def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estima
     most = int((there + columns.missing).max(initial=0))
 
     def estimate(metric: Metric) -> Estimate:
-        use = (there > 0) & columns.can_rank if metric.rankable_only else there > 0
+        use = (there > 0) & columns.used(metric)
         values = columns.values[metric.name]
         if isinstance(metric, TaskMetric):
             return known_from_labels(values[use])
@@ -50,7 +50,7 @@ def summarise(columns: Columns, *, confidence: float = 0.95) -> dict[str, Estima
             return wilson(successes, n, confidence)
         return rate_against_bar(successes, n, 0.5, alpha=0.5 * (1.0 - confidence)).estimate
 
-    return {name: estimate(metric) for name, metric in METRICS.items()}
+    return {metric.name: estimate(metric) for metric in metrics_in(columns.values)}
 
 
 def known_from_labels(values: npt.NDArray[np.floating]) -> Estimate:

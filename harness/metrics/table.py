@@ -6,18 +6,20 @@ a gate's rules may be about it, a live gate follows it, and summaries and report
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import Protocol
 
 from harness.contract import FAILURE_CODES, TIERS, ParseResult, Tier
 from harness.errors import DataError
+from harness.metrics.match import FIELD_PREFIX, MATCH, first_fields
 from harness.metrics.ranking import chance_ndcg, has_relevant, is_all_tied, ndcg_at
 
 Labels = Sequence[float]
 Ranking = Sequence[int]
 
-FORMAT, FAILURES, RANKING = "Format", "Failures", "Ranking"
+FORMAT, FAILURES, RANKING, MATCHES = "Format", "Failures", "Ranking", "Correctness"
 """Groups of metrics: each answers one question, and failures are listed by code."""
 
 CONTRACT = "parse_validity.strict"
@@ -40,9 +42,14 @@ JUDGE_PREFIXES = (RUBRIC_PREFIX, "judge.", PAIR_PREFIX)
 
 SCORES: dict[str, Callable[[Labels, Ranking], float | None]] = {
     "ndcg_at_1": lambda relevance, ranking: ndcg_at(relevance, ranking, 1),
-    "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(relevance)),
+    # Where a contract asks for the best m alone, nothing is said of the other ranks.
+    "ndcg_at_k": lambda relevance, ranking: ndcg_at(relevance, ranking, len(ranking) or 1),
 }
-"""Scores of a ranking that are stored with its sample, for tasks whose labels can rank."""
+"""Scores of a ranking that are stored with its sample, for tasks whose labels can rank. `ndcg_at_k` is over
+as many ranks as the answer lists: all K, or the m that the contract asks for."""
+
+LENIENT_SCORES = tuple(f"{name}.lenient" for name in SCORES)
+"""Metrics of the answers that are strict or lenient."""
 
 _FIRST_RANK = ("ndcg_at_1",)
 """Those that look at the first rank only."""
@@ -69,15 +76,15 @@ class StoredSample(Protocol):
 
     @property
     def scores(self) -> Mapping[str, float | None]:
-        """Values of `SCORES`, None where undefined."""
+        """Values of `SCORES`, or of `match_names` of the task's right answer; None where undefined."""
 
 
 OfSample = Callable[[StoredSample], float | None]
 
 WITHHELD = "withheld_rate"
 """How often a provider's filter or refusal stands in place of the model's answer: counted apart."""
-LATER = frozenset({WITHHELD})
-"""Metrics that runs of older versions lack, which couldn't hold a sample that they are about."""
+LATER = frozenset({WITHHELD, *LENIENT_SCORES})
+"""Metrics that runs of older versions lack; of withheld answers they couldn't hold any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +102,8 @@ class Metric:
         lower_is_better: whether less of it is better.
         brief: whether it is one of the few in a short summary.
         rare: whether it is worth a line only where it isn't 0.
+        score: name of the stored score that it is about, which not every task has; None where all count.
+        compared: whether a report compares runs by it: each comparison costs the others some power.
     """
 
     name: str
@@ -108,6 +117,8 @@ class Metric:
     lower_is_better: bool = False
     brief: bool = False
     rare: bool = False
+    score: str | None = None
+    compared: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,8 @@ def contradiction(sample: StoredSample, rankable: bool) -> str | None:
         for name in SCORES:
             if sample.scores.get(name) is None:
                 return f"no {name}, although it parsed strictly"
+    if tier == "strict" and MATCH in sample.scores and sample.scores[MATCH] is None:
+        return f"no {MATCH}, although it parsed strictly"
     return None
 
 
@@ -181,13 +194,16 @@ def _failure(code: str) -> SampleMetric:
     return SampleMetric(f"failure_rate.{code}", FAILURES, code, "", value, is_rate=True, lower_is_better=True)
 
 
-def _scored(name: str, otherwise: float | None) -> OfSample:
-    """A score of a strictly parsed sample, `otherwise` of any other answer."""
+def _scored(
+    name: str, otherwise: float | None, *, worst: Tier = "strict", of_all_tasks: bool = True
+) -> OfSample:
+    """A score of a sample parsed that well, `otherwise` of any other answer to a task that has the score."""
+    accepted = frozenset(TIERS[: TIERS.index(worst) + 1])
 
     def score(sample: StoredSample) -> float | None:
-        if sample.parse is None:
+        if sample.parse is None or not (of_all_tasks or name in sample.scores):
             return None
-        value = sample.scores.get(name) if sample.parse.tier == "strict" else None
+        value = sample.scores.get(name) if sample.parse.tier in accepted else None
         if value is None:
             return otherwise
         if not 0.0 <= value <= 1.0 + 1e-9:
@@ -233,9 +249,44 @@ def _all(score: str, label: str, hint: str = "", *, brief: bool = False) -> Samp
     )
 
 
+def _lenient(score: str, label: str, hint: str = "") -> SampleMetric:
+    """Mean over the samples that are usable by whoever cuts one object out of fences or prose."""
+    return SampleMetric(
+        f"{score}.lenient",
+        RANKING,
+        f"{label}, lenient",
+        hint,
+        _scored(score, None, worst="lenient"),
+        rate_of_one_grade=score in _FIRST_RANK,
+        rankable_only=True,
+        always=False,
+        compared=False,
+    )
+
+
+def _match(name: str, label: str, hint: str, *, every: bool, brief: bool = False) -> SampleMetric:
+    """Share of right answers: of those that parsed strictly, or of `every` one, failures as wrong."""
+    return SampleMetric(
+        f"{name}.all" if every else name,
+        MATCHES,
+        f"{label}, failures as 0" if every else f"{label}, parsed",
+        hint,
+        _scored(name, 0.0 if every else None, of_all_tasks=False),
+        is_rate=True,
+        always=every,
+        brief=brief,
+        score=name,
+        compared=name == MATCH,
+    )
+
+
 def _odd(name: str, label: str, value: Callable[[Labels], bool]) -> TaskMetric:
     """Share of tasks whose labels say nothing about ranking, so that the NDCG means leave them out."""
-    return TaskMetric(f"task_rate.{name}", RANKING, label, "left out", value, is_rate=True, rare=True)
+
+    def of_task(labels: Labels) -> float | None:
+        return float(value(labels)) if labels else None
+
+    return TaskMetric(f"task_rate.{name}", RANKING, label, "left out", of_task, is_rate=True, rare=True)
 
 
 _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
@@ -265,8 +316,10 @@ _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
         rare=True,
     ),
     _parsed("ndcg_at_1", "NDCG@1", "strictly parsed samples only", brief=True),
+    _lenient("ndcg_at_1", "NDCG@1", "strict or lenient ones"),
     _all("ndcg_at_1", "NDCG@1", "all samples", brief=True),
     _parsed("ndcg_at_k", "NDCG@K"),
+    _lenient("ndcg_at_k", "NDCG@K"),
     _all("ndcg_at_k", "NDCG@K"),
     TaskMetric(
         "ndcg_at_1.chance",
@@ -278,12 +331,59 @@ _ENTRIES: tuple[SampleMetric | TaskMetric, ...] = (
     ),
     _odd("no_relevant", "tasks with no relevant candidate", lambda relevance: not has_relevant(relevance)),
     _odd("all_tied", "tasks with all labels tied", is_all_tied),
+    _match(MATCH, "right answers", "strictly parsed samples only", every=False, brief=True),
+    _match(MATCH, "right answers", "all samples", every=True, brief=True),
 )
 
 METRICS: dict[str, SampleMetric | TaskMetric] = {metric.name: metric for metric in _ENTRIES}
-"""All of them, in the order of `metrics.json`."""
+"""The fixed ones, in the order of `metrics.json`; those of fields come after, see `metric_named`."""
+
+
+def metric_named(name: str) -> SampleMetric | TaskMetric | None:
+    """One of `METRICS`, or that of a field of right answers (`match.field.city`, `match.field.city.all`)."""
+    return METRICS.get(name) or (_of_field(name) if name.startswith(FIELD_PREFIX) else None)
+
+
+def sample_metric(name: str) -> SampleMetric | None:
+    """Likewise, if samples alone decide it, so that a live gate can follow it."""
+    metric = metric_named(name)
+    return metric if isinstance(metric, SampleMetric) else None
+
+
+def metrics_in(names: Collection[str]) -> list[SampleMetric | TaskMetric]:
+    """The metrics among some names, in the order of `metrics.json`."""
+    fixed = [metric for name, metric in METRICS.items() if name in names]
+    fields = (metric_named(name) for name in names if name.startswith(FIELD_PREFIX))
+    return fixed + [metric for metric in fields if metric is not None]
+
+
+def metrics_of(*, ranks: bool, scores: Collection[str]) -> list[str]:
+    """Names of the metrics of a run.
+
+    Args:
+        ranks: whether any of its tasks has candidates to rank.
+        scores: of `match_names` of all its tasks; of too many fields the first by name count.
+    """
+    fields = {name.removeprefix(FIELD_PREFIX) for name in scores if name.startswith(FIELD_PREFIX)}
+    without = {group for group, has in ((RANKING, ranks), (MATCHES, MATCH in scores)) if not has}
+    names = [name for name, metric in METRICS.items() if metric.group not in without]
+    for field in first_fields(fields):
+        names += [FIELD_PREFIX + field, f"{FIELD_PREFIX}{field}.all"]
+    return names
+
+
+def adds_nothing(name: str, metrics: Mapping[str, object]) -> bool:
+    """Whether a run's lenient answers are its strict ones, so that a line about them would say it twice."""
+    return name in LENIENT_SCORES and metrics.get(name) == metrics.get(name.replace(".lenient", ".parsed"))
+
+
+@lru_cache(maxsize=4096)
+def _of_field(name: str) -> SampleMetric | None:
+    score = name.removesuffix(".all")
+    field = score.removeprefix(FIELD_PREFIX)
+    return _match(score, field, "", every=score != name) if field else None
 
 
 def sample_metrics() -> dict[str, SampleMetric]:
-    """Metrics that samples alone decide, and that a live gate can follow."""
+    """The fixed metrics that samples alone decide."""
     return {name: metric for name, metric in METRICS.items() if isinstance(metric, SampleMetric)}

@@ -81,6 +81,9 @@ class SFTConfig(Settings, title="Training"):
     limit: Limit = None
     contract: ContractChoice = DEFAULT
     prompting: PromptConfig = PromptConfig()
+    answers: Path | None = None
+    """File of the answers to teach, as `harness eval --replay` reads them; all must keep the contract.
+    Without it the ideal ranking, or what a task has as `expected`."""
     placement: Placement = Placement()
 
     @model_validator(mode="after")

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from harness.metrics.table import CONTRACT, METRICS, QUALITY, QUALITY_OF_ALL, RUBRIC_PREFIX
+from harness.metrics.table import (
+    CONTRACT,
+    METRICS,
+    QUALITY,
+    QUALITY_OF_ALL,
+    RUBRIC_PREFIX,
+    metric_named,
+)
 from harness.report.clause import Clause, Kind
 from harness.report.comparison import Comparison, Difference, Word
 from harness.report.reading import RunFacts
@@ -124,7 +131,7 @@ def _size(facts: RunFacts, baseline: RunFacts) -> Clause | None:
 
 
 def _clause(name: str, difference: Difference, margin: float, alike: tuple[str, ...]) -> Clause:
-    metric = METRICS.get(name)
+    metric = metric_named(name)
     units = _RATE if metric is not None and metric.is_rate else _MEAN
     label = metric.label if metric is not None else name.removeprefix(RUBRIC_PREFIX)
     subject = _SUBJECTS.get(name, f"{label}," if metric is not None else f"rubric {label}")

@@ -143,7 +143,7 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
     if not len(pairs.task):
         unpaired = "the runs have no sample in common"
         return Comparison(candidate.name, baseline.name, {}, unpaired, tuple(cautions), 0)
-    differences = {name: pairs.difference(metric, margin) for name, metric in compared().items()}
+    differences = {name: pairs.difference(metric, margin) for name, metric in pairs.compared().items()}
     for name, difference in differences.items():
         everywhere = differences.get(counterpart(name))
         if pairs.withheld:
@@ -179,6 +179,8 @@ def _compare(candidate: RunFacts, baseline: RunFacts, margin: float) -> Comparis
 
 def counterpart(metric: str) -> str:
     """The metric over all samples that goes with one over some of them: `….parsed` → `….all`."""
+    if f"{metric}.all" in METRICS:
+        return f"{metric}.all"
     score, _, over = metric.rpartition(".")
     return f"{score}.all" if over not in ("all", "") else ""
 
@@ -201,10 +203,15 @@ class _Pairs:
         self._columns = (theirs.columns, mine.columns)
         self.withheld = any(columns.withheld is not None for columns in self._columns)
 
+    def compared(self) -> dict[str, SampleMetric]:
+        """Metrics that both runs have."""
+        both = self._columns[0].values.keys() & self._columns[1].values.keys()
+        return {name: metric for name, metric in compared().items() if name in both}
+
     def asked(self, metric: SampleMetric) -> int:
         """Pairs, or tasks where those have several samples, that a metric would be about if all answered."""
         mine = self._columns[1]
-        used = mine.can_rank[mine.task[self._mine]] if metric.rankable_only else np.ones(len(self.task), bool)
+        used = mine.used(metric)[mine.task[self._mine]]
         return len(np.unique(self.task[used]))
 
     def difference(self, metric: SampleMetric, margin: float) -> Difference:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
+from harness.cliff.placement import Placement
 from harness.errors import DataError
 from harness.judge import findings
 from harness.metrics.stopped import STOPPED_EARLY
@@ -15,6 +16,7 @@ from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
 from harness.report.reading import RunFacts, compared
 from harness.report.text import decimal, parameters, percent, threshold
+from harness.runs.diagnosis import same_mistake
 from harness.runs.directory import METRICS as METRICS_FILE
 from harness.runs.gate_record import RuleResult
 
@@ -213,7 +215,7 @@ def _rubric(facts: RunFacts) -> Clause | None:
 def _cliff(facts: RunFacts) -> Clause | None:
     cliff = facts.cliff
     if cliff is None:
-        return None
+        return None if facts.place is None else _place_of(facts.place)
     claim, kind = _SIDES[cliff.verdict]
     star = cliff.lambda_star
     detail = f"λ {cliff.lam:g}"
@@ -221,6 +223,11 @@ def _cliff(facts: RunFacts) -> Clause | None:
         end = "no upper end" if star.high is None else threshold(star.high)
         detail += f", λ* {threshold(star.low)} … {end}"
     return Clause("cliff", claim, kind, detail)
+
+
+def _place_of(place: Placement) -> Clause:
+    claim, _, detail = place.reached.partition(": ")
+    return Clause("cliff", claim, "known", detail)
 
 
 def _notes(facts: RunFacts) -> Iterator[str]:
@@ -239,6 +246,8 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             f"(first: of task {missing[0].task_id}, {missing[0].cause})"
         )
     yield from manifest.remarks
+    if mistake := same_mistake(facts.run):
+        yield mistake
     if facts.hidden is not None:
         yield facts.hidden
     if withheld := facts.samples.columns.withheld_samples:
@@ -252,4 +261,4 @@ def _notes(facts: RunFacts) -> Iterator[str]:
             "only a repeated id or a cut-off answer can; so parse validity isn't the checkpoint's own"
         )
     if facts.samples.n and not (facts.samples.columns.values[CONTRACT] > 0).any():
-        yield "no sample parsed strictly: there is no ranking to score and nothing for a judge"
+        yield "no sample parsed strictly: there is nothing to score and nothing for a judge"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from harness.contract import TIERS
-from harness.metrics.table import CONTRACT, FAILURES, METRICS, RUBRIC_PREFIX, Metric
+from harness.metrics.table import CONTRACT, FAILURES, RUBRIC_PREFIX, Metric, adds_nothing, metrics_in
 from harness.report.reading import RunFacts
 from harness.report.text import Shown, decimal, percent, points, signed
 
@@ -76,8 +76,10 @@ def metric_groups(runs: Iterable[RunFacts]) -> list[Group]:
     """Every metric of the table by its group, failures apart, and the rubrics; rare ones where they occur."""
     known = list(runs)
     groups: dict[str, list[MetricLine]] = {}
-    for metric in METRICS.values():
-        if metric.group != FAILURES and (not metric.rare or _occurs(known, metric.name)):
+    stored = {name for facts in known for name in facts.run.metrics}
+    for metric in metrics_in(stored):
+        said = all(adds_nothing(metric.name, facts.run.metrics) for facts in known)
+        if metric.group != FAILURES and not said and (not metric.rare or _occurs(known, metric.name)):
             groups.setdefault(metric.group, []).append(_line(metric))
     found = [Group(name, tuple(lines), "no metrics") for name, lines in groups.items()]
     hint = "strictly parsed samples; exposure below"

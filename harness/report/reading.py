@@ -19,7 +19,6 @@ from harness.judge import rubric_metrics, rubric_of
 from harness.metrics.columns import Columns, IntArray
 from harness.metrics.table import (
     FAILURES,
-    METRICS,
     RUBRIC_PREFIX,
     Labels,
     SampleMetric,
@@ -28,7 +27,7 @@ from harness.metrics.table import (
 )
 from harness.report.folders import Found, find_runs
 from harness.runs import Run, Sample, open_run, stale_reasons
-from harness.runs.columns import metrics_of_samples, read_columns, read_labels
+from harness.runs.columns import Asked, metrics_of_samples, read_asked, read_columns
 from harness.runs.comparability import PROMPT
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, SAMPLES, TASKS
 from harness.runs.directory import METRICS as METRICS_FILE
@@ -54,7 +53,11 @@ _Stored = TypeVar("_Stored")
 def compared() -> dict[str, SampleMetric]:
     """Metrics of samples that are compared with the baseline; failures by code are counted instead."""
     metrics = sample_metrics().items()
-    return {name: metric for name, metric in metrics if metric.group != FAILURES and not metric.rare}
+    return {
+        name: metric
+        for name, metric in metrics
+        if metric.group != FAILURES and not metric.rare and metric.compared
+    }
 
 
 def code_number(code: str | None) -> int:
@@ -68,7 +71,7 @@ class SampleFacts:
 
     Attributes:
         row: place → row.
-        columns: values of the metrics of `METRICS`; without tasks, of those of `compared`.
+        columns: values of all its metrics; without tasks, of those of `compared`.
         code: [N] index into `CODES`, `NO_CODE` where strict.
         tokens: [N] completion tokens, `UNKNOWN` where the engine didn't say.
         characters: [N] length of the text.
@@ -104,6 +107,7 @@ class RunFacts:
         unchecked: what of that verdict can't be checked where the run lies, None where all can.
         looked: whether gates on the run may have left less than all of alpha for another look at it.
         cliff: its verdict on λ*, None where it wasn't measured.
+        place: where it lies on the line of its teacher and base, None where it wasn't placed.
         hashes: file → SHA-256, of the files there are.
         folder: the folder named in its place, None where it was named itself.
         lam: λ that its place in that folder says, None where it says none.
@@ -124,6 +128,7 @@ class RunFacts:
     folder: Path | None = None
     lam: float | None = None
     hidden: str | None = None
+    place: Placement | None = None
 
     @property
     def stopped(self) -> bool:
@@ -180,9 +185,10 @@ def _read(found: Found) -> RunFacts:
     now = require_sound(run)
     # A run of an older version may have been passed on without its tasks.
     has_tasks = run.manifest.sealed or (path / TASKS).exists()
-    labels = dict(read_labels(run)) if has_tasks else {}
+    asked = list(read_asked(run)) if has_tasks else []
+    labels = {one.task_id: one.relevance for one in asked}
     hidden = HiddenTokens(run.manifest)
-    samples = _samples(run, labels, hidden)
+    samples = _samples(run, asked, hidden)
     gate = _stored(path / GATE, read_gate, GateRecord.from_dict, "gate the run again")
     measured = _stored(path / CLIFF, read_cliff, read_measured, "measure it again")
     if labels:
@@ -192,7 +198,7 @@ def _read(found: Found) -> RunFacts:
         run=run,
         samples=samples,
         has_tasks=has_tasks,
-        candidates=tuple(sorted({len(one) for one in labels.values()})),
+        candidates=tuple(sorted({len(one) for one in labels.values() if one})),
         gate=gate,
         stale=() if gate is None else stale_reasons(run, gate, now),
         unchecked=None if gate is None else baseline_unchecked(run, gate),
@@ -202,7 +208,17 @@ def _read(found: Found) -> RunFacts:
         folder=found.folder,
         lam=found.lam,
         hidden=hidden.remark(),
+        place=None if measured is None else _place(measured),
     )
+
+
+def _place(measured: CliffResult | Placement) -> Placement | None:
+    if isinstance(measured, Placement):
+        return measured
+    reached, off, along = measured.lambda_reached, measured.off_the_line, measured.along_the_line
+    if reached is None or off is None or along is None:
+        return None
+    return Placement(measured.lam, None, reached, off, along, measured.reached, measured.reached_by_role)
 
 
 def _looked(result: GateResult, now: Source) -> bool:
@@ -214,8 +230,8 @@ def _looked(result: GateResult, now: Source) -> bool:
     return result.stream is not None or taken != {again}
 
 
-def _samples(run: Run, labels: dict[str, Labels], hidden: HiddenTokens) -> SampleFacts:
-    best = {task_id: _best(relevance) for task_id, relevance in labels.items()}
+def _samples(run: Run, asked: Sequence[Asked], hidden: HiddenTokens) -> SampleFacts:
+    best = {one.task_id: _best(one.relevance) for one in asked}
 
     def best_rank(sample: Sample) -> int:
         wanted = best.get(sample.task_id, frozenset())
@@ -229,7 +245,7 @@ def _samples(run: Run, labels: dict[str, Labels], hidden: HiddenTokens) -> Sampl
         "best_rank": best_rank,
     }
     also = {**counted, **PROMPT, "hidden": hidden.measured}
-    columns = read_columns(run, METRICS if labels else compared(), labels.items(), also)
+    columns = read_columns(run, None if asked else compared(), asked, also)
     places = zip(columns.task.tolist(), columns.index.tolist(), strict=True)
     return SampleFacts(
         {(columns.task_ids[task], index): row for row, (task, index) in enumerate(places)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from harness.contract import Contract
 from harness.contract.automaton import failing_place
 from harness.data.conversations import conversations
 from harness.data.prompt import PROMPT_VERSION
-from harness.data.tasks import Item, Message, RankingTask, Task, as_text, read_task
+from harness.data.tasks import Item, Message, PromptTask, RankingTask, Task, as_text, read_task
 from harness.masking import masked as without_secrets
 from harness.report.excerpt import Excerpt, excerpt
 from harness.report.reading import WITHHELD, Place, RunFacts
@@ -214,6 +215,7 @@ def _asked(facts: RunFacts, wanted: set[str], redact: bool) -> dict[str, _Asked]
     book = {}
     asked = texts(tasks)
     shown = texts([_without_titles(task) for task in tasks]) if redact else asked
+    shown = [f"{view}{_expected_of(task, redact)}" for task, view in zip(tasks, shown, strict=True)]
     for task, text, view in zip(tasks, asked, shown, strict=True):
         sha256 = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         book[task.task_id] = _Asked(task.k, sha256, view)
@@ -224,7 +226,7 @@ def _answers(
     facts: RunFacts, wanted: set[Place], book: dict[str, _Asked], redact: bool
 ) -> Iterator[tuple[Place, Answer]]:
     contract = facts.run.manifest.contract
-    keep = contract.key if redact and contract.key else None
+    keep = contract.key if redact else None
     for sample in facts.run.iter_samples():
         place = (sample.task_id, sample.sample_index)
         if place in wanted:
@@ -243,7 +245,7 @@ def _answer(
     else:
         tier, code, reason = parse.tier, parse.code, " ".join(filter(None, (parse.path, parse.message)))
         if code is not None and asked is not None:
-            fails_at = failing_place(contract, sample.text, asked.k)
+            fails_at = failing_place(contract, sample.text, asked.k, parse.path)
     text = without_secrets(sample.text)
     if text != sample.text:
         fails_at = None  # That place isn't where it was.
@@ -274,6 +276,14 @@ def _reasoning(sample: Sample, *, hidden: bool) -> str | None:
     return "".join(
         one if isinstance(one, str) else f"… {one:,} characters left out …" for one in shown.pieces
     )
+
+
+def _expected_of(task: Task, redact: bool) -> str:
+    """The right answer, where it is known, to stand below the prompt."""
+    if not isinstance(task, PromptTask) or not task.has_expected:
+        return ""
+    value = "(hidden)" if redact else json.dumps(task.expected, ensure_ascii=False)
+    return f"\n\nExpected answer: {value}"
 
 
 def _prompt_is(facts: RunFacts, sample: Sample, asked: _Asked | None) -> PromptIs:

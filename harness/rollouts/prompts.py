@@ -91,7 +91,7 @@ def answer_room(tasks: Sequence[Task], contract: Contract, prompt: PromptRecord 
         room = max(room, _FREE_ROOM)
     elif not contract.is_plain:
         # What names a candidate may take a token a byte, and reasons may stand beside it.
-        longest = max(len(terms_of(task, contract).example().encode()) for task in tasks)
+        longest = max(len((terms_of(task, contract).example() or "").encode()) for task in tasks)
         room += longest if contract.id_field is None else longest + _FREE_ROOM
     return room + _THINKING_ROOM * bool(prompt.chat_template_kwargs.get("enable_thinking"))
 

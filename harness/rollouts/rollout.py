@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from harness.contract import Contract, Terms
+from harness.data.tasks import terms_of
 from harness.engines.base import FinishReason
 from harness.errors import DataError, words_of
 from harness.files import write_text
@@ -22,7 +25,7 @@ class Rollout:
         task: index of its task in the dataset.
         draw: how many rollouts of this task came before it: the sample index of a run; in training counted
             over all rounds.
-        k: number of candidates.
+        terms: what its answer is held to.
         prompt_ids: token ids of the prompt.
         token_ids: the completion's, EOS included where it came; at least one.
         finish_reason: `length` when the token limit cut it off; training takes it all the same.
@@ -31,7 +34,7 @@ class Rollout:
 
     task: int
     draw: int
-    k: int
+    terms: Terms
     prompt_ids: tuple[int, ...]
     token_ids: tuple[int, ...]
     finish_reason: FinishReason
@@ -81,7 +84,7 @@ def rollouts_of_run(run: Run, encode: Encode) -> dict[str, Rollout]:
         found[sample.key] = Rollout(
             task=number,
             draw=sample.sample_index,
-            k=prompt.task.k,
+            terms=terms_of(prompt.task, run.manifest.contract),
             prompt_ids=prompt.ids,
             token_ids=sample.token_ids,
             finish_reason="length" if sample.finish_reason == "length" else "stop",
@@ -95,23 +98,40 @@ def rollouts_of_run(run: Run, encode: Encode) -> dict[str, Rollout]:
     return dict(sorted(found.items(), key=lambda item: (item[1].task, item[1].draw)))
 
 
+def _rollout(row: dict[str, Any], contract: Contract) -> Rollout:
+    terms = Terms(contract, row.pop("k"), tuple(row.pop("item_ids", ())), row.pop("schema", None))
+    ids: dict[str, Any] = {name: tuple(row.pop(name)) for name in ("prompt_ids", "token_ids")}
+    return Rollout(terms=terms, **ids, **row)
+
+
 def write_rollouts(path: Path, rollouts: Sequence[Rollout]) -> None:
-    """One rollout a line."""
-    lines = (json.dumps(asdict(rollout)) + "\n" for rollout in rollouts)
+    """One rollout a line; the contract, the same for all, stays with the run."""
+    lines = (json.dumps(_row(rollout)) + "\n" for rollout in rollouts)
     write_text(path, "".join(lines))
 
 
-def read_rollouts(path: Path) -> list[Rollout]:
+def _row(rollout: Rollout) -> dict[str, Any]:
+    terms = rollout.terms
+    own: dict[str, Any] = {"item_ids": terms.item_ids} if terms.item_ids else {}
+    own |= {"schema": terms.schema} if terms.schema is not None else {}
+    fields = {
+        field: getattr(rollout, field) for field in ("prompt_ids", "token_ids", "finish_reason", "strict")
+    }
+    return {"task": rollout.task, "draw": rollout.draw, "k": terms.k, **own, **fields}
+
+
+def read_rollouts(path: Path, contract: Contract) -> list[Rollout]:
     """What `write_rollouts` wrote.
+
+    Args:
+        path: of the file.
+        contract: of the run.
 
     Raises:
         DataError: no such file, or not one of rollouts.
     """
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [
-            Rollout(**{**row, "prompt_ids": tuple(row["prompt_ids"]), "token_ids": tuple(row["token_ids"])})
-            for row in rows
-        ]
+        return [_rollout(row, contract) for row in rows]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} can't be read as stored rollouts: {words_of(error, 200)}") from error

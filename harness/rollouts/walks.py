@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from harness.contract.automaton import Role
-from harness.contract.tokens import TokenClasses
+from harness.contract import Role, Terms
+from harness.rollouts.classes import Classes
 
 IdArray = npt.NDArray[np.int64]
 
@@ -43,13 +45,18 @@ class Walk:
 class Walker:
     """Walks completions of one vocabulary; positions with the same class share one array."""
 
-    def __init__(self, classes: TokenClasses) -> None:
+    def __init__(self, classes: Classes[Any]) -> None:
         self._classes = classes
         self._arrays: dict[bytes, IdArray] = {}
+        self._met: dict[int, tuple[IdArray, IdArray]] = {}
 
-    def __call__(self, k: int, token_ids: Sequence[int]) -> Walk:
-        """Positions of a completion for `k` candidates."""
-        state = self._classes.start(k)
+    def __call__(self, terms: Terms, token_ids: Sequence[int]) -> Walk:
+        """Positions of a completion.
+
+        Raises:
+            HarnessError: there are no classes for these terms.
+        """
+        state = self._classes.start(terms)
         seen: Counter[Role] = Counter()
         still_open = False
         roles: list[Role] = []
@@ -63,10 +70,18 @@ class Walker:
             roles.append(state.role)
             decisions.append(seen.total() - 1)
             indices.append(seen[state.role] - 1)
-            classes.append(self._arrays.setdefault(ids.tobytes(), ids))
+            classes.append(self._shared(ids))
             members.append(self._classes.is_member(state, token_id))
             following, still_open = self._classes.follow(state, token_id)
             if following is None:
                 break
             state = following
         return Walk(tuple(roles), tuple(decisions), tuple(indices), tuple(classes), tuple(members))
+
+    def _shared(self, ids: IdArray) -> IdArray:
+        """The one array of this content; a class may be the whole vocabulary, so it is read through once."""
+        if id(ids) not in self._met:
+            digest = hashlib.blake2b(ids.tobytes(), digest_size=16).digest()
+            # The array is kept too: while it is, no other has its id.
+            self._met[id(ids)] = (ids, self._arrays.setdefault(digest, ids))
+        return self._met[id(ids)][1]

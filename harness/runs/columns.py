@@ -7,17 +7,29 @@ import math
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
 from harness.errors import DataError, IncompleteError
-from harness.metrics.columns import Columns, IntArray
+from harness.metrics.columns import BoolArray, Columns, IntArray
+from harness.metrics.match import match_names
 from harness.metrics.ranking import has_one_grade
 from harness.metrics.stopped import summarise_stopped
 from harness.metrics.summary import summarise
-from harness.metrics.table import METRICS, Labels, SampleMetric, TaskMetric, can_rank, contradiction
+from harness.metrics.table import (
+    LENIENT_SCORES,
+    SCORES,
+    Labels,
+    SampleMetric,
+    TaskMetric,
+    can_rank,
+    contradiction,
+    metric_named,
+    metrics_of,
+)
 from harness.runs.directory import REWRITE_TASKS, SAMPLES, TASKS, bad_task_row, task_lines
 from harness.runs.drawing import drawing_order
 from harness.runs.loading import Run
@@ -26,6 +38,20 @@ from harness.stats import Estimate
 
 Measure = Callable[[Sample], float | None]
 """A number that a sample says, None where it doesn't count."""
+
+
+class Asked(NamedTuple):
+    """What of a task decides which metrics it has.
+
+    Attributes:
+        task_id: its id.
+        relevance: labels of its candidates, none where it has none.
+        scores: names of the scores of its answers that not every task has.
+    """
+
+    task_id: str
+    relevance: Labels
+    scores: tuple[str, ...] = ()
 
 
 def read_task_rows(run: Run) -> Iterator[dict[str, Any]]:
@@ -44,85 +70,137 @@ def read_task_rows(run: Run) -> Iterator[dict[str, Any]]:
         yield task
 
 
-def read_labels(run: Run) -> Iterator[tuple[str, Labels]]:
-    """Id and labels of each of a run's tasks.
+def read_asked(run: Run) -> Iterator[Asked]:
+    """What each of a run's tasks asks.
 
     Raises:
         DataError: as `read_task_rows`.
     """
-    return ((task["task_id"], task.get("relevance", [])) for task in read_task_rows(run))
+    for task in read_task_rows(run):
+        scores = match_names(task["expected"]) if "expected" in task else ()
+        yield Asked(task["task_id"], task.get("relevance", []), scores)
 
 
 def read_columns(
     run: Run,
-    metrics: Iterable[str],
-    labels: Iterable[tuple[str, Labels]] | None = None,
+    metrics: Iterable[str] | None = None,
+    asked: Iterable[Asked] | None = None,
     also: Mapping[str, Measure] | None = None,
 ) -> Columns:
     """Read what all samples of a run say, in one pass; memory grows by a few numbers a sample.
 
     Args:
         run: a stored run.
-        metrics: names in `METRICS` to read.
-        labels: id and labels of its tasks; None reads them from the run. Without any, the tasks are those
-            that samples answer, and all count as rankable.
+        metrics: names of those to read; None for all that its tasks have.
+        asked: what its tasks ask; None reads it from the run. Without any, the tasks are those that samples
+            answer, and all count as rankable.
         also: further measures of a sample, by the name of their column.
 
     Raises:
         DataError: a file of the run can't be read, or its files don't belong together.
     """
-    wanted = [METRICS[name] for name in metrics]
-    of_tasks = {one.name: (one.value, array("d")) for one in wanted if isinstance(one, TaskMetric)}
+    tasks = _Tasks(run, read_asked(run) if asked is None else asked)
+    names = metrics_of(ranks=tasks.ranks, scores=tasks.scores) if metrics is None else list(metrics)
+    found = [metric for name in names if (metric := metric_named(name)) is not None]
     of_samples: dict[str, tuple[Measure, array[float]]] = {
         # A rate is 0, 1 or missing: half the memory holds that as well.
         one.name: (one.value, array("f" if one.is_rate else "d"))
-        for one in wanted
+        for one in found
         if isinstance(one, SampleMetric)
     }
     of_samples |= {name: (value, array("d")) for name, value in (also or {}).items()}
-    place: dict[str, int] = {}
-    rankable, one_grade = array("b"), array("b")
-    for task_id, relevance in read_labels(run) if labels is None else labels:
-        if task_id in place:
-            raise DataError(
-                f"{run.path / TASKS} holds task {task_id!r} twice; remove {TASKS} and {REWRITE_TASKS}"
-            )
-        place[task_id] = len(place)
-        rankable.append(can_rank(relevance))
-        one_grade.append(has_one_grade(relevance))
-        for of_task, values in of_tasks.values():
-            values.append(_or_nan(of_task(relevance)))
-    known = len(place)
+    rescued = any(name in LENIENT_SCORES for name in names)
+    place, known = tasks.place, len(tasks.place)
     held = Held(run)
     withheld = array("b")
+    having: dict[str, set[int]] = {one.score: set() for one in found if one.score is not None and not known}
     for sample in run.iter_samples():
         row = place.get(sample.task_id) if known else place.setdefault(sample.task_id, len(place))
         if row is None:
             raise unknown_task(run.path, sample)
-        if says := contradiction(sample, bool(known and rankable[row])):
+        rankable = bool(known and tasks.rankable[row])
+        if says := contradiction(sample, rankable):
             raise DataError(
                 f"{run.path}: sample {sample.key!r} of task {sample.task_id!r} has {says}; "
                 f"`harness rescore {run.path}` parses and scores it anew"
             )
         held.add(row, sample)
         withheld.append(sample.parse is None)
+        for name, rows in having.items():
+            if name in sample.scores:
+                rows.add(row)
+        scored = scored_leniently(sample, tasks.relevance[row]) if rescued and rankable else sample
         for value, column in of_samples.values():
-            column.append(_or_nan(value(sample)))
-    can = np.array(rankable if known else [True] * len(place), dtype=np.bool_)
+            column.append(_or_nan(value(scored)))
+    can = np.array(tasks.rankable if known else [True] * len(place), dtype=np.bool_)
+    of_tasks = {
+        one.name: np.array([_or_nan(one.value(labels)) for labels in tasks.relevance], dtype=np.float64)
+        for one in found
+        if isinstance(one, TaskMetric)
+    }
     columns = Columns(
         task_ids=tuple(place),
         can_rank=can,
         missing=held.missing(tuple(place)),
         task=np.asarray(held.task, dtype=np.int64),
         index=np.asarray(held.index, dtype=np.int64),
-        values={name: np.asarray(column) for name, (_, column) in (of_samples | of_tasks).items()},
-        one_grade=np.array(one_grade, dtype=np.bool_) if known else None,
+        values={name: np.asarray(column) for name, (_, column) in of_samples.items()} | of_tasks,
+        one_grade=np.array(tasks.one_grade, dtype=np.bool_) if known else None,
         withheld=np.array(withheld, dtype=np.bool_) if any(withheld) else None,
+        having={
+            one.score: _mask(tasks.scores[one.score] if known else having[one.score], len(place))
+            for one in found
+            if one.score is not None and (known == 0 or one.score in tasks.scores)
+        },
     )
-    for metric in (one for one in wanted if one.rankable_only):
+    for metric in (one for one in found if one.rankable_only):
         counts = can if isinstance(metric, TaskMetric) else can[columns.task]
         columns.values[metric.name][~counts] = math.nan
     return columns
+
+
+class _Tasks:
+    """What the tasks of a run ask, by their place."""
+
+    def __init__(self, run: Run, asked: Iterable[Asked]) -> None:
+        self.place: dict[str, int] = {}
+        self.rankable, self.one_grade = array("b"), array("b")
+        self.relevance: list[Labels] = []
+        self.scores: dict[str, list[int]] = {}
+        """Name of a score → places of the tasks that have it."""
+        for task_id, relevance, scores in asked:
+            if task_id in self.place:
+                raise DataError(
+                    f"{run.path / TASKS} holds task {task_id!r} twice; remove {TASKS} and {REWRITE_TASKS}"
+                )
+            self.place[task_id] = len(self.place)
+            self.rankable.append(can_rank(relevance))
+            self.one_grade.append(has_one_grade(relevance))
+            self.relevance.append(array("d", relevance))
+            for name in scores:
+                self.scores.setdefault(name, []).append(self.place[task_id])
+        # Without any task nobody knows, and everything was ranked before there were others.
+        self.ranks = not self.place or any(self.relevance)
+
+
+def scored_leniently(sample: Sample, relevance: Labels) -> Sample:
+    """A sample with scores, which only strict ones are stored with, also where its answer is lenient.
+
+    Args:
+        sample: as it is stored.
+        relevance: labels of its task, which can rank.
+    """
+    parse = sample.parse
+    if parse is None or parse.tier != "lenient" or parse.ranking is None:
+        return sample
+    labels = tuple(relevance)
+    return replace(sample, scores={name: score(labels, parse.ranking) for name, score in SCORES.items()})
+
+
+def _mask(places: Iterable[int], tasks: int) -> BoolArray:
+    mask = np.zeros(tasks, dtype=np.bool_)
+    mask[list(places)] = True
+    return mask
 
 
 def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
@@ -130,7 +208,7 @@ def metrics_of_samples(run: Run, columns: Columns) -> dict[str, Estimate]:
 
     Args:
         run: which run.
-        columns: of all of `METRICS`, read from it.
+        columns: of all its metrics, read from it.
     """
     seed = run.manifest.sampling["seed"]
     if run.manifest.stopped is None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.errors import DataError
 from harness.files import read_whole
-from harness.metrics.table import LATER
+from harness.metrics.table import LATER, WITHHELD
 from harness.runs.columns import incomplete, lost, read_columns
 from harness.runs.directory import CLIFF, GATE, JUDGE_LOG, MANIFEST, METRICS, REJUDGE, read_manifest
 from harness.runs.loading import Run
@@ -80,10 +80,15 @@ def require_given(run: Run, found: Mapping[str, Estimate], names: Collection[str
     whole = run.source is not None
     for name in names:
         stored, given = run.metrics.get(name), found.get(name)
-        if stored is None and (not whole or (name in LATER and given is not None and not given.estimate)):
+        if stored is None and (not whole or _came_later(name, given)):
             continue
         if stored is None or given is None or not _equal(run.stored(name), given, whole=whole):
             raise run.stale(name)
+
+
+def _came_later(name: str, given: Estimate | None) -> bool:
+    """Whether a run of an older version may lack a metric; none of those held withheld answers."""
+    return name in LATER and (name != WITHHELD or (given is not None and not given.estimate))
 
 
 def read_cliff(path: Path) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _RECORDED_PACKAGES = (
     "pandas",
     "pydantic",
     "jsonschema",
+    "jsonschema-rs",
     "json-repair",
     "scikit-learn",
     "torch",

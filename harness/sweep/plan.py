@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -156,18 +155,9 @@ class SweepPlan(Settings):
 
     @model_serializer(mode="wrap")
     def _as_before(self, as_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Unsaid where it is the usual prompt, so that plans of before it was a setting keep their hash."""
+        """Unsaid where it is the usual prompt, so that plans stay equal to earlier ones."""
         said: dict[str, Any] = as_dict(self)
         return {name: value for name, value in said.items() if value is not None or name != "prompting"}
-
-    def sha256(self) -> str:
-        """Hash of everything the plan says, and of the prompt file that it names.
-
-        Raises:
-            DataError: that can't be used.
-        """
-        prompt = "" if self.prompting is None else str(self.prompting.record().sha256)
-        return hashlib.sha256((self.model_dump_json() + prompt).encode()).hexdigest()
 
     def asked(self) -> dict[str, PromptConfig]:
         """The setting that says how tasks are asked, where the plan says it."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 FORBIDDEN = ("torch", "vllm", "transformers", "pandas", "sklearn", "scipy", "jsonschema")
 
@@ -41,10 +42,11 @@ def test_recorded_outputs_are_scored_without_a_model_library(tmp_path: Path) -> 
     "command", ["eval", "forecast", "rescore", "cliff", "judge", "gate", "report", "data", "doctor"]
 )
 def test_every_help_ends_with_an_example(command: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness", command, "--help"], capture_output=True, text=True, check=True
-    )
-    assert "Example: harness" in done.stdout.strip().splitlines()[-1] or "Example: harness" in done.stdout
+    from harness.cli import cli
+
+    done = CliRunner().invoke(cli, [command, "--help"])
+    assert done.exit_code == 0
+    assert "Example: harness" in done.stdout
 
 
 def test_every_command_has_a_help_page() -> None:

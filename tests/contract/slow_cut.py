@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.contract.cut import _START, ATTEMPT_COST, WORK_BUDGET, Cut, _ranking_at
+from harness.contract.cut import _OBJECTS, ATTEMPT_COST, WORK_BUDGET, Cut, _ranking_at
 from harness.contract.json_text import (
     _CLOSER,
     MAX_DEPTH,
@@ -50,24 +50,24 @@ def slow_skim(text: str, start: int) -> int | Malformed:
 
 
 def slow_cut(text: str, terms: Terms) -> Cut:
-    any_object = False
+    any_value = False
     rankings: list[tuple[int, ...]] = []
     work = 0
-    start = _START.search(text)
+    start = _OBJECTS.search(text)
     while start is not None:
         if work > WORK_BUDGET:
-            return Cut(any_object, tuple(rankings), gave_up=True)
+            return Cut(any_value, tuple(rankings), gave_up=True)
         found = slow_skim(text, start.start())
         if isinstance(found, Malformed):
             work += ATTEMPT_COST + found.position - start.start()
-            start = _START.search(text, start.start() + 1)
+            start = _OBJECTS.search(text, start.start() + 1)
             continue
         work += ATTEMPT_COST + found - start.start()
-        any_object = True
+        any_value = True
         ranking = _ranking_at(text, start.start(), terms)
         if ranking is not None:
             rankings.append(ranking)
             if len(rankings) > 1:
                 break
-        start = _START.search(text, found)
-    return Cut(any_object, tuple(rankings), gave_up=False)
+        start = _OBJECTS.search(text, found)
+    return Cut(any_value, tuple(rankings), gave_up=False)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.contract import Contract
+from harness.contract import Contract, Terms
 from harness.contract.tokens import TokenClasses
 from tests.examples import examples
 
@@ -66,7 +66,7 @@ def test_members_are_the_tokens_that_can_be_completed(contract: Contract, k: int
     rng = random.Random(5)
     compared = 0
     for _ in range(4 if k == 2 else 1):
-        state, text = classes.start(k), b""
+        state, text = classes.start(Terms(contract, k)), b""
         while True:
             members = classes.members(state)
             for token_id, content in enumerate(PIECES):
@@ -104,7 +104,7 @@ def test_a_valid_answer_stays_in_its_classes_however_it_is_cut(order: list[int],
         pieces.append(text[at:])
     vocabulary = [None, *dict.fromkeys(pieces)]
     classes = TokenClasses(vocabulary, [END], Contract())
-    state = classes.start(12)
+    state = classes.start(Terms(Contract(), 12))
     for piece in pieces:
         token_id = vocabulary.index(piece)
         assert token_id in classes.members(state)
@@ -119,7 +119,7 @@ def test_a_valid_answer_stays_in_its_classes_however_it_is_cut(order: list[int],
 
 def test_used_ids_leave_the_class() -> None:
     classes = TokenClasses(PIECES, [END], Contract())
-    state = classes.start(3)
+    state = classes.start(Terms(Contract(), 3))
     for piece in (b'{"ranking": [', b"1", b", "):
         following = classes.advance(state, PIECES.index(piece))
         assert following is not None
@@ -132,7 +132,7 @@ def test_used_ids_leave_the_class() -> None:
 
 def test_special_tokens_and_ends_are_in_no_class_before_the_end() -> None:
     classes = TokenClasses([*PIECES, None], [END], Contract())
-    state = classes.start(2)
+    state = classes.start(Terms(Contract(), 2))
     assert END not in classes.members(state)
     assert len(PIECES) not in classes.members(state)
     assert classes.advance(state, END) is None

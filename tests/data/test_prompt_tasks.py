@@ -11,6 +11,7 @@ from harness.contract import Contract
 from harness.data.rows import BadRow, read_rows
 from harness.data.tasks import Message, PromptTask, RankingTask, terms_of
 from harness.data.writing import write_tasks
+from harness.errors import DataError
 from harness.runs import RunDirectory
 from harness.runs.directory import read_tasks
 from tests.data.test_task_rows import good_row
@@ -71,12 +72,17 @@ def test_a_bad_row_is_named(case: dict[str, object], tmp_path: Path) -> None:
 
 
 def test_terms(tmp_path: Path) -> None:
-    contract = Contract()
+    row, listwise = Contract(kind="schema", schema="row"), Contract(ids="item_id")
     _, turns, null, ranked, _ = read_rows(written(tmp_path / "tasks.jsonl", *ROWS))
     assert isinstance(turns, PromptTask)
     assert isinstance(null, PromptTask)
     assert isinstance(ranked, RankingTask)
-    assert terms_of(turns, contract).schema == '{"type":"object"}'
-    assert terms_of(null, contract).schema == "false"
-    assert (terms_of(ranked, contract).k, terms_of(ranked, contract).item_ids) == (3, ("i0", "i1", "i2"))
-    assert hash(terms_of(ranked, contract)) == hash(terms_of(ranked, contract))
+    assert terms_of(turns, row).schema == '{"type":"object"}'
+    assert terms_of(null, row).schema == "false"
+    assert (terms_of(ranked, listwise).k, terms_of(ranked, listwise).item_ids) == (3, ("i0", "i1", "i2"))
+    assert terms_of(ranked, Contract()).item_ids == ()
+    assert hash(terms_of(ranked, listwise)) == hash(terms_of(ranked, listwise))
+    with pytest.raises(DataError, match="no candidates to rank"):
+        terms_of(turns, Contract())
+    with pytest.raises(DataError, match="own schema"):
+        terms_of(ranked, row)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
 from harness.data.loading import load_tasks
 from harness.runs import load
+from tests.forked import Forked
 
 ROOT = Path(__file__).parents[2]
 TASKS = 48
@@ -19,13 +21,9 @@ KILLS = 3
 
 
 def command(checkpoint: Path, out: Path) -> list[str]:
-    made = [sys.executable, "-m", "harness", "eval", "--ckpt", str(checkpoint), "--engine", "hf", "--json"]
+    made = ["eval", "--ckpt", str(checkpoint), "--engine", "hf", "--json"]
     made += ["--data", "fashion-mini", "--limit", str(TASKS), "--max-tokens", "24", "--batch-size", "4"]
     return [*made, "--temperature", "1", "--out", str(out)]
-
-
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def finished_lines(out: Path) -> int:
@@ -35,14 +33,14 @@ def finished_lines(out: Path) -> int:
 
 def start(checkpoint: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        command(checkpoint, out),
-        env=environment(),
+        [sys.executable, "-m", "harness", *command(checkpoint, out)],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
 
 
-def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, how: signal.Signals) -> None:
+def stop_after(process: subprocess.Popen[bytes] | Forked, out: Path, lines: int, how: signal.Signals) -> None:
     """Send a signal once this many samples are on disk; polls, since the moment is the child's to reach."""
     while process.poll() is None and finished_lines(out) < lines:
         time.sleep(0.002)
@@ -53,18 +51,18 @@ def stop_after(process: subprocess.Popen[bytes], out: Path, lines: int, how: sig
 @pytest.mark.model
 def test_killed_runs_end_like_undisturbed_ones(tiny_qwen3: Path, tmp_path: Path) -> None:
     calm, killed = tmp_path / "calm", tmp_path / "killed"
-    subprocess.run(command(tiny_qwen3, calm), env=environment(), check=True, capture_output=True)
+    assert main(command(tiny_qwen3, calm)) == 0
     rng = random.Random(20)
     for _ in range(KILLS):
         before = finished_lines(killed)
-        process = start(tiny_qwen3, killed)
+        process = Forked(command(tiny_qwen3, killed), tmp_path / "said")
         stop_after(process, killed, before + rng.randint(1, TASKS // (2 * KILLS)), signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
         # What a dying machine may leave behind: part of a line.
         with (killed / "samples.jsonl").open("ab") as file:
             file.write(b'{"key": "torn')
     assert finished_lines(killed) < TASKS
-    subprocess.run(command(tiny_qwen3, killed), env=environment(), check=True, capture_output=True)
+    assert main(command(tiny_qwen3, killed)) == 0
     assert (killed / "metrics.json").read_bytes() == (calm / "metrics.json").read_bytes()
     assert sorted((killed / "samples.jsonl").read_bytes().splitlines()) == sorted(
         (calm / "samples.jsonl").read_bytes().splitlines()
@@ -81,10 +79,12 @@ def test_killed_runs_end_like_undisturbed_ones(tiny_qwen3: Path, tmp_path: Path)
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on(tiny_qwen3: Path, tmp_path: Path, how: signal.Signals) -> None:
     out = tmp_path / "run"
-    process = start(tiny_qwen3, out)
+    if how == signal.SIGINT:
+        process: subprocess.Popen[bytes] | Forked = start(tiny_qwen3, out)
+    else:
+        process = Forked(command(tiny_qwen3, out), tmp_path / "said")
     stop_after(process, out, 4, how)
-    assert process.stderr is not None
-    error = process.stderr.read().decode()
+    error = process.said.read_text() if isinstance(process, Forked) else process.communicate()[1].decode()
     assert process.returncode == 3
     assert "run the same command to go on" in error
     assert "Traceback" not in error

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from harness.errors import DataError, RunMismatchError
 from harness.measure.score_log import SCORES, ScoreLog
 from harness.runs import RunDirectory, load
 from tests.checkpoints.planted_bigram import BASE, TEACHER, write_planted, write_tasks
+from tests.forked import Forked
 
 pytestmark = pytest.mark.model
 
@@ -55,15 +53,6 @@ def lines(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
-def start(given: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *given],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-
-
 def test_a_killed_estimate_goes_on_with_its_scores_and_writes_the_same_file(
     planted: Path, tmp_path: Path
 ) -> None:
@@ -71,7 +60,7 @@ def test_a_killed_estimate_goes_on_with_its_scores_and_writes_the_same_file(
     assert main(arguments(planted, calm)) == 0
     # Base and teacher: the second kill comes while the other model scores.
     for wanted in (5, TASKS + 7):
-        process = start(arguments(planted, killed))
+        process = Forked(arguments(planted, killed), tmp_path / "said")
         while process.poll() is None and lines(killed / SCORES) < wanted:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
@@ -96,14 +85,12 @@ def test_a_killed_estimate_goes_on_with_its_scores_and_writes_the_same_file(
 def test_an_interrupted_estimate_says_how_far_it_came(
     planted: Path, tmp_path: Path, how: signal.Signals
 ) -> None:
-    process = start(arguments(planted, tmp_path / "run"))
+    process = Forked(arguments(planted, tmp_path / "run"), tmp_path / "said")
     while process.poll() is None and lines(tmp_path / "run" / SCORES) < 3:
         time.sleep(0.001)
     process.send_signal(how)
-    process.wait()
-    assert process.stderr is not None
-    error = process.stderr.read().decode()
-    assert process.returncode == 3
+    assert process.wait() == 3
+    error = process.said.read_text()
     assert f"of {TASKS} scores of the" in error
     assert "run the same command to go on" in error
     assert "Traceback" not in error

@@ -13,7 +13,7 @@ from harness.evaluate import EvalConfig, evaluate, rescore
 from harness.gate import Policy, decide
 from harness.gate.live import decide_live
 from harness.metrics import METRICS, Metric, SampleMetric, TaskMetric
-from harness.metrics.table import FAILURES, FORMAT, RANKING, SCORES
+from harness.metrics.table import FAILURES, FORMAT, MATCHES, RANKING, SCORES, metrics_of
 from harness.report import ReportConfig, report
 from harness.report.metrics import metric_groups
 from harness.report.reading import read_runs
@@ -24,6 +24,7 @@ from harness.runs.source import SOURCE
 LABELS = ([3, 1, 0], [0, 2, 1], [0, 0, 0], [2, 2, 2])
 ANSWERS = ('{"ranking": [1, 2, 3]}', '{"ranking": [2, 1, 3]}', 'Sure! {"ranking": [1, 2, 3]}', "")
 TASKS = 24
+OF_RANKS = metrics_of(ranks=True, scores=())
 
 
 def settings(folder: Path, name: str) -> EvalConfig:
@@ -74,10 +75,10 @@ def stored_names(run: Run) -> list[str]:
 
 
 def test_metrics_json_holds_the_table_in_its_order(run: Run) -> None:
-    assert stored_names(run) == list(METRICS)
+    assert stored_names(run) == OF_RANKS
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", OF_RANKS)
 def test_a_gate_knows_every_entry(run: Run, other: Run, name: str) -> None:
     """Rules about the metric itself, and about a difference where samples decide it, by the stored value."""
     [rule] = decide(run, Policy(rules=(f"{name} <= 1",))).rules
@@ -92,7 +93,7 @@ def test_a_gate_knows_every_entry(run: Run, other: Run, name: str) -> None:
 
 
 def test_a_live_gate_follows_every_metric_of_samples(run: Run, tmp_path: Path) -> None:
-    names = [name for name, metric in METRICS.items() if isinstance(metric, SampleMetric)]
+    names = [name for name in OF_RANKS if isinstance(METRICS[name], SampleMetric)]
     policy = Policy(rules=tuple(f"{name} >= 0.5" for name in names))
     result, made = decide_live(settings(tmp_path / "live", "one"), policy)
     assert [rule.metric for rule in result.rules] == names
@@ -104,10 +105,11 @@ def test_a_live_gate_follows_every_metric_of_samples(run: Run, tmp_path: Path) -
 
 def test_a_report_and_a_summary_show_every_entry(run: Run, other: Run) -> None:
     shown = {line.name for group in metric_groups(read_runs([run.path])) for line in group.metrics}
-    assert shown == {name for name, metric in METRICS.items() if metric.group != FAILURES}
+    assert shown == {name for name in OF_RANKS if METRICS[name].group != FAILURES}
     page = report(ReportConfig(runs=(run.path, other.path))).document
     printed = console_of(run)
-    for name, metric in METRICS.items():
+    for name in OF_RANKS:
+        metric = METRICS[name]
         rare = isinstance(metric, TaskMetric) and metric.rare
         if metric.group == FAILURES and not run.metrics[name].estimate:
             continue  # only codes that occur are listed
@@ -124,12 +126,12 @@ def test_a_report_and_a_summary_show_every_entry(run: Run, other: Run) -> None:
 def test_an_entry_is_whole(metric: Metric) -> None:
     assert METRICS[metric.name] is metric
     assert metric.label
-    assert metric.group in (FORMAT, FAILURES, RANKING)
+    assert metric.group in (FORMAT, FAILURES, RANKING, MATCHES)
 
 
 def test_every_stored_score_is_averaged_with_and_without_failures() -> None:
     for score in SCORES:
-        assert {f"{score}.parsed", f"{score}.all"} <= METRICS.keys()
+        assert {f"{score}.parsed", f"{score}.lenient", f"{score}.all"} <= METRICS.keys()
 
 
 ADDED = (
@@ -161,7 +163,7 @@ def test_one_more_entry_is_all_it_takes(
 ) -> None:
     monkeypatch.setitem(METRICS, metric.name, metric)
     one, two = (evaluate(settings(tmp_path / "runs", name)) for name in ("one", "other"))
-    assert stored_names(one) == list(METRICS)
+    assert stored_names(one) == metrics_of(ranks=True, scores=())
     assert one.metrics[metric.name].n > 0
     assert 0.0 < (one.metrics[metric.name].estimate or 0.0) <= 1.0
     assert rescore(one.path).metrics == one.metrics

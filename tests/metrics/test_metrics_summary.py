@@ -10,6 +10,7 @@ import pytest
 
 from harness.contract import FAILURE_CODES, TIERS, ParseResult
 from harness.metrics import METRICS, Columns, TaskMetric, can_rank, summarise
+from harness.metrics.table import metrics_of
 from harness.stats import wilson
 
 K = 3
@@ -36,7 +37,8 @@ def columns(samples: Sequence[Answer], labels: dict[str, Sequence[float]]) -> Co
     ids = list(labels)
     rankable = {task_id: can_rank(relevance) for task_id, relevance in labels.items()}
     values = {}
-    for name, metric in METRICS.items():
+    for name in metrics_of(ranks=True, scores=()):
+        metric = METRICS[name]
         if isinstance(metric, TaskMetric):
             column = [metric.value(relevance) for relevance in labels.values()]
         else:
@@ -70,7 +72,7 @@ def random_run(seed: int, samples: int, tasks: int) -> tuple[list[Answer], dict[
         tier = TIERS[rng.choice(4, p=[0.7, 0.1, 0.1, 0.1])]
         code = None if tier == "strict" else FAILURE_CODES[rng.integers(0, len(FAILURE_CODES))]
         at_1, at_k = rng.choice([0.0, 1 / 7, 3 / 7, 1.0]), rng.random()
-        scored = tier == "strict" and can_rank(labels[f"t{task}"])
+        scored = tier in ("strict", "lenient") and can_rank(labels[f"t{task}"])
         answers.append(
             Answer(
                 f"t{task}",
@@ -100,6 +102,8 @@ def slow_points(
         for name in ("ndcg_at_1", "ndcg_at_k"):
             if one.parse.tier == "strict":
                 values[f"{name}.parsed"].append(one.scores[name])
+            if one.parse.tier in ("strict", "lenient"):
+                values[f"{name}.lenient"].append(one.scores[name])
             values[f"{name}.all"].append(one.scores[name] if one.parse.tier == "strict" else 0.0)
     seen = {one.task_id: labels[one.task_id] for one in samples}
     # Of labels 3, 1, 0 a random first choice gains 7, 1 or 0 where the best gains 7.
@@ -117,7 +121,7 @@ def test_points_agree_with_the_slow_definition(samples: int, tasks: int) -> None
     run = random_run(samples, samples, tasks)
     metrics = summarise(columns(*run))
     slow = slow_points(*run)
-    assert metrics.keys() == slow.keys() == METRICS.keys()
+    assert metrics.keys() == slow.keys() == set(metrics_of(ranks=True, scores=()))
     for name, (n, value) in slow.items():
         assert metrics[name].n == n, name
         assert metrics[name].estimate == pytest.approx(value, abs=1e-12), name

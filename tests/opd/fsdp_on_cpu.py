@@ -9,29 +9,32 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import torch
-from accelerate.state import AcceleratorState, PartialState
-from accelerate.utils import DistributedType
-from torch.distributed.fsdp import FullyShardedDataParallel
-
 from harness.cli import main
 
-_state, _wrap = AcceleratorState.__init__, FullyShardedDataParallel.__init__
 
+def main_under_fsdp(arguments: list[str] | None = None) -> int:
+    """`harness.cli.main` with both changes, which stay for the rest of the process."""
+    import torch
+    from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import DistributedType
+    from torch.distributed.fsdp import FullyShardedDataParallel
 
-def _state_of_fsdp(self: Any, *arguments: Any, fsdp_plugin: Any = None, **more: Any) -> None:
-    _state(self, *arguments, fsdp_plugin=fsdp_plugin, **more)
-    if self.distributed_type == DistributedType.MULTI_CPU and fsdp_plugin is not None:
-        self.fsdp_plugin = fsdp_plugin
-        self.distributed_type = DistributedType.FSDP
-        PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+    state, wrap = AcceleratorState.__init__, FullyShardedDataParallel.__init__
 
+    def state_of_fsdp(self: Any, *given: Any, fsdp_plugin: Any = None, **more: Any) -> None:
+        state(self, *given, fsdp_plugin=fsdp_plugin, **more)
+        if self.distributed_type == DistributedType.MULTI_CPU and fsdp_plugin is not None:
+            self.fsdp_plugin = fsdp_plugin
+            self.distributed_type = DistributedType.FSDP
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
 
-def _wrap_on_cpu(self: Any, *arguments: Any, **more: Any) -> None:
-    _wrap(self, *arguments, **(more | {"device_id": torch.device("cpu")}))
+    def wrap_on_cpu(self: Any, *given: Any, **more: Any) -> None:
+        wrap(self, *given, **(more | {"device_id": torch.device("cpu")}))
+
+    AcceleratorState.__init__ = state_of_fsdp
+    FullyShardedDataParallel.__init__ = wrap_on_cpu
+    return main(arguments)
 
 
 if __name__ == "__main__":
-    AcceleratorState.__init__ = _state_of_fsdp
-    FullyShardedDataParallel.__init__ = _wrap_on_cpu
-    sys.exit(main())
+    sys.exit(main_under_fsdp())

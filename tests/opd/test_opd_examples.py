@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,30 @@ def test_a_tokenizer_without_an_end_is_refused(chat: ChatTokenizer, tmp_path: Pa
     (tmp_path / "tokenizer.json").write_bytes((chat.folder / "tokenizer.json").read_bytes())
     with pytest.raises(DataError, match="no eos_token"):
         sft_examples(generate_tasks("train", 1), ChatTokenizer(tmp_path), DEFAULT)
+
+
+def test_stored_answers_are_taught_in_place_of_the_ideal(chat: ChatTokenizer, tmp_path: Path) -> None:
+    tasks = generate_tasks("train", 3, seed=9, k=3)
+    answers = {task.task_id: f'{{"ranking": [{n}, 3, 2]}}' for task, n in zip(tasks, "111", strict=True)}
+    stored = write_answers(tmp_path / "answers.jsonl", answers)
+    for example in sft_examples(tasks, chat, DEFAULT, stored=stored):
+        learnt = [one for one, weight in zip(example.targets, example.weights, strict=True) if weight]
+        assert chat.decode(learnt) == '{"ranking": [1, 3, 2]}'
+
+
+def test_stored_answers_that_break_the_contract_or_lack_one_are_refused(
+    chat: ChatTokenizer, tmp_path: Path
+) -> None:
+    tasks = generate_tasks("train", 3, seed=9, k=3)
+    answers = {task.task_id: '{"ranking": [1, 1, 2]}' for task in tasks}
+    with pytest.raises(DataError, match=r"3 of 3 answers .* break the contract \(task .*duplicate_id"):
+        sft_examples(tasks, chat, DEFAULT, stored=write_answers(tmp_path / "broken.jsonl", answers))
+    del answers[tasks[1].task_id]
+    with pytest.raises(DataError, match=f"no row for 1 of 3 samples.*{tasks[1].task_id}"):
+        sft_examples(tasks, chat, DEFAULT, stored=write_answers(tmp_path / "lacking.jsonl", answers))
+
+
+def write_answers(path: Path, answers: dict[str, str]) -> Path:
+    rows = [json.dumps({"task_id": task_id, "text": text}) for task_id, text in answers.items()]
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+from harness.contract import DEFAULT, Terms  # noqa: E402
 from harness.opd.models import policy as policy_module  # noqa: E402
 from harness.opd.models.policy import Policy, shares_prompts  # noqa: E402
 from harness.opd.rounds.packing import pack  # noqa: E402
@@ -62,7 +63,7 @@ def some_rollouts(seed: int = 0) -> list[Rollout]:
     for task, (prompt_length, lengths) in enumerate([(5, (4, 1, 9)), (12, (3,)), (7, (6, 6))]):
         prompt = draw(prompt_length)
         rollouts += [
-            Rollout(task, number, 2, prompt, draw(length), "stop", False)
+            Rollout(task, number, Terms(DEFAULT, 2), prompt, draw(length), "stop", False)
             for number, length in enumerate(lengths)
         ]
     return rollouts

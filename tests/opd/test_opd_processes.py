@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli import main
 from tests.checkpoints.opd_family import write_forecast
+from tests.forked import Forked
+from tests.opd.fsdp_on_cpu import main_under_fsdp
 
 torch = pytest.importorskip("torch")
-psutil = pytest.importorskip("psutil")
+pytest.importorskip("accelerate")
 
 pytestmark = pytest.mark.model
 
@@ -54,9 +59,8 @@ def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | more
 
 
-def fsdp(version: int) -> tuple[list[str], dict[str, str]]:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", ON_CPU]
-    settings = {
+def fsdp(version: int) -> dict[str, str]:
+    return {
         "ACCELERATE_USE_FSDP": "true",
         "ACCELERATE_USE_CPU": "true",
         "FSDP_VERSION": str(version),
@@ -67,7 +71,33 @@ def fsdp(version: int) -> tuple[list[str], dict[str, str]]:
         "FSDP_CPU_RAM_EFFICIENT_LOADING": "true",
         "FSDP_USE_ORIG_PARAMS": "false",
     }
-    return launch, environment(**settings)
+
+
+def start_two(
+    command: list[str],
+    folder: Path,
+    settings: dict[str, str],
+    run: Callable[[list[str]], int] = main,
+) -> list[Forked]:
+    """Two processes of one job, as a launcher starts them; what they say lies in the folder."""
+    folder.mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, **settings}
+    return [
+        Forked(command, folder / rank, environment={"RANK": rank, "LOCAL_RANK": rank, **job}, run=run)
+        for rank in ("0", "1")
+    ]
+
+
+def finish_two(*arguments: Any, code: int = 0) -> list[str]:
+    """What both said, once they have ended."""
+    ranks = start_two(*arguments)
+    codes = [one.wait() for one in ranks]
+    said = [one.said.read_text() for one in ranks]
+    assert codes == [code, code], said
+    return said
 
 
 def finish(command: list[str], env: dict[str, str]) -> str:
@@ -118,7 +148,7 @@ def family(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Family:
 @pytest.fixture(scope="module")
 def alone(family: Family, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("alone") / "run"
-    finish([sys.executable, "-m", "harness", *opd(family, out)], environment())
+    assert main(opd(family, out)) == 0
     return out
 
 
@@ -133,27 +163,26 @@ def test_two_processes_train_like_one(family: Family, tmp_path: Path, alone: Pat
     require_same_weights(tmp_path / "two", alone)
 
 
-@pytest.mark.parametrize("version", [1, 2])
 def test_a_student_shared_out_by_fsdp_trains_like_a_whole_one(
-    family: Family, tmp_path: Path, alone: Path, version: int
+    family: Family, tmp_path: Path, alone: Path
 ) -> None:
-    launch, env = fsdp(version)
-    finish([*launch, *opd(family, tmp_path / "parts")], env)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", ON_CPU]
+    finish([*launch, *opd(family, tmp_path / "parts")], environment(**fsdp(1)))
     require_alike(tmp_path / "parts", alone)
     require_same_weights(tmp_path / "parts", alone)
 
 
 def test_killed_under_fsdp_it_goes_on_to_the_same_log(family: Family, tmp_path: Path, alone: Path) -> None:
-    launch, env = fsdp(2)
+    """The second kind of FSDP, which ends as a whole student does in spite of the kill."""
     out = tmp_path / "parts"
-    command = [*launch, *opd(family, out, "--resume")]
-    process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (out / "state" / "step-00000002").is_dir():
+    command = opd(family, out, "--resume")
+    ranks = start_two(command, tmp_path / "killed", fsdp(2), main_under_fsdp)
+    while ranks[0].poll() is None and not (out / "state" / "step-00000002").is_dir():
         time.sleep(0.001)
-    for worker in psutil.Process(process.pid).children(recursive=True):
-        worker.send_signal(signal.SIGKILL)
-    assert process.wait() != 0
-    finish(command, env)
+    for one in ranks:
+        one.send_signal(signal.SIGKILL)
+    assert [one.wait() for one in ranks] == [-signal.SIGKILL] * 2
+    finish_two(command, tmp_path / "again", fsdp(2), main_under_fsdp)
     assert len(json.loads((out / "manifest.json").read_text())["sessions"]) == 2
     require_alike(out, alone)
     require_same_weights(out, alone)
@@ -161,8 +190,34 @@ def test_killed_under_fsdp_it_goes_on_to_the_same_log(family: Family, tmp_path: 
 
 def test_an_adapter_is_trained_and_saved_under_fsdp(family: Family, tmp_path: Path) -> None:
     lora = ("--lora-rank", "2", "--ratio", "student/base")
-    finish([sys.executable, "-m", "harness", *opd(family, tmp_path / "one", *lora)], environment())
-    launch, env = fsdp(2)
-    finish([*launch, *opd(family, tmp_path / "parts", *lora)], env)
+    assert main(opd(family, tmp_path / "one", *lora)) == 0
+    finish_two(opd(family, tmp_path / "parts", *lora), tmp_path / "said", fsdp(2), main_under_fsdp)
     require_alike(tmp_path / "parts", tmp_path / "one")
     require_same_weights(tmp_path / "parts", tmp_path / "one")
+
+
+def test_the_guard_stops_all_processes_alike(family: Family, tmp_path: Path) -> None:
+    """A student that a rate far too high throws out of the contract; two processes that see half each."""
+    options = ["--lambda", "8", "--steps", "16", "--batch-size", "16", "--lr", "2e-2", "--warmup-steps", "16"]
+    options += ["--rollout-batch", "32", "--samples", "2", "--max-tokens", "24", "--checkpoint-every", "2"]
+    options += ["--guard", "stop", "--log-every", "100", "--student", str(family["teacher"]), "--resume"]
+    places = [f"--{name}={family[name]}" for name in ("teacher", "base", "forecast")]
+    command = [
+        "train",
+        "opd",
+        *places,
+        "--data",
+        str(family["rows"]),
+        "--out",
+        str(tmp_path / "run"),
+        *options,
+    ]
+    on_cpu = {"ACCELERATE_USE_CPU": "true"}
+    first = finish_two(command, tmp_path / "first", on_cpu, code=3)
+    record = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert (record["status"], record["stopped"]["by"]) == ("stopped", "validity")
+    assert 0 < record["stopped"]["last_good_step"] < record["stopped"]["step"] < 16
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").exists()
+    assert [record["stopped"]["words"] in said for said in first] == [True, True]
+    again = finish_two(command, tmp_path / "again", on_cpu, code=3)
+    assert [record["stopped"]["words"] in said for said in again] == [True, True]

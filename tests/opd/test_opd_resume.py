@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from harness.cli import main
 from harness.errors import Interrupted, RunMismatchError
 from harness.opd.config import LoRA, OPDConfig, opd_optimisation
 from harness.progress import Progress
 from tests.checkpoints.opd_family import BATCH, family_config, write_forecast
+from tests.forked import Forked
 
 torch = pytest.importorskip("torch")
 
@@ -114,7 +113,7 @@ def test_an_interrupted_adapter_ends_like_an_undisturbed_one(family: dict[str, P
 
 
 def command(given: OPDConfig) -> list[str]:
-    made = [sys.executable, "-m", "harness", "train", "opd", "--resume", "--json"]
+    made = ["train", "opd", "--resume", "--json"]
     made += ["--teacher", given.teacher, "--base", given.base, "--out", str(given.out), "--data", given.data]
     made += ["--lambda", "9", "--clip", "1.5", "--samples", "2", "--max-tokens", "24"]
     made += ["--guard", "forecast", "--forecast", str(given.forecast)]
@@ -127,15 +126,14 @@ def lines(out: Path) -> int:
     return log.read_bytes().count(b"\n") if log.exists() else 0
 
 
-def test_killed_runs_end_like_an_undisturbed_one(family: dict[str, Path], tmp_path: Path) -> None:
+def test_killed_runs_end_like_an_undisturbed_one(
+    family: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """SIGKILL twice: between two states, and again later; polls, since the moment is the child's to reach."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     calm, killed = (config(family, tmp_path / name, "fresh") for name in ("calm", "killed"))
-    subprocess.run(command(calm), env=environment, check=True, capture_output=True)
+    assert main(command(calm)) == 0
     for until in (4, 7):
-        process = subprocess.Popen(
-            command(killed), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        process = Forked(command(killed), tmp_path / "said")
         while process.poll() is None and lines(killed.out) < until:
             time.sleep(0.001)
         process.send_signal(signal.SIGKILL)
@@ -143,8 +141,9 @@ def test_killed_runs_end_like_an_undisturbed_one(family: dict[str, Path], tmp_pa
         # What a dying machine may leave behind: part of a line.
         with (killed.out / "train.jsonl").open("ab") as file:
             file.write(b'{"step": 9')
-    done = subprocess.run(command(killed), env=environment, check=True, capture_output=True)
-    assert json.loads(done.stdout)["step"] == STEPS
+    capsys.readouterr()
+    assert main(command(killed)) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == STEPS
     assert same(calm.out, killed.out)
     assert len(json.loads((killed.out / "manifest.json").read_text())["sessions"]) == 3
 

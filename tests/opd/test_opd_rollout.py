@@ -104,7 +104,7 @@ def test_an_end_token_is_kept_and_what_is_cut_off_is_counted(family: dict[str, P
         ended = one.token_ids[-1] == long.stop_ids[0]
         assert one.finish_reason == ("stop" if ended else "length")
         assert long.stop_ids[0] not in one.token_ids[:-1]
-        assert one.strict is (parse(long.tokenizer.decode(one.token_ids), one.k).tier == "strict")
+        assert one.strict is (parse(long.tokenizer.decode(one.token_ids), one.terms.k).tier == "strict")
     assert any(one.finish_reason == "stop" for one in long.with_model(model, orders))
     cut = short.with_model(model, orders)
     assert all(one.finish_reason == "length" and len(one.token_ids) == 3 and not one.strict for one in cut)

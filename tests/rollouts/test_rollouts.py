@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from harness.cliff import MassBounds
-from harness.contract import DEFAULT
+from harness.contract import DEFAULT, Terms
 from harness.contract.automaton import ROLES
 from harness.contract.tokens import TokenClasses
 from harness.errors import DataError
@@ -29,9 +29,9 @@ def some_rollouts() -> list[Rollout]:
     """An answer that keeps the contract, one that leaves it at its second id, one that is cut off."""
     whole, broken, short = '{ "ranking" : [ 2 , 1 ] } .', '{ "ranking" : [ 2 , 2 ] } .', '{ "ranking" : ['
     return [
-        Rollout(0, 0, 2, (1,), ids(whole), "stop", True),
-        Rollout(0, 1, 2, (1,), ids(broken), "stop", False),
-        Rollout(3, 0, 2, (1, 2), ids(short), "length", False),
+        Rollout(0, 0, Terms(DEFAULT, 2), (1,), ids(whole), "stop", True),
+        Rollout(0, 1, Terms(DEFAULT, 2), (1,), ids(broken), "stop", False),
+        Rollout(3, 0, Terms(DEFAULT, 2), (1, 2), ids(short), "length", False),
     ]
 
 
@@ -77,7 +77,7 @@ def spaced(words: str) -> Rollout:
     tokens = tuple(
         END if word == "." else SPACED.index(names.get(word, word.encode())) for word in words.split()
     )
-    return Rollout(0, 0, 2, (1,), tokens, "stop", True)
+    return Rollout(0, 0, Terms(DEFAULT, 2), (1,), tokens, "stop", True)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_blanks_and_pieces_of_a_decision_are_one(words: str, decisions: str) -> 
 
 def test_a_comma_after_digits_that_might_go_on_begins_another_decision() -> None:
     """Of 12 candidates, 1 may become 10: which id it is ends with the comma, and the next id is another."""
-    answer = Rollout(0, 0, 12, (1,), ids('{ "ranking" : [ 1 , 2 , 1 2'), "length", False)
-    walk = WALKER(12, answer.token_ids)
+    answer = Rollout(0, 0, Terms(DEFAULT, 12), (1,), ids('{ "ranking" : [ 1 , 2 , 1 2'), "length", False)
+    walk = WALKER(answer.terms, answer.token_ids)
     assert walk.roles[4:] == ("unused_id", "unused_id", "unused_id", "separator", "unused_id", "unused_id")
     assert walk.decisions[4:] == (4, 4, 5, 6, 7, 7)
     assert walk.indices[4:] == (0, 0, 1, 0, 2, 2)
@@ -137,8 +137,8 @@ def test_bounds_of_a_decision_are_products_of_bounds() -> None:
 def test_stored_rollouts_are_read_back(tmp_path: Path) -> None:
     rollouts = some_rollouts()
     write_rollouts(tmp_path / "r.jsonl", rollouts)
-    assert read_rollouts(tmp_path / "r.jsonl") == rollouts
+    assert read_rollouts(tmp_path / "r.jsonl", DEFAULT) == rollouts
     (tmp_path / "bad.jsonl").write_text('{"task": 1}\n')
     for name in ("bad.jsonl", "missing.jsonl"):
         with pytest.raises(DataError, match="stored rollouts"):
-            read_rollouts(tmp_path / name)
+            read_rollouts(tmp_path / name, DEFAULT)

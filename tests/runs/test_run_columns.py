@@ -11,12 +11,12 @@ import pytest
 from harness.engines.config import EngineConfig
 from harness.errors import DataError, IncompleteError
 from harness.evaluate import EvalConfig, evaluate, rescore
-from harness.metrics import METRICS
-from harness.metrics.table import sample_metrics
+from harness.metrics.table import metrics_of, sample_metrics
 from harness.runs import Run, load
 from harness.runs.columns import read_columns
 from tests.resealing import Row, change_rows
 
+OF_RANKS = metrics_of(ranks=True, scores=())
 LABELS = {"a": [3, 1, 0], "b": [0, 2, 1], "tied": [2, 2, 2]}
 TEXTS = ('{"ranking": [1, 2, 3]}', 'Sure! {"ranking": [1, 2, 3]}')
 
@@ -54,7 +54,7 @@ def changed(run: Run, change: Callable[[list[Row]], None]) -> Run:
 
 
 def test_values_stand_in_the_order_of_the_file(run: Run) -> None:
-    found = read_columns(changed(run, lambda rows: rows.reverse()), METRICS)
+    found = read_columns(changed(run, lambda rows: rows.reverse()))
     assert found.task_ids == ("a", "b", "tied")
     assert found.can_rank.tolist() == [True, True, False]
     assert found.task.tolist() == [2, 2, 1, 1, 0, 0]
@@ -65,7 +65,7 @@ def test_values_stand_in_the_order_of_the_file(run: Run) -> None:
     np.testing.assert_equal(found.values["ndcg_at_1.parsed"], [math.nan] * 3 + [0, math.nan, 1])
     np.testing.assert_equal(found.values["ndcg_at_1.all"], [math.nan, math.nan, 0, 0, 0, 1])
     assert found.values["task_rate.all_tied"].tolist() == [0, 0, 1]
-    assert found.values.keys() == METRICS.keys()
+    assert found.values.keys() == set(OF_RANKS)
 
 
 def test_only_what_is_asked_for_is_read(run: Run) -> None:
@@ -75,8 +75,8 @@ def test_only_what_is_asked_for_is_read(run: Run) -> None:
 
 
 def test_by_task(run: Run) -> None:
-    found = read_columns(run, METRICS)
-    tables = {name: found.by_task(metric) for name, metric in sample_metrics().items()}
+    found = read_columns(run)
+    tables = {name: found.by_task(metric) for name, metric in sample_metrics().items() if name in OF_RANKS}
     assert tables["parse_validity.strict"].mean_of() == {"a": 0.5, "b": 0.5, "tied": 0.5}
     assert tables["ndcg_at_1.all"].mean_of() == {"a": 0.5, "b": 0.0}
     assert tables["ndcg_at_1.parsed"].mean_of() == {"a": 1.0, "b": 0.0}
@@ -90,9 +90,16 @@ def test_missing_samples_are_counted(run: Run) -> None:
     assert found.by_task(sample_metrics()["ndcg_at_1.all"]).missing.tolist() == [1, 2]
 
 
+def test_lenient_answers_are_ranked_though_they_are_stored_without_scores(run: Run) -> None:
+    assert [one.scores["ndcg_at_1"] for one in run.iter_samples()] == [1.0, None, 0.0, None, None, None]
+    table = read_columns(run).by_task(sample_metrics()["ndcg_at_1.lenient"])
+    assert (table.mean_of(), table.count.tolist()) == ({"a": 1.0, "b": 0.0}, [2, 2])
+    assert read_columns(run).by_task(sample_metrics()["ndcg_at_1.parsed"]).count.tolist() == [1, 1]
+
+
 def test_without_tasks_they_are_those_that_are_answered(run: Run) -> None:
     (run.path / "tasks.jsonl").unlink()
-    found = read_columns(run, ["ndcg_at_1.all"], labels=())
+    found = read_columns(run, ["ndcg_at_1.all"], asked=())
     assert found.task_ids == ("a", "b", "tied")
     assert found.can_rank.all()
     with pytest.raises(DataError, match=r"tasks\.jsonl"):
@@ -119,7 +126,7 @@ def test_a_sample_that_contradicts_itself_is_refused_until_it_is_rescored(
     before = (run.path / "metrics.json").read_bytes()
     spoilt = changed(run, lambda rows: change(rows[0]))
     with pytest.raises(DataError, match="harness rescore") as error:
-        read_columns(spoilt, METRICS)
+        read_columns(spoilt)
     assert "\n" not in str(error.value)
     assert repr(next(iter(spoilt.iter_samples())).key) in str(error.value)
     rescore(run.path)
@@ -141,7 +148,7 @@ def test_files_that_do_not_belong_together_are_refused(
 ) -> None:
     before = (run.path / "metrics.json").read_bytes()
     with pytest.raises(DataError, match=says) as error:
-        read_columns(changed(run, change), METRICS)
+        read_columns(changed(run, change))
     assert "\n" not in str(error.value)
     spoilt = (run.path / "samples.jsonl").read_bytes()
     with pytest.raises(DataError, match=says):

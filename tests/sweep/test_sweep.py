@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from harness.sweep import provenance
 from harness.sweep.folder import SweepFolder, read_record
 from harness.sweep.provenance import TRAINING, digest, source_file
 from harness.sweep.results import SweepResult, read_results
+from tests.forked import Forked
 
 psutil = pytest.importorskip("psutil")
 
@@ -100,12 +102,12 @@ def test_a_sweep_killed_outright_goes_on_to_the_same_results(
     plan_file: Path, finished: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "sweep"
-    command = [sys.executable, "-m", "harness", "sweep", str(plan_file), "--out", str(out), "--jobs", "2"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
+    command = ["sweep", str(plan_file), "--out", str(out), "--jobs", "2"]
+    process = Forked(command, tmp_path / "said", session=True)
     while process.poll() is None and not list(out.glob("runs/*/*/*/train/train.jsonl")):
-        pass
+        time.sleep(0.001)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    assert process.wait() == -signal.SIGKILL
     assert len(read_results(out)) < len(LAMBDAS) * len(SEEDS)
     sweep(plan_file, out, "--jobs", "2")
     assert what_counts(read_results(out)) == what_counts(read_results(finished))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cliff.reached import Reached
+from harness.contract.states import roles_of
 from harness.opd.config import OPDConfig
 from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.folder import RunFolder
@@ -105,8 +106,10 @@ class Guarding:
             self.seen = replace(self.seen, stop=stop)
         if self.seen.stop is not None:
             self._write_student(self._folder.checkpoint_at(step))
-            steps = config.optimisation.steps
-            raise StoppedByGuardError(self._folder.stop(step, steps, self.seen.stop, self._good))
+            words = self._folder.stop(step, config.optimisation.steps, self.seen.stop, self._good)
+            # A launcher ends all processes as the first one ends, the main one perhaps still writing.
+            self._rounds.policies.accelerator.wait_for_everyone()
+            raise StoppedByGuardError(words)
         every = config.checkpoint_every or config.log_every
         if self.seen.good and step // every > self._good // every:
             self._write_student(self._folder.last_good)
@@ -136,7 +139,7 @@ class Guarding:
             self.held = GuardReading(**{**record["held"], "estimate": None})
             seen = record.get("seen")
             self.seen = None if seen is None else Watched(**seen)
-        self._edge.restore(state / LAMBDA_STATE)
+        self._edge.restore(state / LAMBDA_STATE, roles_of(self._config.contract))
         if self._watch is not None:
             self._watch.restore(state / WATCH_STATE)
         self._good = int(record.get("good", 0))

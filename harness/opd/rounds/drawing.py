@@ -130,12 +130,13 @@ class Drawer:
             known = self.prompts[order.task]
             reason = how_it_ended(token_ids, self.stop_ids)
             text = self.tokenizer.decode(token_ids)
-            parsed = judge(text, terms_of(known.task, self.contract), finish_reason=reason)
+            terms = terms_of(known.task, self.contract)
+            parsed = judge(text, terms, finish_reason=reason)
             drawn.append(
                 Rollout(
                     task=order.task,
                     draw=order.draw,
-                    k=known.task.k,
+                    terms=terms,
                     prompt_ids=known.ids,
                     token_ids=tuple(token_ids),
                     finish_reason=reason,

@@ -14,7 +14,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from harness.cliff import ClassMass, PositionRecords
 from harness.cliff.line_sums import LineSums
 from harness.cliff.reached import Reached, lambda_reached
-from harness.contract.tokens import TokenClasses
+from harness.contract import DEFAULT, Terms
 from harness.data.loading import LoadedDataset, load_tasks
 from harness.engines import IN_MEMORY
 from harness.engines.finite import NotNumbersError
@@ -31,7 +31,7 @@ from harness.opd.rounds.placing import MOST_PLACED, Side, line_sums_of
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
-from harness.rollouts import Positions, Rollout, Walker, read_rollouts
+from harness.rollouts import Positions, Rollout, Walker, classes_of, read_rollouts
 
 PROBE_TOKENS = 8
 
@@ -94,8 +94,7 @@ class Rounds:
         self._share = config.optimisation.batch_size // world
         self._size = min(config.optimisation.micro_batch_size or self._share, self._share)
         vocabulary = checkpoints.vocabulary
-        classes = TokenClasses(vocabulary.contents, vocabulary.end_ids, config.contract)
-        self._walker = Walker(classes)
+        self._walker = Walker(classes_of(vocabulary, config.contract))
         self._shares: dict[str, bool] = {}
         self._share_prompts = config.samples > 1 and self._can_share_prompts()
         self._current: Round | None = None
@@ -146,7 +145,9 @@ class Rounds:
 
     def take_up(self, folder: Path) -> Round:
         """A round this run has saved."""
-        self._current = Round.load(folder, self._size, self._share_prompts, self._walker)
+        self._current = Round.load(
+            folder, self._size, self._share_prompts, self._walker, self._config.contract
+        )
         return self._current
 
     def minibatch(self, step: int) -> tuple[int, int]:
@@ -244,12 +245,12 @@ class Rounds:
 
     def _stored(self, folder: Path) -> Round:
         """Rollouts of another run; scored again unless they were scored exactly so."""
-        about, rollouts = read_about(folder), read_rollouts(folder / ROLLOUTS)
+        about, rollouts = read_about(folder), read_rollouts(folder / ROLLOUTS, self._config.contract)
         self._check_stored(folder, rollouts)
         checkpoints = self._checkpoints
         wanted = (checkpoints.teacher.sha256, checkpoints.base.sha256, self.layout)
         if (about.teacher_sha256, about.base_sha256, about.layout) == wanted:
-            found = Round.load(folder, self._size, self._share_prompts, self._walker)
+            found = Round.load(folder, self._size, self._share_prompts, self._walker, self._config.contract)
             if found.behaviour is None:
                 self._require_behaviour(folder, about.behaviour_sha256)
             if found.teacher.likeliest is not None or self._config.plausible == 0.0:
@@ -336,8 +337,9 @@ class Rounds:
     def _probe(self) -> tuple[Packed, Packed]:
         """Two rollouts in rows apart, and sharing their prompt."""
         prompt = max((one.ids for one in self._drawer.prompts), key=len)
+        any_terms = Terms(DEFAULT, 2)
         pair = [
-            Rollout(0, draw, 2, prompt, tuple(completion), "length", False)
+            Rollout(0, draw, any_terms, prompt, tuple(completion), "length", False)
             for draw, completion in enumerate((prompt[:PROBE_TOKENS], prompt[-PROBE_TOKENS:]))
         ]
         apart, shared = (pack(pair, share).to(self.policies.device) for share in (False, True))

@@ -15,6 +15,7 @@ import torch
 
 from harness import files
 from harness.cliff import ClassMass, MassBounds, PositionRecords
+from harness.contract import Contract
 from harness.errors import DataError, words_of
 from harness.opd.rounds.scoring import Layout, Scores
 from harness.rollouts import Positions, Rollout, Walker, read_rollouts, write_rollouts
@@ -118,7 +119,7 @@ class Round:
         files.write_text(folder / ABOUT, text)
 
     @classmethod
-    def load(cls, folder: Path, size: int, share_prompts: bool, walker: Walker) -> Round:
+    def load(cls, folder: Path, size: int, share_prompts: bool, walker: Walker, contract: Contract) -> Round:
         """Read what `save` wrote.
 
         Args:
@@ -126,11 +127,12 @@ class Round:
             size: rollouts a forward pass.
             share_prompts: see `pack`.
             walker: of the student's vocabulary.
+            contract: of the run.
 
         Raises:
             DataError: files that are missing or damaged.
         """
-        rollouts = tuple(read_rollouts(folder / ROLLOUTS))
+        rollouts = tuple(read_rollouts(folder / ROLLOUTS, contract))
         about = read_about(folder)
         try:
             with np.load(folder / SCORES) as stored:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.contract import Contract
+from harness.contract import Contract, judge
 from harness.data.conversations import DEFAULT_PROMPT
 from harness.data.prompt_file import PromptRecord
 from harness.data.tasks import PromptTask, Task, terms_of
+from harness.engines.base import GenerationRequest, SamplingParams
+from harness.engines.config import EngineConfig
+from harness.engines.replay import ReplayEngine
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.rollouts import make_prompts
@@ -65,12 +70,40 @@ def right_answer(task: Task, contract: Contract) -> str:
     return json.dumps(task.expected, ensure_ascii=False, separators=(",", ":"))
 
 
+def stored_answers(path: Path, tasks: Sequence[Task], contract: Contract) -> list[str]:
+    """The answer that a file has for each task, every one of which keeps the contract.
+
+    Args:
+        path: anything that the replay engine reads.
+        tasks: at least one.
+        contract: what the answers are held to.
+
+    Raises:
+        DataError: no such file, a task without an answer there, or answers that aren't strictly valid.
+    """
+    asked = [GenerationRequest(task.task_id, task.task_id, 0, "", (), 0) for task in tasks]
+    with closing(ReplayEngine(EngineConfig(engine="replay", replay=path))) as engine:
+        texts = {one.key: one.text for one in engine.generate(asked, SamplingParams())}
+    broken = []
+    for task in tasks:
+        judged = judge(texts[task.task_id], terms_of(task, contract))
+        if judged.tier != "strict":
+            broken.append(f"task {task.task_id}: {judged.code}, {judged.message}")
+    if broken:
+        raise DataError(
+            f"{len(broken)} of {len(tasks)} answers in {path} break the contract ({broken[0]}), and a model "
+            "would learn to; mend them or leave their tasks out"
+        )
+    return [texts[task.task_id] for task in tasks]
+
+
 def sft_examples(
     tasks: Sequence[Task],
     tokenizer: ChatTokenizer,
     contract: Contract,
     context_length: int | None = None,
     prompt: PromptRecord = DEFAULT_PROMPT,
+    stored: Path | None = None,
 ) -> list[Example]:
     """Prompt → right answer and EOS, one example a task.
 
@@ -80,19 +113,22 @@ def sft_examples(
         contract: the output format to teach.
         context_length: longest sequence the model takes, None for no limit.
         prompt: what prompts are made of.
+        stored: file of the answers to teach, in place of the right ones that the tasks say.
 
     Raises:
         EngineUnavailableError: token ids that the model has no embedding for.
-        DataError: a tokenizer without an end token, a task without a right answer, or a sequence longer than
-            the context.
+        DataError: a tokenizer without an end token, a task without a right answer, stored answers that lack
+            one or break the contract, or a sequence longer than the context.
     """
     eos = tokenizer.eos_token_id
     if eos is None:
         raise DataError(f"{tokenizer.folder}: the tokenizer has no eos_token, so no answer could ever end")
     prompts = [one.ids for one in make_prompts(tasks, contract, tokenizer.encode, prompt)]
-    answers = tokenizer.tokenizer([right_answer(task, contract) for task in tasks], add_special_tokens=False)[
-        "input_ids"
-    ]
+    if stored is None:
+        texts = [right_answer(task, contract) for task in tasks]
+    else:
+        texts = stored_answers(stored, tasks, contract)
+    answers = tokenizer.tokenizer(texts, add_special_tokens=False)["input_ids"]
     tokenizer.require_embedded([(*answer, eos) for answer in answers], "answer")
     examples = []
     for task, asked, answer in zip(tasks, prompts, answers, strict=True):

@@ -7,6 +7,7 @@ weights; on one device. The loss is on the completion alone.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -60,7 +61,9 @@ def train_sft(config: SFTConfig, on_progress: OnProgress = ignore) -> Path:
     dataset = load_tasks(config.data, config.split, limit=config.limit)
     tokenizer = ChatTokenizer(checkpoint.path, trust, {checkpoint.name: embeddings})
     prompt = config.prompting.record()
-    examples = sft_examples(dataset.tasks, tokenizer, config.contract, checkpoint.context_length, prompt)
+    examples = sft_examples(
+        dataset.tasks, tokenizer, config.contract, checkpoint.context_length, prompt, config.answers
+    )
     try:
         with new_folder(config.out) as folder:
             last = fit_checkpoint(
@@ -89,6 +92,7 @@ def _write_record(
         "data": str(dataset.path),
         "data_sha256": dataset.sha256,
         "tasks": len(dataset.tasks),
+        "answers": _answers_record(config.answers),
         "titles": changed_titles(
             dataset.tasks, prompt.max_title_characters, own_prompt=prompt.messages is not None
         ),
@@ -99,3 +103,10 @@ def _write_record(
         "last_step": dataclasses.asdict(last),
     }
     write_text(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _answers_record(path: Path | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    with path.open("rb") as file:
+        return {"path": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
