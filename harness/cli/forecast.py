@@ -207,7 +207,8 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("λ", justify="right")
     table.add_column("strict validity")
-    for heading in ("95 %", "curve", "NDCG@1", "of all"):
+    quality = found.quality
+    for heading in ("95 %", "curve", *(() if quality is None else (quality, "of all"))):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("fails with")
     for point in found.points:
@@ -218,20 +219,20 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
             "█" * round(rate * _BAR_WIDTH) + "·" * (_BAR_WIDTH - round(rate * _BAR_WIDTH)) + f" {rate:6.1%}",
             _interval(point.parse_validity),
             "" if point.curve is None else f"{_percent(point.curve.estimate)} {_interval(point.curve)}",
-            _value(point.ndcg_at_1_parsed),
-            _value(point.ndcg_at_1_all),
+            *map(_value, point.quality or ()),
             "" if worst is None else consoles.line(f"{worst[0]} {worst[1]:.0%}"),
         )
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     console.print(f"target of {found.teacher} and {found.base}{masked}")
     console.print(table)
-    console.print(f"{_curve(found)}; NDCG@1 on what parses, and of all with failures as 0")
+    both = "" if quality is None else f"; {quality} on what parses, and of all with failures as 0"
+    console.print(f"{_curve(found)}{both}")
     console.print(sentence(found))
     if found.breaks is not None:
         for line in break_lines(found.breaks):
             console.print(line)
-    if found.gain is not None:
-        console.print(gain_sentence(found.gain))
+    if (gain := gain_sentence(found)) is not None:
+        console.print(gain)
     if found.lambda_star is not None:
         console.print(star_sentence(found.lambda_star))
     for note in found.notes:
