@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 _CHANGED = {
     "flattened": "hold line ends, control characters or runs of white space, which the usual prompt makes "
     "single blanks",
-    "defused": "hold what looks like a special token of some checkpoint: a blank breaks it where it is one of "
-    "the checkpoint's own, or where no tokenizer is known",
+    "defused": "hold what looks like a special token of some checkpoint: a blank breaks it where it is one "
+    "of the checkpoint's own, or where no tokenizer is known",
 }
 _SPLITS = ("train", "validation", "test", "variable-k")
 _file = click.Path(path_type=Path)
