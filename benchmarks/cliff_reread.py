@@ -39,10 +39,10 @@ from harness.sweep.results import read_results
 STORED = Path(__file__).parent / "results" / "cliff-measured"
 FILE = "reread.json"
 PARTS: dict[str, dict[str, tuple[list[float], int]]] = {
-    "ppo-clip": {"c1.5": ([1.0, 4.2], 2), "c5": ([1.0, 4.2], 4)},
-    "mask": {"mask-c1.5": ([1.0, 4.2], 2)},
-    "mask-fine": {"mask-c5": ([1.0, 2.0, 4.2], 4)},
-    "one-class": {"c1.5": ([1.0, 8.0], 2), "c1.5-fresh": ([1.0, 4.2], 2)},
+    "mask-fine": {"mask-c5": ([1.0, 4.2], 2)},
+    "ppo-clip": {"c5": ([1.0, 4.2], 2), "c1.5": ([1.0, 4.2], 1)},
+    "one-class": {"c1.5": ([1.0, 8.0], 1), "c1.5-fresh": ([1.0, 4.2], 1)},
+    "mask": {"mask-c1.5": ([1.0, 4.2], 1)},
 }
 """Of each sweep: arms, λ of them, how many of the sweep's seeds."""
 TASKS, MEASURED_BY = 128, 30_000
@@ -111,8 +111,8 @@ def make(name: str, runs: Path, pair: Path | None) -> None:
         folder = SweepFolder(runs / name / plan.arms[0].name)
         run_sweep(plan, folder.path)
         rows += placed(plan, folder, name)
-    text = "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n"
-    files.write_text(STORED / name / FILE, text)
+        text = "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in rows) + "\n]\n"
+        files.write_text(STORED / name / FILE, text)
 
 
 def table() -> Table:

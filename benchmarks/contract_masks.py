@@ -279,14 +279,14 @@ def table(data: Path) -> None:
         print()
 
 
-def oracle(states: int = 25) -> None:
+def oracle() -> None:
     """Classes against what jsonschema accepts, and on the default contract against our automaton."""
     sys.path.insert(0, str(ROOT))
     from harness.contract import Contract, Terms
     from harness.rollouts.grammar_classes import GrammarClasses
     from tests.rollouts.mask_oracle import Language, cases, disagreements
 
-    for label, tokenizer in (("zoo:listopd", of_zoo()), ("trained", trained())):
+    for label, tokenizer, states in (("zoo:listopd", of_zoo(), 25), ("trained", trained(), 3)):
         tokens, end = list(token_bytes(tokenizer)), tokenizer.eos_token_id
         classes = GrammarClasses(tokens, [end])
         judged, differing = 0, Counter[tuple[str, str, str]]()

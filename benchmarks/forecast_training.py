@@ -478,8 +478,25 @@ def measure(
     return rows
 
 
+def restore(name: str, runs: Path) -> None:
+    """Put rows stored beside the lock back where their runs were made: another machine goes on from there."""
+    stored = RESULTS / name / ROWS
+    of_run: dict[tuple[str, float, int], list[dict[str, Any]]] = {}
+    for row in json.loads(stored.read_bytes()) if stored.exists() else []:
+        of_run.setdefault((row["arm"], row["lam"], row["seed"]), []).append(row)
+    for (arm, lam, seed), rows in of_run.items():
+        place = place_of(runs, {"name": arm}, lam, seed) / "result.json"
+        if place.exists():
+            continue
+        about = {name: rows[0][name] for name in ("started", "train_log_sha256")}
+        kept = [{name: value for name, value in row.items() if name not in about} for row in rows]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(place, json.dumps(about | {"rows": kept}, indent=1, allow_nan=False) + "\n")
+
+
 def gather(name: str, runs: Path) -> None:
-    """Rows of all finished runs, beside the lock."""
+    """Rows of all finished runs, beside the lock; those stored already are put back among the runs."""
+    restore(name, runs)
     locked = json.loads((RESULTS / name / LOCK).read_bytes())
     found = []
     for arm, lam, seed in runs_of(locked["plan"]):

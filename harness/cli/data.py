@@ -64,6 +64,56 @@ def check(path: str, split: str | None, as_machine: bool) -> None:
         output.result(f"{checked.path}: {checked.rows_read:,} rows, all good")
 
 
+def _show_options() -> list[click.Option]:
+    from harness.rollouts.showing import ShowConfig
+
+    return options_of(ShowConfig)
+
+
+@data.command(
+    cls=Command,
+    settings=_show_options,
+    epilog="Example: harness data show --data fashion-mini --split test --task 3 --ckpt zoo:base",
+)
+@json_option
+def show(as_machine: bool, **options: Any) -> None:
+    """Show one task as it is put to a model: its messages and, with a checkpoint, text and tokens.
+
+    The messages are those of eval, cliff, forecast and train with the same --contract, --prompt and --system.
+    """
+    from harness.data.mentions import mentions_contract
+    from harness.rollouts.showing import ShowConfig, show_prompt
+
+    config = settings_from(ShowConfig, options)
+    shown = show_prompt(config)
+    if as_machine:
+        output.document(
+            {
+                "task_id": shown.task_id,
+                "messages": [turn.model_dump() for turn in shown.messages],
+                "read": None if shown.read is None else asdict(shown.read),
+            }
+        )
+        return
+    for turn in shown.messages:
+        output.result(f"[{turn.role}]")
+        output.lines(turn.content.rstrip("\n") + "\n\n")
+    if not mentions_contract(shown.messages, shown.terms):
+        output.remark("note: no turn says a word of the contract, neither JSON nor the name of a member")
+    if (read := shown.read) is not None:
+        output.result(f"[what {config.ckpt} reads]")
+        output.lines(read.text.rstrip("\n") + "\n\n")
+        output.result(f"{len(read.token_ids):,} tokens, {len(read.special)} of them special")
+        for place, token, piece in read.special:
+            output.result(f"  token {place + 1}: {token} {piece}")
+        if read.defused:
+            output.remark(
+                "note: special tokens of the checkpoint stand in the messages; a space keeps them apart"
+            )
+        if read.reasoning_end is not None:
+            output.remark(f"note: what an answer says up to {read.reasoning_end} is kept apart as reasoning")
+
+
 @data.group(epilog="Example: harness data prepare amazon-fashion --help")
 def prepare() -> None:
     """Turn other people's data files into tasks."""

@@ -141,7 +141,7 @@ def _grid(given: str | None) -> tuple[float, ...]:
     from harness.errors import HarnessError
 
     try:
-        grid = tuple(float(one) for one in (given or "").split(",") if one.strip())
+        grid = () if given is None else tuple(float(one) for one in given.split(","))
     except ValueError:
         grid = ()
     if given is not None and not (grid and all(0.0 <= one < math.inf for one in grid)):
@@ -184,7 +184,7 @@ def print_look(looked: FirstLook, folder: Path, console: Console) -> None:
             consoles.line(f"not told: {point.refused}") if rate.estimate is None else f"{rate.estimate:.1%}",
             _interval(rate),
             f"{point.effective:.0f} of {rate.n}",
-            f"{point.unseen:.1%}",
+            "–" if point.unseen is None else f"{point.unseen:.1%}",
             f"{point.drawn_at:g}",
         )
     masked = f", extrapolated where plausible ({looked.plausible:g})" if looked.plausible else ""
@@ -225,10 +225,7 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     console.print(f"target of {found.teacher} and {found.base}{masked}")
     console.print(table)
-    console.print(
-        "curve: falls from λ = 1 on, and all its intervals hold at once; NDCG@1 on what parses, and of all "
-        "with failures as 0"
-    )
+    console.print(f"{_curve(found)}; NDCG@1 on what parses, and of all with failures as 0")
     console.print(sentence(found))
     if found.breaks is not None:
         for line in break_lines(found.breaks):
@@ -242,6 +239,15 @@ def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
     for student in found.students:
         console.print(placed(student))
     console.print(f"forecast: {folder / 'forecast.json'}")
+
+
+def _curve(found: Forecast) -> str:
+    """What the column of that name shows: a curve takes two λ from the teacher's on."""
+    if sum(point.lam >= 1.0 for point in found.points) > 1:
+        return "curve: falls from λ = 1 on, and all its intervals hold at once"
+    if len(found.points) > 1:
+        return "curve: as it was drawn (a fall takes two λ from 1 on); all its intervals hold at once"
+    return "curve: as it was drawn (a fall takes two λ from 1 on)"
 
 
 def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> CliffResult:

@@ -21,7 +21,8 @@ def print_place(report: PlaceReport, console: Console) -> None:
     console.print(role_table(placement.reached_by_role))
     console.print()
     console.print(Text(f"The student: {plain(placement.reached)}.", style="bold"))
-    drawn = Text(f"{report.drawn} rollouts at T = 1, {report.strict:.1%} strict, ")
+    plural = "" if report.drawn == 1 else "s"
+    drawn = Text(f"{report.drawn} rollout{plural} at T = 1, {report.strict:.1%} strict, ")
     drawn.append(plain(f"in {report.rollouts}"))
     console.print(drawn)
 
@@ -33,7 +34,7 @@ def role_table(roles: Sequence[RoleReached]) -> Table:
     for heading in ("tasks", "tokens", "λ reached", "off the line"):
         table.add_column(heading, justify="right", no_wrap=heading in ("tasks", "tokens"))
     for role in sorted(roles, key=lambda one: -one.tokens):
-        reached, off = _shown(role.lambda_reached, ".3f"), _shown(role.off_the_line, ".2g")
+        reached, off = _shown(role.lambda_reached, "z.3f"), _shown(role.off_the_line, ".2g")
         table.add_row(
             role.role,
             str(role.lambda_reached.n),

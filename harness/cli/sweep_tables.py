@@ -146,7 +146,7 @@ def _flatness(arm: ArmAnalysis) -> str:
 def _cells(row: LambdaRow) -> tuple[str, ...]:
     change = "" if row.flatness is None else row.flatness.replace("_", " ")
     if row.ndcg_change is not None and row.ndcg_change.estimate is not None:
-        change = f"{row.ndcg_change.estimate:+.3f} {change}"
+        change = f"{row.ndcg_change.estimate:+z.3f} {change}"
     runs = str(row.runs) + (f", {row.diverged} NaN" if row.diverged else "")
     return (
         f"{row.lam:g}",
@@ -191,5 +191,5 @@ def _interval(estimate: Estimate) -> str:
     if estimate.estimate is None:
         return "–"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.estimate:.2f}"
-    return f"{estimate.estimate:.2f} {estimate.low:.2f}–{estimate.high:.2f}"
+        return f"{estimate.estimate:z.2f}"
+    return f"{estimate.estimate:z.2f} {estimate.low:z.2f}–{estimate.high:z.2f}"

@@ -21,7 +21,7 @@ class Placement:
 
     Attributes:
         lam: what λ reached is held against in `reached`; None is the teacher.
-        plausible: mask of the line, see `TargetConfig`.
+        plausible: mask of the line, see `TargetConfig`; None where it isn't known.
         lambda_reached: where it lies.
         off_the_line: what of it is no extrapolation, in nats a token.
         along_the_line: share of its way from the base that is.
@@ -30,7 +30,7 @@ class Placement:
     """
 
     lam: float | None
-    plausible: float
+    plausible: float | None
     lambda_reached: Estimate
     off_the_line: Estimate
     along_the_line: Estimate

@@ -27,7 +27,7 @@ from harness.cliff.resample import MIN_TASKS
 from harness.stats.bootstrap import percentile_limits
 from harness.stats.estimate import Estimate
 
-Standing = Literal["no_line", "at_base", "short", "at", "past", "on", "off"]
+Standing = Literal["no_line", "at_base", "before", "short", "at", "past", "on", "off"]
 LEAST_WAY: Final = 0.005
 """KL from the base, in nats a token, below which a student has hardly moved and no direction is told."""
 MOSTLY: Final = 0.5
@@ -42,6 +42,7 @@ _TOLD: Final[dict[Standing, str]] = {
     "no_line": "teacher and base are alike, so there is no line to be on",
     "at_base": "it has hardly left its base",
     "off": "mostly not by extrapolation",
+    "before": "on the line and before its base, away from its teacher: are teacher and base swapped?",
     "short": "on the line and short of {}",
     "past": "on the line and past {}",
     "at": "on the line at about {}",
@@ -93,7 +94,8 @@ class Reached:
     def standing(self, lam: float) -> Standing:
         """`at_base`, `off` the line, or on it and `short` of λ, `past` it or `at` it, by the interval.
 
-        `on` where there is none, and `no_line` where teacher and base are alike.
+        `before` where the interval ends below 0, `on` where there is none, and `no_line` where teacher and
+        base are alike.
 
         Args:
             lam: what λ reached is held against.
@@ -106,7 +108,9 @@ class Reached:
         if along < MOSTLY:
             return "off"
         if self.beyond is not None:
-            return "past" if self.beyond > 0.0 else "short"
+            return "past" if self.beyond > 0.0 else "before"
+        if reached.high is not None and reached.high < 0.0:
+            return "before"
         return _side(reached.low, reached.high, lam)
 
     def _holds(self, lam: float) -> bool:

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from harness.contract.accept import ranking_of
+from harness.contract.spelling import numbers_of
 from harness.contract.terms import Terms
 
 MAX_LENGTH: Final = 4096
@@ -27,8 +28,9 @@ def repaired(text: str, terms: Terms) -> tuple[int, ...] | None:
 
     Repair libraries close, drop, reorder and merge what they can't read, so a valid result alone doesn't show
     that the model gave this ranking. It counts only if the list can be read off the text as it stands: after
-    the key's only occurrence come a colon, an opening bracket, the K ids in this order with nothing but
-    quotation marks, commas and white space between them, and a closing bracket or the end of the text.
+    the key's only occurrence come a colon, an opening bracket, the ids in this order with nothing but
+    quotation marks, commas and white space between them, and a closing bracket or the end of the text. Of a
+    bare array the opening bracket is the text's only one. Objects with ids and kind schema have no such list.
 
     Args:
         text: a text that isn't JSON as a whole.
@@ -37,12 +39,13 @@ def repaired(text: str, terms: Terms) -> tuple[int, ...] | None:
     Raises:
         RecursionError: json_repair ran out of stack; a fresh one may do.
     """
-    if not terms.contract.is_plain:
+    contract = terms.contract
+    if contract.kind == "schema" or contract.id_field is not None:
         return None
-    legible = _legible_ids(text, terms.k, terms.contract.key)
+    legible = _legible(text, terms)
     if legible is None:
         return None
-    piece = text[max(text.find("{"), 0) :]
+    piece = text[max(text.find("{" if contract.members else "["), 0) :]
     if (
         len(piece) > MAX_LENGTH
         or sum(map(piece.count, "[{(")) > MAX_BRACKETS
@@ -65,22 +68,40 @@ def _json_repair(piece: str) -> object:
         return None
 
 
-def _legible_ids(text: str, k: int, key: str) -> tuple[int, ...] | None:
-    """The K numbers that follow the key's only occurrence."""
-    name, listed = _patterns(key, k)
+def _legible(text: str, terms: Terms) -> tuple[int, ...] | None:
+    """The candidates that follow the only occurrence of the ranking's key, or the only bracket there is."""
+    name, listed, one = _patterns(terms)
     match = name.search(text)
     if match is None or name.search(text, match.end()) is not None:
         return None
     ids = listed.match(text, match.end())
-    return tuple(int(number) for number in re.findall(r"[0-9]+", ids[1])) if ids else None
+    if ids is None:
+        return None
+    contract = terms.contract
+    values = [int(id_) if contract.ids in ("number", "number0") else id_ for id_ in one.findall(ids[1])]
+    numbers = numbers_of(contract.ids, terms.k, terms.item_ids)
+    return tuple(numbers.get(value, 0) for value in values)
 
 
-@lru_cache(maxsize=128)
-def _patterns(key: str, k: int) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """The key as a member's name, and what must follow it."""
+@lru_cache(maxsize=256)
+def _patterns(terms: Terms) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """The key as a member's name, what must follow it, and one id."""
     between = rf"[\s,{_QUOTE}]"
-    number = "[1-9][0-9]{0,8}"
+    match terms.contract.ids:
+        case "number" | "string":
+            one = "[1-9][0-9]{0,8}"
+        case "number0":
+            one = "(?:0|[1-9][0-9]{0,8})"
+        case "letter":
+            one = "[A-Z]{1,2}"
+        case _:
+            one = f"(?:{'|'.join(map(re.escape, sorted(terms.item_ids, key=len, reverse=True)))})"
+    key = terms.contract.key
+    name = rf"(?<!\w){re.escape(key)}[{_QUOTE}]?\s*:" if key else r"[\[({]"
+    opening = r"\s*[\[(]" if key else ""
+    ids = rf"{between}*{one}(?:{between}+{one}){{{terms.listed - 1}}}"
     return (
-        re.compile(rf"(?<!\w){re.escape(key)}[{_QUOTE}]?\s*:"),
-        re.compile(rf"\s*[\[(]({between}*{number}(?:{between}+{number}){{{k - 1}}}){between}*(?:[\])}}]|\Z)"),
+        re.compile(name),
+        re.compile(rf"{opening}({ids}){between}*(?:[\])}}]|\Z)"),
+        re.compile(one),
     )

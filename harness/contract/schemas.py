@@ -45,6 +45,8 @@ def compiled(text: str) -> Validator:
     except jsonschema_rs.ValidationError as error:
         raise ValueError(_refusal(error)) from None
     except (ValueError, RecursionError, jsonschema_rs.ReferencingError) as error:
+        if "ecursion" in str(error):
+            raise ValueError("nests too deep") from None
         raise ValueError(f"is no JSON Schema: {_one_line(str(error))}") from None
 
 

@@ -25,9 +25,14 @@ Role = Literal[
     "open", "key", "colon", "list_open", "separator", "unused_id", "list_close", "close", "end", "value"
 ]  # fmt: skip
 
-ROLES: Final[tuple[Role, ...]] = get_args(Role)
-"""In the order in which an answer of the default contract meets them first, then `value`, which it has not.
-Stored arrays name roles by their number here."""
+ROLES: Final[tuple[Role, ...]] = tuple(role for role in get_args(Role) if role != "value")
+"""Of the default contract, in the order in which an answer meets them first."""
+
+
+def roles_of(contract: Contract) -> tuple[Role, ...]:
+    """Roles that arrays name by their number; those of `ROLES` have the same number for every contract."""
+    return ROLES if contract.is_plain else (*ROLES, "value")
+
 
 (
     OPEN,

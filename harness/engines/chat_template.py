@@ -89,7 +89,7 @@ class ChatTemplate:
         Raises:
             EngineUnavailableError: the template doesn't mention one of these.
         """
-        if absent := [name for name in asked if name not in self.text]:
+        if absent := [name for name in asked if not re.search(rf"\b{re.escape(name)}\b", self.text)]:
             raise EngineUnavailableError(
                 f"the chat template of {self._owner} never mentions `{absent[0]}`, so "
                 "`chat_template_kwargs=` can't set it; leave it out"

@@ -154,7 +154,7 @@ class ChatTokenizer:
             EngineUnavailableError: a template that can't be used.
         """
         template = self.chat_template
-        pieces = {index: token.content for index, token in self._special_tokens().items()}
+        pieces = {index: token.content for index, token in self.special_tokens().items()}
         return {
             "chat_template_arguments": self.template_arguments,
             "content_format": None if template is None else template.content_format,
@@ -170,7 +170,7 @@ class ChatTokenizer:
 
     @cached_property
     def _fuses(self) -> re.Pattern[str] | None:
-        tokens = [token for token in self._special_tokens().values() if token.content.strip()]
+        tokens = [token for token in self.special_tokens().values() if token.content.strip()]
         longest_first = sorted({(-len(one.content), one.content, one.normalized) for one in tokens})
         pieces = [_either_width(piece) if folds else re.escape(piece) for _, piece, folds in longest_first]
         return re.compile("|".join(pieces)) if pieces else None
@@ -184,7 +184,8 @@ class ChatTokenizer:
             return message
         return self._fuses.sub(lambda found: f"{found[0][:-1][:1]} {found[0][1:]}", message)
 
-    def _special_tokens(self) -> dict[int, Any]:
+    def special_tokens(self) -> dict[int, Any]:
+        """Its special tokens by their ids."""
         added = self.tokenizer.added_tokens_decoder
         return {index: token for index, token in added.items() if token.special}
 

@@ -69,8 +69,8 @@ class _Evaluation:
     early_stop: EarlyStop | None = None
 
     def __post_init__(self) -> None:
-        self.sampling = sampling_of(self.config, self.dataset)
         self.prompt = self.config.prompting.record()
+        self.sampling = sampling_of(self.config, self.dataset, self.prompt)
         self.stopped = False
         self.missing: tuple[Missing, ...] = ()
 
@@ -323,7 +323,7 @@ def _to_sample(
     thoughts: Thoughts,
     scorer: TaskScorer,
 ) -> Sample:
-    parse, scores = scorer(thoughts.answer, generation.finish_reason)
+    parse, scores = scorer(thoughts.answer, generation.finish_reason, thoughts.reasoning)
     return Sample(
         key=request.key,
         task_id=request.task_id,

@@ -11,10 +11,10 @@ from harness.data.loading import LoadedDataset
 from harness.data.prompt import PROMPT_VERSION, changed_titles
 from harness.data.prompt_file import PromptRecord
 from harness.engines import EngineInfo, SamplingParams
-from harness.engines.limits import usual_answer_tokens
 from harness.errors import DataError
 from harness.evaluate.config import EvalConfig
 from harness.masking import masked_command, masked_values
+from harness.rollouts import answer_room
 from harness.runs import Manifest
 from harness.runs.manifest import (
     FORMAT_VERSION,
@@ -83,13 +83,12 @@ def planned_manifest(
     )
 
 
-def sampling_of(config: EvalConfig, dataset: LoadedDataset) -> SamplingParams:
+def sampling_of(config: EvalConfig, dataset: LoadedDataset, prompt: PromptRecord) -> SamplingParams:
     """How completions are drawn, with room for the longest answer where nothing was said."""
-    largest = max(task.k for task in dataset.tasks)
     return SamplingParams(
         temperature=config.temperature,
         top_p=config.top_p,
-        max_tokens=config.max_tokens or usual_answer_tokens(largest),
+        max_tokens=config.max_tokens or answer_room(dataset.tasks, config.contract, prompt),
         seed=config.seed,
         constrained=config.constrained,
     )

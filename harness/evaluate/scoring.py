@@ -43,7 +43,9 @@ class TaskScorer:
         names = match_names(self._expected) if self._known else ()
         self._unscored: Scores = dict.fromkeys(SCORES if isinstance(task, RankingTask) else names)
 
-    def __call__(self, text: str, finish_reason: str) -> tuple[ParseResult | None, Scores]:
+    def __call__(
+        self, text: str, finish_reason: str, reasoning: str = ""
+    ) -> tuple[ParseResult | None, Scores]:
         """Parse a raw completion and score its ranking, or hold it against the answer that is expected.
 
         Scores are None unless it parsed strictly, and where labels can't tell one ranking from another (none
@@ -51,6 +53,8 @@ class TaskScorer:
         """
         if finish_reason == "withheld":
             return None, dict(self._unscored)
+        if finish_reason == "length" and reasoning and not text.strip():
+            return _cut_off_thinking(reasoning), dict(self._unscored)
         parsed = judge(text, self._terms, finish_reason=finish_reason)
         return parsed, self._scores(text, parsed)
 
@@ -60,6 +64,11 @@ class TaskScorer:
         if parsed.tier != "strict" or parsed.ranking is None or not self._can_rank:
             return dict(self._unscored)
         return {name: score(self._relevance, parsed.ranking) for name, score in SCORES.items()}
+
+
+def _cut_off_thinking(reasoning: str) -> ParseResult:
+    said = f"cut off by the token limit after {len(reasoning)} characters of reasoning"
+    return ParseResult("none", "truncated", None, said, None)
 
 
 def summarise_run(
@@ -177,7 +186,7 @@ def _scored_anew(
             raise unknown_task(run.path, sample)
         held.add(place[sample.task_id], sample)
         tally.add(sample)
-        parsed, scores = scorer(sample.text, sample.finish_reason)
+        parsed, scores = scorer(sample.text, sample.finish_reason, sample.reasoning)
         on_progress(Progress("rescoring", done, run.manifest.planned))
         yield replace(sample, parse=parsed, scores=scores)
     missing = held.missing(tuple(scorers))

@@ -73,11 +73,11 @@ class ForecastConfig(Settings, title="Forecast"):
         """
         return len(self.lambdas) or max(len(GRID), self.points)
 
-    def of_student(self, number: int) -> EvalConfig:
+    def of_student(self, number: int, out: Path) -> EvalConfig:
         """The rollouts of a student, at T = 1 from the model as it is."""
         told = {"engine": IN_MEMORY, "target": None}
         engine = for_role(self.evaluation.engine, self.students[number])
-        changes = {"temperature": 1.0, "top_p": 1.0, "out": self.out / f"student-{number + 1}"}
+        changes = {"temperature": 1.0, "top_p": 1.0, "out": out}
         return self.evaluation.changed(engine=engine.changed(**told), **changes)
 
     @property

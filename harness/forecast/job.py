@@ -139,11 +139,15 @@ def _require_own(config: ForecastConfig, engine: TargetEngine) -> dict[str, str 
         there = read_forecast(config.out)
     except FileNotFoundError:
         return own
-    if dict(there.checkpoints) != own or there.plausible != config.plausible:
-        masked = f", plausible {there.plausible:g}" if there.plausible else ""
+    if dict(there.checkpoints) != own:
         raise RunMismatchError(
-            f"{config.out} holds the forecast of another pair ({there.teacher} and {there.base}{masked}); "
-            "choose another `out=`"
+            f"{config.out} holds the forecast of another pair ({there.teacher} and {there.base}); choose "
+            "another `out=`"
+        )
+    if there.plausible != config.plausible:
+        raise RunMismatchError(
+            f"{config.out} holds the forecast of this pair with `plausible={there.plausible:g}`, and "
+            f"{config.plausible:g} is asked for; choose another `out=`"
         )
     return own
 

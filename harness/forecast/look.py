@@ -32,6 +32,7 @@ from harness.rollouts import Rollout, rollouts_of_run
 from harness.runs import Run, open_run, source_of
 from harness.runs.integrity import require_sound
 from harness.runs.kept_rows import kept_rows
+from harness.runs.manifest import EngineRecord
 from harness.stats import Estimate
 from harness.stats.importance import WeightedRate, weighted_rate
 
@@ -50,7 +51,8 @@ class Looked:
         drawn_at: their λ.
         parse_validity: strict; without numbers where too few of them count, `method` says why.
         effective: effective number of answers.
-        unseen: share of the target's answers that are unlike any of theirs, and count as failing.
+        unseen: share of the target's answers that are unlike any of theirs, and count as failing; None
+            without numbers.
         refused: why there is no number, empty where there is one.
     """
 
@@ -59,7 +61,7 @@ class Looked:
     drawn_at: float
     parse_validity: Estimate
     effective: float
-    unseen: float
+    unseen: float | None
     refused: str
 
 
@@ -178,23 +180,34 @@ def _place(run: Run, own: Mapping[str, str | None], plausible: float) -> float:
         HarnessError: it isn't on the line of these two.
     """
     engine = run.manifest.engine
-    options = engine.options
-    if engine.weights_sha256 is not None:
-        if engine.weights_sha256 == own["teacher"]:
-            return TEACHER
-        # Where only plausible tokens are extrapolated, the line doesn't end at the base.
-        if engine.weights_sha256 == own["base"] and plausible == 0.0:
-            return BASE
-        lam = options.get("lam")
-        if isinstance(lam, float) and engine.weights_sha256 == target_sha256(
-            own["teacher"], own["base"], lam, plausible
-        ):
-            return lam
+    lam = _on_the_line(engine, own, plausible)
+    if lam is not None:
+        return lam
     raise HarnessError(
         f"{run.path} was drawn by {engine.checkpoint}, which isn't on the line of this teacher and base"
         + (f" with `plausible={plausible:g}`" if plausible else "")
         + "; give a run of the teacher, the base or their target"
     )
+
+
+def _on_the_line(engine: EngineRecord, own: Mapping[str, str | None], plausible: float) -> float | None:
+    """λ of what drew, None where its digest is of none of this line's policies."""
+    weights, told = engine.weights_sha256, engine.options
+    if weights is None:
+        return None
+    if weights == own["teacher"]:
+        return TEACHER
+    # Where only plausible tokens are extrapolated, the line doesn't end at the base.
+    if weights == own["base"] and plausible == 0.0:
+        return BASE
+    lam, mask = told.get("lam"), told.get("plausible", 0.0)
+    drew = {role: told.get(f"{role}_sha256") for role in ("teacher", "base")}
+    if not isinstance(lam, float) or weights != target_sha256(drew["teacher"], drew["base"], lam, mask):
+        return None
+    # At λ = 1 nothing is extrapolated, with whatever mask and from whatever base.
+    if lam == TEACHER and drew["teacher"] == own["teacher"]:
+        return TEACHER
+    return lam if drew == dict(own) and mask == plausible else None
 
 
 def _weighed(

@@ -61,7 +61,8 @@ def notes_of(
     needed = math.ceil(math.log(0.025 / (intervals or len(points))) / math.log(bar))
     if largest.low is None and not unfit and n < needed:
         found.append(
-            f"{n} answers a λ can't show {bar:.0%}, even if all are valid: that takes about {needed}"
+            f"{n} answer{'' if n == 1 else 's'} a λ can't show {bar:.0%}, even if all are valid: that takes "
+            f"about {needed}"
         )
     return tuple(found)
 

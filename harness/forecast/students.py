@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 
 from harness.engines.hf_engine import HfEngine
 from harness.engines.target_engine import TargetEngine
-from harness.errors import HarnessError
+from harness.errors import DataError, HarnessError
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
 from harness.metrics.table import CONTRACT
 from harness.progress import OnProgress
 from harness.rollouts import rollouts_of_run
 from harness.rollouts.placing import Trio, place
+from harness.runs.directory import read_manifest
 from harness.runs.forecast_record import Point, Student
 
 
@@ -30,7 +33,7 @@ def require_students(config: ForecastConfig, pair: TargetEngine) -> None:
         HarnessError: it can't be used, or has another vocabulary than the teacher.
     """
     for number, name in enumerate(config.students):
-        if HfEngine(config.of_student(number).engine).vocabulary() != pair.vocabulary():
+        if HfEngine(config.of_student(number, config.out).engine).vocabulary() != pair.vocabulary():
             raise HarnessError(
                 f"{name} has another vocabulary than {config.teacher}, so it has no place on their line; "
                 "leave it out"
@@ -57,7 +60,7 @@ def place_student(
         HarnessError: nothing drawn.
         IncompleteError: it stopped half-way.
     """
-    evaluation = config.of_student(number)
+    evaluation = config.of_student(number, _folder(config.out, config.students[number]))
     with closing(HfEngine(evaluation.engine)) as engine:
         run = evaluate(evaluation, on_progress, engine=engine)
         rollouts = rollouts_of_run(run, engine.encode)
@@ -80,6 +83,22 @@ def place_student(
         along_the_line=reached.along_the_line,
         forecast_there=_interpolated(points, reached.lambda_reached.estimate),
     )
+
+
+def _folder(out: Path, student: str) -> Path:
+    """Where an earlier call drew this student's rollouts, else the first folder that is free.
+
+    Other students may have been asked for then, and theirs stay where they are.
+    """
+    for number in itertools.count(1):
+        folder = out / f"student-{number}"
+        try:
+            if read_manifest(folder).engine.checkpoint == student:
+                break
+        except DataError:
+            # None yet, or one that its evaluation will refuse.
+            break
+    return folder
 
 
 def _interpolated(points: Sequence[Point], lam: float | None) -> float | None:

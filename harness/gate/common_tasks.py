@@ -226,7 +226,7 @@ def with_pairs(
         return evidence
     begin = " there, and" if pairs.common else " of"
     about = "" if rule.common else f" on all {pairs.tasks} tasks"
-    span = f"{low:+.4f} … {high:+.4f}{about}, whatever the others would have been"
+    span = f"{low:+z.4f} … {high:+z.4f}{about}, whatever the others would have been"
     return replace(evidence, reach=f"{begin} {span}, which")
 
 

@@ -79,7 +79,7 @@ def explain(
     if isinstance(rule, BaselineRule):
         if value is None and not evidence.reach:
             return f"nothing to compare: no task has {rule.metric} in both runs"
-        shown = "a difference" if value is None else f"a difference of {value:+.4f}"
+        shown = "a difference" if value is None else f"a difference of {value:+z.4f}"
         shown, bar = f"{shown}{evidence.reach}", f"{rule.shift:+g}"
     elif value is None:
         return f"nothing to measure: none of the samples counts for {rule.metric}"
@@ -101,7 +101,7 @@ def explain(
 
 
 def _number(value: float) -> str:
-    return f"{value:.4f}".rstrip("0").rstrip(".") if value else "0"
+    return f"{value:z.4f}".rstrip("0").rstrip(".") if value else "0"
 
 
 def _p(p: float) -> str:

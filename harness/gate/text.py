@@ -69,4 +69,4 @@ def remarks(result: GateResult) -> list[str]:
 
 
 def _show(rule: RuleResult, number: float) -> str:
-    return f"{number:+.4f}" if rule.is_difference else f"{number:.4f}"
+    return f"{number:+z.4f}" if rule.is_difference else f"{number:z.4f}"

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.cliff.switch import RatioTo, given_ratio
 from harness.contract import DEFAULT
-from harness.data.choice import ContractChoice, DataName, Split
+from harness.data.choice import ContractChoice, DataName, PromptConfig, Split
 from harness.engines.config import Plausible
 from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError
@@ -57,6 +57,7 @@ class CliffSettings(Settings):
     limit: int = 64
     """How many of its tasks, at least 8: intervals are bootstrapped by task."""
     contract: ContractChoice = DEFAULT
+    prompting: PromptConfig = PromptConfig()
     max_tokens: MaxTokens = None
     seed: Natural = 0
     """Of the rollouts."""
@@ -161,7 +162,12 @@ class CliffWatch:
         tasks = load_tasks(settings.data, settings.split, limit=settings.limit).tasks
         _require_tasks(len(tasks))
         self._drawer: Drawer = open_drawer(
-            base, (teacher,), tasks, settings.contract, max_tokens=settings.max_tokens
+            base,
+            (teacher,),
+            tasks,
+            settings.contract,
+            settings.prompting.record(),
+            max_tokens=settings.max_tokens,
         )
         self._walker = Walker(classes_of(vocabulary, settings.contract))
         self._teacher, self._base = (
@@ -271,6 +277,7 @@ def _watch_of(settings: CliffSettings, teacher: str, base: str, looks: int) -> R
         base=base,
         plausible=settings.plausible,
         contract=settings.contract,
+        prompt=settings.prompting.record(),
     )
     return RunWatch(limit, looks=looks, alpha=1.0 - settings.confidence)
 

@@ -157,7 +157,7 @@ def _length(length: Estimate) -> list[Finding]:
 
 
 def _shown(estimate: Estimate) -> str:
-    text = f"{estimate.estimate:.2f}"
+    text = f"{estimate.estimate:z.2f}"
     if estimate.low is not None and estimate.high is not None:
-        text += f" ({estimate.low:.2f} … {estimate.high:.2f})"
+        text += f" ({estimate.low:z.2f} … {estimate.high:z.2f})"
     return text

@@ -170,7 +170,10 @@ def is_opd(content: Any) -> bool:
 def _own_clip(path: Path, content: dict[str, Any]) -> FoundClip:
     value = content.get("clip")
     if value is None:
-        raise DataError(f"{path} was trained without a clip, and without one there is no λ*")
+        raise DataError(
+            f"{path} was trained without a clip, and without one there is no λ*; where its checkpoint lies "
+            "on the line is told by `harness eval --ckpt CHECKPOINT --teacher TEACHER --base BASE`"
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"{path} holds clip = {value!r}, which is no number")
     return FoundClip("clip", float(value))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.contract import Contract
+from harness.data.conversations import DEFAULT_PROMPT
+from harness.data.prompt_file import PromptRecord
 from harness.errors import DataError, HarnessError, RunMismatchError
 from harness.runs import load, source_of
 from harness.runs.forecast_record import FORECAST, Point, read_forecast
@@ -32,7 +34,13 @@ class ForecastLimit:
 
 
 def read_limit(
-    folder: Path, *, teacher: str, base: str, plausible: float, contract: Contract
+    folder: Path,
+    *,
+    teacher: str,
+    base: str,
+    plausible: float,
+    contract: Contract,
+    prompt: PromptRecord = DEFAULT_PROMPT,
 ) -> ForecastLimit:
     """The limit of a forecast of these very checkpoints.
 
@@ -42,12 +50,13 @@ def read_limit(
         base: of its base.
         plausible: of the run.
         contract: of the run.
+        prompt: what its prompts are made of.
 
     Raises:
         HarnessError: no forecast, one that shows no λ to hold its bar, or one that wasn't drawn as rollouts
             are.
         DataError: one that can't be read.
-        RunMismatchError: of other checkpoints, another mask or another contract, or runs that it isn't of.
+        RunMismatchError: of other checkpoints, another mask, contract or prompt, or runs that it isn't of.
     """
     file = folder / FORECAST
     try:
@@ -73,12 +82,14 @@ def read_limit(
     point = next((one for one in told.points if one.lam == limit), None)
     if point is None:
         raise DataError(f"{file}: `largest_lambda` is none of its points; run the forecast again")
-    _require_drawn_like_rollouts(folder, point, contract)
+    _require_drawn_like_rollouts(folder, point, contract, prompt)
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return ForecastLimit(told.bar, limit, limit == told.points[-1].lam, digest)
 
 
-def _require_drawn_like_rollouts(forecast: Path, point: Point, contract: Contract) -> None:
+def _require_drawn_like_rollouts(
+    forecast: Path, point: Point, contract: Contract, prompt: PromptRecord
+) -> None:
     """Rollouts are drawn at T = 1, top_p = 1, unconstrained; greedy answers keep the contract far longer."""
     folder = forecast / point.run
     manifest = load(folder).manifest
@@ -86,6 +97,8 @@ def _require_drawn_like_rollouts(forecast: Path, point: Point, contract: Contrac
         raise RunMismatchError(f"{folder} isn't what {FORECAST} was made from; run the forecast again")
     if manifest.contract != contract:
         raise RunMismatchError(f"{folder} was drawn for another contract; forecast this run's")
+    if manifest.prompt.sha256 != prompt.sha256:
+        raise RunMismatchError(f"{folder} was drawn with other prompts; forecast with this run's")
     drawn = {name: manifest.sampling.get(name) for name in _LIKE_ROLLOUTS}
     if drawn != _LIKE_ROLLOUTS:
         differs = next(name for name, value in _LIKE_ROLLOUTS.items() if drawn[name] != value)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from harness.report.comparison import Comparison, compare_runs
 from harness.report.config import ReportConfig
 from harness.report.decision import Decided, decide_run
-from harness.report.forecasts import Foreseen, find_forecasts
+from harness.report.forecasts import Foreseen, find_forecasts, with_place
 from harness.report.reading import RunFacts, find_baseline, read_runs
 from harness.report.sweep import Sweep, find_sweep
 from harness.report.text import one_line
@@ -60,6 +60,8 @@ def gather(config: ReportConfig) -> Content:
         HarnessError: a run can't be read, a name is unknown, or λ is asked for and not known.
     """
     runs = read_runs(config.runs)
+    forecasts = find_forecasts(runs, show_texts=config.redact is None)
+    runs = [with_place(facts, forecasts) for facts in runs]
     baseline = find_baseline(runs, config.baseline)
     sweep = find_sweep(runs, config.lambdas, wanted=config.x == "lambda")
     compared = {} if baseline is None else compare_runs(runs, baseline, config.margin)
@@ -73,7 +75,6 @@ def gather(config: ReportConfig) -> Content:
         for facts in runs
     )
     title = one_line(config.title) if config.title else _title(runs, baseline)
-    forecasts = find_forecasts(runs, show_texts=config.redact is None)
     return Content(title, tuple(runs), baseline, tuple(compared.values()), decided, sweep, forecasts, config)
 
 

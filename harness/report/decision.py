@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import get_args
 
+from harness.cliff.placement import Placement
 from harness.errors import DataError
 from harness.judge import findings
 from harness.metrics.stopped import STOPPED_EARLY
@@ -214,7 +215,7 @@ def _rubric(facts: RunFacts) -> Clause | None:
 def _cliff(facts: RunFacts) -> Clause | None:
     cliff = facts.cliff
     if cliff is None:
-        return None
+        return None if facts.place is None else _place_of(facts.place)
     claim, kind = _SIDES[cliff.verdict]
     star = cliff.lambda_star
     detail = f"λ {cliff.lam:g}"
@@ -222,6 +223,11 @@ def _cliff(facts: RunFacts) -> Clause | None:
         end = "no upper end" if star.high is None else threshold(star.high)
         detail += f", λ* {threshold(star.low)} … {end}"
     return Clause("cliff", claim, kind, detail)
+
+
+def _place_of(place: Placement) -> Clause:
+    claim, _, detail = place.reached.partition(": ")
+    return Clause("cliff", claim, "known", detail)
 
 
 def _notes(facts: RunFacts) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.report.text import one_line
 from harness.runs.directory import MANIFEST, SAMPLES
-from harness.runs.forecast_record import OF_STAR
+from harness.runs.forecast_record import FORECAST, OF_STAR, read_forecast
 
 _DEEPEST = 6
 _LAMBDA = re.compile(r"lambda-(\d+(?:\.\d+)?)")
@@ -44,10 +44,12 @@ def find_runs(paths: Sequence[Path]) -> list[Found]:
 
     Runs of a folder stand by λ, as its parts `lambda-…` say it, then by name, those without λ last. A run is
     named after its folder, with as many parents as tell it from the others; below a folder after the parts
-    of its path that do. The base of a sweep comes last: the others are compared with it.
+    of its path that do. The base of a sweep and the teacher of a forecast, λ = 1, come last: the others are
+    compared with it. Of a forecast's folder these are the runs that its `forecast.json` names.
 
     Raises:
         HarnessError: a run is named twice.
+        DataError: a `forecast.json` that can't be read.
     """
     found: list[Found] = []
     for path in paths:
@@ -68,11 +70,18 @@ def find_runs(paths: Sequence[Path]) -> list[Found]:
 
 def _below(folder: Path) -> list[Found]:
     """The runs in a folder; a training run has no samples and isn't one."""
-    runs = []
+    runs, compared_with = [], folder / _BASE
     for place, inner, files in os.walk(folder):
         here = Path(place)
         if here == folder:
             inner[:] = [name for name in inner if name not in (_PREREGISTERED, OF_STAR)]
+        if FORECAST in files:
+            # What an earlier call drew, for another λ or student, is none of this forecast's.
+            told = read_forecast(here)
+            own = {*(one.run for one in told.points), *(one.run for one in told.students)}
+            inner[:] = [name for name in inner if name in own]
+            if here == folder and told.points:
+                compared_with = folder / min(told.points, key=lambda one: abs(one.lam - 1.0)).run
         if MANIFEST in files:
             inner.clear()
             if SAMPLES in files:
@@ -83,7 +92,7 @@ def _below(folder: Path) -> list[Found]:
     found = [Found(run, name, folder, _lambda(run, folder)) for run, name in zip(runs, names, strict=True)]
     return sorted(
         found,
-        key=lambda one: (one.path == folder / _BASE, one.lam is None, one.lam or 0.0, _natural(one.name)),
+        key=lambda one: (one.path == compared_with, one.lam is None, one.lam or 0.0, _natural(one.name)),
     )
 
 

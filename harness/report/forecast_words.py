@@ -43,21 +43,26 @@ def star_sentence(star: Star) -> str:
 def gain_sentence(gain: Gain) -> str:
     """Whether there is anything to gain from λ above 1."""
     low, high = gain.difference.low, gain.difference.high
-    interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-    told = f"λ = {gain.lam:g}, {gain.difference.estimate or 0.0:+.3f}{interval} NDCG@1 of all answers"
+    interval = "" if low is None or high is None else f" [{low:+z.3f}, {high:+z.3f}]"
+    told = f"λ = {gain.lam:g}, {gain.difference.estimate or 0.0:+z.3f}{interval} NDCG@1 of all answers"
     if low is not None and low > 0.0:
         return f"ranks better than the teacher: {told}"
     return f"no λ above 1 is shown to rank better than the teacher; at best {told}"
 
 
 def placed(student: Student) -> str:
-    """Where a checkpoint lies on the line, and what it and the target there keep of the contract."""
+    """A checkpoint, where it lies on the line, and what it and the target there keep of the contract."""
+    return f"{student.checkpoint}: {place_words(student)}"
+
+
+def place_words(student: Student) -> str:
+    """Where it lies on the line, and what it and the target there keep of the contract."""
     reached, off = student.lambda_reached, student.off_the_line
     where = f"λ reached {reached.method}"
     if reached.estimate is not None:
-        where = f"λ reached {reached.estimate:.2f}"
+        where = f"λ reached {reached.estimate:z.2f}"
         if reached.low is not None and reached.high is not None:
-            where += f" [{reached.low:.2f}, {reached.high:.2f}]"
+            where += f" [{reached.low:z.2f}, {reached.high:z.2f}]"
     there = "" if student.forecast_there is None else f", forecast there {student.forecast_there:.1%}"
     valid = student.parse_validity.estimate or 0.0
-    return f"{student.checkpoint}: {where}, off the line {off.estimate:.3f} nats; strict {valid:.1%}{there}"
+    return f"{where}, off the line {off.estimate:z.3f} nats; strict {valid:.1%}{there}"

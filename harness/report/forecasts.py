@@ -9,10 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harness.cliff.placement import Placement
 from harness.errors import HarnessError
 from harness.report import text
 from harness.report.forecast_figure import draw_forecast
-from harness.report.forecast_words import gain_sentence, placed, sentence, star_sentence
+from harness.report.forecast_words import gain_sentence, place_words, placed, sentence, star_sentence
 from harness.report.reading import RunFacts
 from harness.runs import source_of
 from harness.runs.forecast_record import FORECAST, Forecast, Point, read_forecast
@@ -24,18 +25,23 @@ class Foreseen:
     """A forecast as a report shows it.
 
     Attributes:
-        name: of its folder.
+        folder: that it lies in, resolved.
         forecast: what `forecast.json` says.
         stale: λ whose answers aren't those any more that it was made from: nothing of it is shown then.
         number: of the report's forecasts, from 0.
         show_texts: whether answers may be shown.
     """
 
-    name: str
+    folder: Path
     forecast: Forecast
     stale: tuple[float, ...]
     number: int
     show_texts: bool
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.folder.name
 
     @property
     def picture(self) -> Markup:
@@ -106,10 +112,29 @@ def find_forecasts(runs: Sequence[RunFacts], *, show_texts: bool = True) -> tupl
     return tuple(_foreseen(folder, number, show_texts) for number, folder in enumerate(holding))
 
 
+def with_place(facts: RunFacts, forecasts: Sequence[Foreseen]) -> RunFacts:
+    """A run with the place that a forecast gives it, where it is the rollouts of one of its students."""
+    path = facts.run.path.expanduser().resolve()
+    for one in forecasts:
+        found = one.forecast
+        student = next((own for own in found.students if one.folder / own.run == path), None)
+        if facts.place is None and student is not None and not one.stale:
+            place = Placement(
+                None,
+                found.plausible,
+                student.lambda_reached,
+                student.off_the_line,
+                student.along_the_line,
+                place_words(student),
+            )
+            return replace(facts, place=place)
+    return facts
+
+
 def _foreseen(folder: Path, number: int, show_texts: bool) -> Foreseen:
     found = read_forecast(folder)
     stale = tuple(point.lam for point in found.points if not _is_current(folder, point))
-    return Foreseen(folder.name, found, stale, number, show_texts)
+    return Foreseen(folder, found, stale, number, show_texts)
 
 
 def _is_current(folder: Path, point: Point) -> bool:

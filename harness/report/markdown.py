@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.cliff.placement import Placement
 from harness.metrics.table import METRICS, RUBRIC_PREFIX
 from harness.report.against import alike_comparisons
 from harness.report.comparison import number_of_tests
@@ -10,7 +11,7 @@ from harness.report.forecasts import Foreseen
 from harness.report.groups import groups_of
 from harness.report.metrics import MetricLine, alike_tiers, compared_lines, metric_groups
 from harness.report.reading import RunFacts
-from harness.report.text import probability
+from harness.report.text import decimal, probability
 from harness.runs.text import escape
 from harness.stats import Estimate
 
@@ -33,6 +34,9 @@ def render_markdown(content: Content) -> str:
         parts += ["", *_differences(content, compared)]
     for one in content.forecasts:
         parts += ["", *_forecast(one)]
+    for facts in content.runs:
+        if facts.place is not None and facts.place.reached_by_role:
+            parts += ["", *_roles(facts.name, facts.place)]
     parts += ["", *_notes(content)]
     return "\n".join(parts).rstrip() + "\n"
 
@@ -47,6 +51,26 @@ def _forecast(one: Foreseen) -> list[str]:
     down, cells = [row[0] for row in one.rows], [[escape(cell) for cell in row[1:]] for row in one.rows]
     said = [f"- {escape(sentence)}" for sentence in one.sentences]
     return [title, "", *_rows("λ", across, down, cells), "", *said]
+
+
+def _roles(name: str, place: Placement) -> list[str]:
+    """λ reached by role; where the run as a whole lies is in its sentence."""
+    roles = sorted(place.reached_by_role, key=lambda one: -one.tokens)
+    cells = [[f"{one.tokens:,}", _reached(one.lambda_reached), _reached(one.off_the_line)] for one in roles]
+    across = ["tokens", "λ reached", "nats a token off the line"]
+    return [
+        f"**{escape(name)}** on the line from its base past its teacher",
+        "",
+        *_rows("role", across, [escape(one.role) for one in roles], cells),
+    ]
+
+
+def _reached(estimate: Estimate) -> str:
+    if estimate.estimate is None:
+        return escape(estimate.method)
+    low, high = ("…" if end is None else decimal(end) for end in (estimate.low, estimate.high))
+    bounded = estimate.low is not None or estimate.high is not None
+    return decimal(estimate.estimate) + (f" ({low} … {high})" if bounded else "")
 
 
 def _against(content: Content, line: MetricLine) -> bool:

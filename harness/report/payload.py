@@ -20,8 +20,8 @@ def encode_rows(shown: Shown, runs: Sequence[RunFacts], baseline: int) -> str:
 
     `rows` holds `[task_id, sample index, [answer or null, one a run]]`; an answer is
     `[tier, code or -1, output, failing place or -1, reason, tokens or null, NDCG@1 or null, prompt or -1]`,
-    where an output is a string, or an array of strings and numbers of characters left out; reasons and
-    prompts are numbers into `texts`.
+    and behind these `reasoning, its tokens or null` where there is some; an output is a string, or an array
+    of strings and numbers of characters left out; reasons, prompts and reasoning are numbers into `texts`.
     """
     texts: dict[str, int] = {}
     data = {
@@ -47,6 +47,7 @@ def _packed(answer: Answer | None, texts: dict[str, int]) -> list[Any] | None:
     prompt = answer.prompt
     if prompt is not None and len(prompt) > LONGEST_PROMPT:
         prompt = f"{prompt[:LONGEST_PROMPT]}… ({len(prompt) - LONGEST_PROMPT} more characters)"
+    thoughts = answer.reasoning
     return [
         TIERS.index(answer.tier),
         code_number(answer.code),
@@ -56,4 +57,5 @@ def _packed(answer: Answer | None, texts: dict[str, int]) -> list[Any] | None:
         answer.tokens,
         answer.ndcg_at_1,
         -1 if prompt is None else texts.setdefault(prompt, len(texts)),
+        *([] if thoughts is None else [texts.setdefault(thoughts, len(texts)), answer.reasoning_tokens]),
     ]

@@ -107,6 +107,7 @@ class RunFacts:
         unchecked: what of that verdict can't be checked where the run lies, None where all can.
         looked: whether gates on the run may have left less than all of alpha for another look at it.
         cliff: its verdict on λ*, None where it wasn't measured.
+        place: where it lies on the line of its teacher and base, None where it wasn't placed.
         hashes: file → SHA-256, of the files there are.
         folder: the folder named in its place, None where it was named itself.
         lam: λ that its place in that folder says, None where it says none.
@@ -127,6 +128,7 @@ class RunFacts:
     folder: Path | None = None
     lam: float | None = None
     hidden: str | None = None
+    place: Placement | None = None
 
     @property
     def stopped(self) -> bool:
@@ -206,7 +208,17 @@ def _read(found: Found) -> RunFacts:
         folder=found.folder,
         lam=found.lam,
         hidden=hidden.remark(),
+        place=None if measured is None else _place(measured),
     )
+
+
+def _place(measured: CliffResult | Placement) -> Placement | None:
+    if isinstance(measured, Placement):
+        return measured
+    reached, off, along = measured.lambda_reached, measured.off_the_line, measured.along_the_line
+    if reached is None or off is None or along is None:
+        return None
+    return Placement(measured.lam, None, reached, off, along, measured.reached, measured.reached_by_role)
 
 
 def _looked(result: GateResult, now: Source) -> bool:

@@ -49,6 +49,8 @@ class Answer:
         ndcg_at_1: None where undefined.
         prompt: the user message, None where it can't be shown.
         prompt_is: what is known of it.
+        reasoning: what stood before the output, cut where it is very long; None where nothing did.
+        reasoning_tokens: its, None when unknown.
     """
 
     tier: str
@@ -59,6 +61,8 @@ class Answer:
     ndcg_at_1: float | None
     prompt: str | None
     prompt_is: PromptIs
+    reasoning: str | None = None
+    reasoning_tokens: int | None = None
 
     @property
     def passes(self) -> bool:
@@ -258,6 +262,19 @@ def _answer(
         ndcg_at_1=sample.scores.get("ndcg_at_1"),
         prompt=prompt,
         prompt_is=prompt_is,
+        reasoning=_reasoning(sample, hidden=keep is not None),
+        reasoning_tokens=sample.reasoning_tokens,
+    )
+
+
+def _reasoning(sample: Sample, *, hidden: bool) -> str | None:
+    if not sample.reasoning:
+        return None
+    if hidden:
+        return "(reasoning hidden)"
+    shown = excerpt(without_secrets(sample.reasoning), None)
+    return "".join(
+        one if isinstance(one, str) else f"… {one:,} characters left out …" for one in shown.pieces
     )
 
 

@@ -88,6 +88,8 @@ def lambda_of(facts: RunFacts) -> float | None:
     """
     if facts.cliff is not None:
         return facts.cliff.lam
+    if facts.place is not None and facts.place.lam is not None:
+        return facts.place.lam
     manifest = facts.run.manifest
     for record in (manifest.config, manifest.engine.options):
         found = _number(record)

@@ -37,13 +37,14 @@ def environment() -> jinja2.Environment:
     found.globals |= {
         "signs": _SIGNS,
         "unit": plots.UNIT,
+        "decimal": text.decimal,
         "percent": text.percent,
         "probability": text.probability,
         "threshold": text.threshold,
         "whole": text.whole,
         "level": level,
         "short": lambda value: f"{value:g}",
-        "four": lambda value: f"{value:.4f}".replace("-", "−"),
+        "four": lambda value: f"{value:z.4f}".replace("-", "−"),
         "one_decimal": lambda value: f"{value:.1f}",
     }
     return found

@@ -83,12 +83,12 @@ def points(value: float) -> str:
 
 def decimal(value: float) -> str:
     """`0.866`."""
-    return _minus(f"{value:.3f}")
+    return _minus(f"{value:z.3f}")
 
 
 def signed(value: float) -> str:
     """`+0.012`."""
-    return _minus(f"{value:+.3f}")
+    return _minus(f"{value:+z.3f}")
 
 
 def threshold(value: float) -> str:

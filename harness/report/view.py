@@ -108,7 +108,7 @@ def view(content: Content, shown: Shown, data: str) -> dict[str, Any]:
         "panels": drawing.panels(),
         "lambda_axis": drawing.lambda_axis(content),
         "role_axis": drawing.role_axis(runs),
-        "without_cliff": [facts.name for facts in runs if facts.cliff is None],
+        "without_cliff": [facts.name for facts in runs if facts.cliff is None and facts.place is None],
         "rubrics": [_rubric(runs, name) for name in rubrics],
         "not_judged": [facts.name for facts in runs if not facts.rubrics],
         "histograms": _histograms(content),

@@ -2,7 +2,7 @@
 
 from harness.rollouts.classes import Classes, classes_identity, classes_of
 from harness.rollouts.positions import Positions
-from harness.rollouts.prompts import Prompt, make_prompts, plan_requests, sample_key, sample_seed
+from harness.rollouts.prompts import Prompt, answer_room, make_prompts, plan_requests, sample_key, sample_seed
 from harness.rollouts.rollout import Rollout, read_rollouts, rollouts_of_run, write_rollouts
 from harness.rollouts.walks import Walk, Walker
 
@@ -13,6 +13,7 @@ __all__ = [
     "Rollout",
     "Walk",
     "Walker",
+    "answer_room",
     "classes_identity",
     "classes_of",
     "make_prompts",

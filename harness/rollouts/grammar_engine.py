@@ -86,6 +86,8 @@ class GrammarEngine:
                 raise HarnessError(_refusal(str(error))) from None
             except RecursionError:
                 raise HarnessError(_refusal("it nests too deep to be read")) from None
+            except (TypeError, AttributeError):
+                raise HarnessError(_refusal("it is no JSON Schema")) from None
         return self._grammars[text]
 
     def unsaid(self, terms: Terms) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ def _in_one_line(reason: str) -> str:
 
 
 def _refusal(reason: str) -> str:
-    plain = _in_one_line(reason.split("\n<state>", maxsplit=1)[0])
+    plain = _in_one_line(reason.strip().partition("\n")[0])
     return (
         f"no classes of next tokens for this contract: {plain}. λ*, λ reached by role and the guard's roles "
         "can't be had; `harness eval`, `gate` and `report` need none"

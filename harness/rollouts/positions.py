@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.cliff import MassBounds, PositionRecords
-from harness.contract.automaton import ROLES
+from harness.contract import Role
+from harness.contract.states import roles_of
 from harness.engines.base import ScoreRequest
 from harness.rollouts.rollout import Rollout
 from harness.rollouts.walks import Walk, Walker
@@ -34,11 +35,12 @@ class Positions:
         members: [M] whether the token that stands there keeps the contract.
         task: [M] index of the task.
         draw: [M] the rollout's number among those of its task.
-        role: [M] index into `ROLES`.
+        role: [M] index into `roles`.
         decision: [M] which of the D decisions of all rollouts the token there takes part in, ascending.
         index: [M] how many decisions of this role came before in the rollout.
         step: [M] how many decisions of any role did.
         cut: [M] whether the rollout's walk stops short of the end of an answer.
+        roles: of the contract.
     """
 
     rollouts: tuple[Rollout, ...]
@@ -53,12 +55,14 @@ class Positions:
     index: IntArray
     step: IntArray
     cut: BoolArray
+    roles: tuple[Role, ...]
 
     @classmethod
     def find(cls, rollouts: Sequence[Rollout], walker: Walker) -> Positions:
         """Walk every rollout, at least one, to where it leaves the contract or ends."""
         walks = tuple(walker(one.terms, one.token_ids) for one in rollouts)
-        numbers: dict[str, int] = {role: number for number, role in enumerate(ROLES)}
+        roles = roles_of(rollouts[0].terms.contract)
+        numbers: dict[str, int] = {role: number for number, role in enumerate(roles)}
         starts = np.cumsum([0, *(len(one.token_ids) for one in rollouts)])
         reached = [len(walk.roles) for walk in walks]
         within = np.concatenate([np.arange(count, dtype=np.int64) for count in reached])
@@ -68,7 +72,7 @@ class Positions:
         opens[within == 0] = True
         role = np.array([numbers[role] for walk in walks for role in walk.roles], dtype=np.int64)
         structural = np.zeros(starts[-1], dtype=bool)
-        structural[tokens[~np.isin(role, [numbers[one] for one in CONTENT_ROLES])]] = True
+        structural[tokens[~np.isin(role, [numbers[one] for one in CONTENT_ROLES & numbers.keys()])]] = True
         return cls(
             rollouts=tuple(rollouts),
             walks=walks,
@@ -82,6 +86,7 @@ class Positions:
             index=np.array([index for walk in walks for index in walk.indices], dtype=np.int64),
             step=step,
             cut=np.repeat(np.array([not walk.finished for walk in walks], dtype=bool), reached),
+            roles=roles,
         )
 
     def among(self, tokens: slice) -> BoolArray:
@@ -136,7 +141,7 @@ class Positions:
         """
         first = self.opening
         return PositionRecords(
-            roles=ROLES,
+            roles=self.roles,
             task=self.task[first],
             rollout=self.draw[first],
             role=self.role[first],

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from harness.contract import Contract
 from harness.data.conversations import DEFAULT_PROMPT, conversations
 from harness.data.prompt_file import PromptRecord
-from harness.data.tasks import Conversation, Task, as_text, terms_of
+from harness.data.tasks import Conversation, PromptTask, Task, as_text, terms_of
 from harness.engines.base import EngineInfo, GenerationRequest, SamplingParams
+from harness.engines.limits import usual_answer_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,30 @@ def make_prompts(
     asked = conversations(tasks, contract, prompt, guarded=guarded)
     ids = encode(asked, prompt.chat_template_kwargs)
     return [Prompt(*parts) for parts in zip(tasks, asked, ids, strict=True)]
+
+
+_FREE_ROOM = 512
+"""Tokens of an answer to a prompt of its own, whose length nobody knows."""
+_THINKING_ROOM = 4096
+
+
+def answer_room(tasks: Sequence[Task], contract: Contract, prompt: PromptRecord = DEFAULT_PROMPT) -> int:
+    """Most tokens of an answer where nobody says: room for any usual spelling, and for thinking if asked for.
+
+    Args:
+        tasks: at least one.
+        contract: of the answers.
+        prompt: what they are asked by.
+    """
+    largest = max(tasks, key=lambda task: task.k)
+    room = usual_answer_tokens(largest.k)
+    if any(isinstance(task, PromptTask) for task in tasks) or contract.kind == "schema":
+        room = max(room, _FREE_ROOM)
+    elif not contract.is_plain:
+        # What names a candidate may take a token a byte, and reasons may stand beside it.
+        longest = max(len((terms_of(task, contract).example() or "").encode()) for task in tasks)
+        room += longest if contract.id_field is None else longest + _FREE_ROOM
+    return room + _THINKING_ROOM * bool(prompt.chat_template_kwargs.get("enable_thinking"))
 
 
 def sample_key(checkpoint: str, prompt: Prompt, sampling: SamplingParams, index: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from harness.cliff import CliffResult
 from harness.errors import DataError, words_of
@@ -212,15 +212,21 @@ def read_forecast(folder: Path) -> Forecast:
         DataError: it can't be read, or isn't a forecast.
     """
     file = folder / FORECAST
+    if folder.is_file():
+        raise DataError(f"{folder} is a file; give the folder of a forecast, in which {FORECAST} lies")
     try:
         content = json.loads(read_whole(file))
+        if not isinstance(content, dict) or "format_version" not in content:
+            raise ValueError("it holds something else")
         if content.pop("format_version") != FORMAT_VERSION:
             raise ValueError("it is of another format")
         return _FORECAST.validate_python(content)
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         said = words_of(error, 120)
+        if isinstance(error, ValidationError):
+            said = f"{'.'.join(map(str, error.errors()[0]['loc']))} is missing or misshapen"
         raise DataError(
             f"{file} can't be read as a forecast ({said}); forecast again, or remove it"
         ) from error

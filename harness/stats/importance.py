@@ -34,13 +34,13 @@ class WeightedRate:
         rate: mean of weight · hit, its interval by bootstrap over tasks; without numbers where `refused`.
         effective: Kish's effective number of answers, (Σw)² / Σw².
         unseen: share of the other policy's answers that are unlike any drawn, 1 − mean weight; they count as
-            no hits. 0 in expectation.
+            no hits. 0 in expectation; None where `refused`, as a mean that a few weights make says nothing.
         refused: why there is no rate, empty where there is one.
     """
 
     rate: Estimate
     effective: float
-    unseen: float
+    unseen: float | None
     refused: str = ""
 
 
@@ -76,10 +76,10 @@ def weighted_rate(
     weights = np.exp(np.minimum(logs, _LARGEST_LOG))
     squares = float((weights**2).sum())
     effective = float(weights.sum() ** 2 / squares) if squares > 0.0 else 0.0
-    unseen = max(0.0, 1.0 - float(weights.mean()))
     if effective < LEAST_EFFECTIVE:
-        refused = f"{effective:.0f} effective answers, and {LEAST_EFFECTIVE:.0f} are needed"
-        return WeightedRate(Estimate(len(logs), None, None, None, refused), effective, unseen, refused)
+        answers = "answer" if round(effective) == 1 else "answers"
+        refused = f"{effective:.0f} effective {answers}, and {LEAST_EFFECTIVE:.0f} are needed"
+        return WeightedRate(Estimate(len(logs), None, None, None, refused), effective, None, refused)
     _, group = np.unique(np.asarray(task), return_inverse=True)
     found = bootstrap_ratio(
         np.bincount(group, weights=weights * values).astype(float),
@@ -94,4 +94,4 @@ def weighted_rate(
         None if one is None else min(one, 1.0) for one in (found.estimate, found.low, found.high)
     )
     rate = Estimate(found.n, middle, low, high, f"importance weights, {found.method}")
-    return WeightedRate(rate, effective, unseen)
+    return WeightedRate(rate, effective, max(0.0, 1.0 - float(weights.mean())))

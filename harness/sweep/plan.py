@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from harness.data.choice import DataName, Limit, Split
+from harness.data.choice import DataName, Limit, PromptConfig, Split
 from harness.engines.config import Plausible, TrustRemoteCode
 from harness.engines.limits import MaxTokens
 from harness.errors import HarnessError, words_of
@@ -128,6 +128,8 @@ class SweepPlan(Settings):
     """What each is evaluated on."""
     analysis: SweepAnalysisSettings = SweepAnalysisSettings()
     """What its numbers will be called."""
+    prompting: PromptConfig | None = None
+    """How tasks are asked, in training and evaluation alike: `prompt`, `system`, `chat_template_kwargs`."""
     keep_checkpoints: bool = False
     """Keep the students; without, a student is deleted once it is evaluated."""
 
@@ -150,6 +152,16 @@ class SweepPlan(Settings):
                 for arm in self.arms:
                     if arm.stage == stage:
                         yield from (SweepRun(arm.name, lam, seed) for lam in arm.lambdas)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, as_dict: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Unsaid where it is the usual prompt, so that plans stay equal to earlier ones."""
+        said: dict[str, Any] = as_dict(self)
+        return {name: value for name, value in said.items() if value is not None or name != "prompting"}
+
+    def asked(self) -> dict[str, PromptConfig]:
+        """The setting that says how tasks are asked, where the plan says it."""
+        return {} if self.prompting is None else {"prompting": self.prompting}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,10 +219,10 @@ def training_config(plan: SweepPlan, run: SweepRun, out: Path, rollouts: Path | 
     own = arm.model_dump(include=set(FACTORS))
     shared = plan.training.model_dump(exclude=set() if arm.staleness == "fixed" else {"rollout_batch"})
     these = {"teacher": plan.teacher, "base": plan.base, "lam": run.lam, "seed": run.seed}
-    return OPDConfig.flat(shared | own | these | {"out": out, "rollouts": rollouts})
+    return OPDConfig.flat(shared | own | these | {"out": out, "rollouts": rollouts} | plan.asked())
 
 
 def evaluation_config(plan: SweepPlan, checkpoint: str, out: Path) -> EvalConfig:
     """The evaluation of one checkpoint, the same for students, base and teacher."""
     ours = {"ckpt": checkpoint, "out": out, "trust_remote_code": plan.training.trust_remote_code}
-    return EvalConfig.flat(plan.evaluation.model_dump() | ours)
+    return EvalConfig.flat(plan.evaluation.model_dump() | ours | plan.asked())

@@ -272,3 +272,49 @@ def test_usage_errors_are_one_line(capsys: pytest.CaptureFixture[str], arguments
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rescore", "/nowhere", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "c.yaml",
+            "ranking: $.order\nranking: $.a\n",
+            "c.yaml can't be read: line 2: ranking is given twice",
+        ),
+        ("c.yaml", "rankings: $.order\n", "there is no setting `rankings`; did you mean ranking"),
+        ("c.yaml", "ranking: order\n", "a path begins with $"),
+        ("c.yaml", "- ranking\n", "holds no contract"),
+        ("c.yaml", "kind: schema\nschema: none.json\n", "none.json can't be read"),
+        ("c.yaml", "schema: {properties: {ranking: {type: string}}}\n", "no answer can keep both"),
+        ("c.yaml", "ids: item_id\nlength: {top: 0}\n", "length.top"),
+        ("c.json", '{"type": "object"}', "give schema:"),
+        ("c.json", "{", "isn't JSON"),
+        ("schema:s.json", '{"$ref": "https://example.com/a.json"}', "nothing is fetched"),
+        ("schema:s.json", "false", "no answer can keep it"),
+        ("schema:s.json", '{"type": "strin"}', "no JSON Schema at #/type"),
+        ("schema:s.json", "[1]", "holds no JSON Schema"),
+        ("schema:s.json", "[" * 100_000, "isn't JSON|nests deeper"),
+        ("schema:s.json", '{"a": 1, "a": 2}', "given twice"),
+        ("listwide", "", "is no contract; give listwise"),
+        ("{ranking: $.order", "", "can't be read"),
+    ],
+)
+def test_a_contract_that_cannot_be_used_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tasks: Path,
+    outputs: Path,
+    name: str,
+    content: str,
+    says: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name.removeprefix("schema:")).write_text(content)
+    arguments = ("eval", "--replay", outputs, "--data", tasks, "--contract", name, "--out", tmp_path / "run")
+    assert main([str(argument) for argument in arguments]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("harness: error: ")
+    assert any(one in error for one in says.split("|"))
+    assert len(error) < 400

@@ -172,6 +172,10 @@ def test_what_became_of_a_student_in_words() -> None:
     assert dataclasses.replace(on_line, masked=True).words(2.0, 0.9) == on_line.words(2.0, 0.9)
     beyond = placed(log_softmax(40.0 * teacher - 39.0 * base), teacher, base)
     assert beyond.standing(2.0) == "past"
+    # A student past its teacher, with teacher and base exchanged.
+    swapped = placed(log_softmax(1.5 * teacher - 0.5 * base), base, teacher)
+    assert swapped.words(2.0, 0.9).startswith("on the line and before its base, away from its teacher: are ")
+    assert swapped.standing(1.0) == "before"
     sums = [sums_of(log_softmax(1.5 * teacher - 0.5 * base), teacher, base)] * 4
     few = lambda_reached(range(4), sums, seed=0)
     assert few.words(None, 1.0).startswith(

@@ -86,3 +86,13 @@ def test_a_contract_that_makes_no_sense_is_refused(wrong):
 def test_k_below_one_is_refused():
     with pytest.raises(ValueError, match="k must be at least 1"):
         Terms(DEFAULT, 0)
+
+
+def test_what_earlier_versions_wrote_is_the_same_contract_and_hashes_the_same():
+    old = {"key": "the order", "id_style": "string", "extra_keys": True}
+    contract = Contract.model_validate(old)
+    assert (contract.ranking, contract.key, contract.ids) == ('$["the order"]', "the order", "string")
+    assert json.loads(contract.said_before()) == old
+    assert DEFAULT.said_before() == '{"key":"ranking","id_style":"integer","extra_keys":false}'
+    assert Contract.model_validate(json.loads(DEFAULT.said_before())) == DEFAULT
+    assert json.loads(Contract(ids="letter").said_before())["ids"] == "letter"

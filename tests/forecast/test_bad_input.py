@@ -34,10 +34,11 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         data = {"data": str(folder / "data.jsonl"), "temperature": temperature}
         evaluate(EvalConfig(engine=engine, out=folder / name, **data))
     other = Forecast("t", "b", 0.0, 0.95, (), LargestLevel(None, None, None), checkpoints={"teacher": "1"})
-    for name, text in (("other", json.dumps(other.to_dict())), ("torn", "{")):
+    unlike = {"torn": "{", "list": "[1, 2]", "empty": "{}", "shapeless": '{"format_version": 1, "points": 3}'}
+    for name, text in {"other": json.dumps(other.to_dict()), **unlike}.items():
         (folder / name).mkdir()
         (folder / name / FORECAST).write_text(text)
-    return {name: str(folder / name) for name in ("drawn", "greedy", "other", "torn")}
+    return {name: str(folder / name) for name in ("drawn", "greedy", "other", *unlike)}
 
 
 CASES = [
@@ -48,6 +49,7 @@ CASES = [
     ([*PAIR, "--lambdas", "1,-1"], "--lambdas 1,-1: write numbers from 0 on"),
     ([*PAIR, "--lambdas", "one"], "write numbers from 0 on, such as 1,1.2,1.5"),
     ([*PAIR, "--lambdas", ","], "write numbers from 0 on, such as 1,1.2,1.5"),
+    ([*PAIR, "--lambdas", "1,,2"], "--lambdas 1,,2: write numbers from 0 on"),
     ([*PAIR, "--bar", "1"], "--bar"),
     ([*PAIR, "--plausible", "2"], "--plausible"),
     ([*PAIR, "--student", "TINY"], "another vocabulary than zoo:teacher"),
@@ -55,6 +57,9 @@ CASES = [
     ([*PAIR, "--base-device", "nope:1"], "nope"),
     ([*PAIR, "--out", "other"], "holds the forecast of another pair (t and b)"),
     ([*PAIR, "--out", "torn"], "can't be read as a forecast"),
+    ([*PAIR, "--out", "list"], "can't be read as a forecast (it holds something else); forecast again"),
+    ([*PAIR, "--out", "empty"], "can't be read as a forecast (it holds something else); forecast again"),
+    ([*PAIR, "--out", "shapeless"], "can't be read as a forecast (teacher is missing or misshapen)"),
     ([*PAIR, "--from", "drawn"], "isn't on the line of this teacher and base"),
     ([*PAIR, "--from", "greedy"], "was drawn greedily"),
     ([*PAIR, "--from", "nowhere"], "nowhere"),
@@ -99,7 +104,17 @@ def test_a_swapped_pair_is_forecast_and_said_to_be_one(
     looked = json.loads((tmp_path / "look" / LOOK).read_bytes())["points"]
     assert [one["drawn_at"] for one in looked] == [1.0, 1.0]
     assert looked[0]["effective"] == pytest.approx(16.0)
-    assert looked[0]["unseen"] == pytest.approx(0.0, abs=1e-6)
+    assert [one["unseen"] for one in looked] == [None, None]
     assert looked[1]["effective"] < 16.0
-    assert "16 of 16" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "16 of 16" in shown
+    assert "0.0%" not in shown
+    # λ = 1 is the teacher whatever the mask, and drawn by the target's engine too.
+    assert main([*again, "--plausible", "0.2", "--device", "cpu", "--out", str(tmp_path / "masked")]) == 0
+    assert json.loads((tmp_path / "masked" / LOOK).read_bytes())["points"][0]["drawn_at"] == 1.0
+    # The same pair with a mask is no other pair.
+    given += ["--plausible", "0.2", "--device", "cpu", "--out", str(tmp_path)]
+    capsys.readouterr()
+    assert main(["forecast", *given]) == 2
+    assert "holds the forecast of this pair with" in capsys.readouterr().err
     assert looked[0]["refused"] == "16 effective answers, and 100 are needed"

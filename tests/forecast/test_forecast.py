@@ -210,6 +210,11 @@ def test_teacher_and_base_lie_on_the_line_at_one_and_zero(tmp_path: Path) -> Non
     assert collapsed.lambda_reached.high is not None
     assert collapsed.lambda_reached.high < 0.5
     assert (collapsed.off_the_line.low or 0.0) > 0.1
+    # Of other students the next time: who is asked for again isn't drawn anew, and the report has no other.
+    (again,) = forecast(config(tmp_path, 0.0, 1.0, limit=16, students=("zoo:collapsed",))).students
+    assert again == collapsed
+    names = [one.path.name for one in find_runs([tmp_path])]
+    assert names == ["lambda-0", Path(collapsed.run).name, "lambda-1"]
 
 
 def test_a_student_of_another_family_is_refused(tmp_path: Path, tiny_qwen3: Path) -> None:

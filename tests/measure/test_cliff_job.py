@@ -460,3 +460,20 @@ def test_harness_eval_writes_the_same_file(
     # Drawn at T = 1 already, so its own samples are the rollouts.
     assert document["rollouts"]["run"] == "."
     assert document["rollouts"]["from"] == "student"
+
+
+def test_the_grammar_engine_measures_what_the_automaton_does(
+    measured_once: Path, planted: Path, tmp_path: Path
+) -> None:
+    """A contract that says the same in words only the grammar engine reads: same rollouts, same masses."""
+    contract = tmp_path / "contract.yaml"
+    same = load(measured_once).manifest.contract.model_copy(update={"schema_": '{"type":"object"}'})
+    contract.write_text(same.model_dump_json(), encoding="utf-8")
+    more = ("--student", str(planted / "base"), "--lambda", "1.02", "--clip", str(C), "--samples", "2")
+    run_cliff(arguments(planted, tmp_path / "run", *more, "--contract", str(contract)))
+    assert not load(tmp_path / "run").manifest.contract.is_plain
+    ours, theirs = (
+        json.loads((folder / "cliff.json").read_bytes())["estimate"]["role"]["roles"]
+        for folder in (measured_once, tmp_path / "run")
+    )
+    assert [one for one in theirs if one["n_positions"]] == [one for one in ours if one["n_positions"]]

@@ -172,6 +172,8 @@ def test_a_forecast_drawn_otherwise_than_rollouts_is_refused(forecast: Path, tmp
     (tmp_path / "forecast.json").write_text("{")
     with pytest.raises(HarnessError, match="can't be read as a forecast"):
         read_limit(tmp_path, contract=DEFAULT, **of)
+    with pytest.raises(HarnessError, match=r"forecast\.json is a file; give the folder of a forecast"):
+        read_limit(tmp_path / "forecast.json", contract=DEFAULT, **of)
 
 
 def reached(low: float | None, value: float | None = 2.0, beyond: float | None = None) -> Reached:

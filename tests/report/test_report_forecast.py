@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from harness.report import ReportConfig, report
 from harness.runs import source_of
 from harness.runs.forecast_record import FORECAST, Break, Breaks, Example, Forecast, Point
+from harness.stats import Estimate
 from harness.stats.falling import LargestLevel
 from tests.report.report_runs import answers, make_run, tasks
 
@@ -81,6 +82,31 @@ def test_what_was_made_from_other_answers_is_not_shown(folder: Path, tmp_path: P
     page = report(ReportConfig(runs=(other,))).document
     assert "Not shown: made from other answers than there are now (λ = 2); forecast again" in page
     assert "<polygon" not in page
+
+
+def test_a_student_that_was_placed_is_told_of_as_placed(folder: Path, tmp_path: Path) -> None:
+    """And it is no baseline: the teacher's run is. What an earlier call drew beside isn't in the report."""
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    for name in ("student-1", "student-2", "lambda-3"):
+        make_run(other / name, tasks(40), answers(0.7), data=other / "tasks.jsonl", seed=9)
+    content = json.loads((other / FORECAST).read_text())
+    here = asdict(Estimate(40, 0.486, 0.415, 0.538, "bootstrap-t, by task"))
+    off = here | {"estimate": -0.0001, "low": -0.0002, "high": 0.076}
+    rate = content["points"][0]["parse_validity"]
+    student = {"checkpoint": "S", "run": "student-2", "parse_validity": rate, "ndcg_at_1_parsed": rate}
+    student |= {"lambda_reached": here, "off_the_line": off, "along_the_line": here, "forecast_there": 0.9}
+    (other / FORECAST).write_text(json.dumps(content | {"students": [student]}))
+    config = ReportConfig(runs=(other,))
+    page = report(config).document
+    for words in ("λ reached 0.49 [0.41, 0.54], off the line 0.000 nats", "baseline lambda-1"):
+        assert words in page
+    assert "0.415 … 0.538" in page
+    told = json.loads(report(config, "json").document)
+    assert [one["name"] for one in told["runs"]] == ["lambda-2", "student-2", "lambda-1"]
+    missing = page[page.index("ot measured: ") :][:60]
+    assert "student-2" not in missing
+    assert "lambda-1, lambda-2" in missing or "lambda-2, lambda-1" in missing
 
 
 def test_no_section_without_a_forecast(folder: Path, tmp_path: Path) -> None:

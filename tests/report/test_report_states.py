@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import get_args
 
 import pytest
 
+from harness.cliff.placement import Placement
+from harness.cliff.reached import RoleReached
 from harness.data.tasks import RankingTask
 from harness.evaluate.scoring import rescore
 from harness.gate import Policy, decide
@@ -18,6 +21,7 @@ from harness.report import Format, ReportConfig, report
 from harness.report.groups import groups_of, lines
 from harness.runs import RunDirectory, load
 from harness.runs.manifest import Stopped
+from harness.stats import Estimate
 from tests.report.page_reader import Page, read_page
 from tests.report.report_runs import AGAINST, answers, make_run, ranked, tasks, with_cliff
 
@@ -51,6 +55,34 @@ def test_a_stale_gate_is_no_verdict(tmp_path: Path) -> None:
     assert told["gate"] == "stale"
     assert told["gate_stale"] == ["cliff.json holds other measurements now"]
     assert "gated by" not in told["sentence"]
+
+
+def test_a_place_on_the_line_without_an_estimate_of_lambda_star(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", tasks(40), answers(0.8))
+    reached = Estimate(40, 1.31, 1.204, None, "bootstrap-t, by task")
+    off = Estimate(40, -0.0002, -0.0004, 0.0112, "bootstrap-t, by task")
+    few = Estimate(3, None, None, None, "too few: 3 tasks of at least 8")
+    roles = (RoleReached("open", 40, reached, off), RoleReached("elsewhere", 1090, few, few))
+    words = "on the line and short of λ = 2: λ reached 1.31, off the line 0.000 nats a token (40 tasks)"
+    place = Placement(2.0, 0.0, reached, off, Estimate(40, 0.9, 0.8, 1.0, ""), words, roles)
+    with RunDirectory(run.path) as directory:
+        directory.write_cliff(place.to_dict(), run.path)
+        directory.write_metrics(run.metrics | place.metrics())
+    made = {form: report(ReportConfig(runs=(run.path,)), form) for form in get_args(Format)}
+    [decided] = made["json"].content.decided
+    assert words.partition(":")[0] in decided.line
+    assert not any("cliff" in one for one in decided.missing)
+    page = said(read_page(made["html"].document))
+    assert "run: on the line from its base past its teacher" in page
+    document = made["html"].document
+    table = " ".join(re.sub(r"<[^>]+>", " ", document[document.index("all of it") :]).split())
+    for cells in ("all of it 40 – 1.310 1.204 … … 0.000", "elsewhere 3 1,090 too few", "open 40 40 1.310"):
+        assert cells in table
+    assert "ot measured: run" not in page
+    markdown = made["md"].document
+    assert "| open | 40 | 1.310 (1.204 … …) | 0.000 (0.000 … 0.011) |" in markdown
+    assert "| elsewhere | 1,090 | too few: 3 tasks of at least 8 | too few" in markdown
+    assert markdown.index("| elsewhere ") < markdown.index("| open ")
 
 
 def test_a_verdict_whose_baseline_is_gone_says_so(tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ from hypothesis import strategies as st
 
 from harness.report import plots
 from harness.report.scatter import Point, _box, _cost, _labelled, _marks
-from harness.report.text import parameters, points, share_of
+from harness.report.text import decimal, parameters, points, share_of, signed
 from harness.stats import Estimate
+
+
+def test_nothing_is_not_less_than_nothing() -> None:
+    assert (decimal(-0.0004), signed(-0.0004), points(-0.0)) == ("0.000", "+0.000", "0.0")
 
 
 @pytest.mark.parametrize(

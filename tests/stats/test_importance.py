@@ -43,7 +43,10 @@ def test_too_few_effective_answers_give_no_number() -> None:
     found = looked(-4.0, 400, 0)
     assert found.effective < LEAST_EFFECTIVE
     assert (found.rate.estimate, found.rate.low, found.rate.high) == (None, None, None)
-    assert "effective answers, and 100 are needed" in found.refused
+    assert "effective answer, and 100 are needed" in found.refused
+    # The mean of a few weights says nothing of what wasn't drawn.
+    assert found.unseen is None
+    assert weighted_rate([0, 1], [0.0, 0.0], [True] * 2, seed=0).refused.startswith("2 effective answers, ")
 
 
 def test_what_wasnt_drawn_counts_as_no_hit() -> None:
@@ -59,7 +62,7 @@ def test_numbers_whatever_the_weights(answers: list[tuple[float, bool]]) -> None
     logs, hits = zip(*answers, strict=True)
     found = weighted_rate(range(len(logs)), logs, hits, seed=0)
     assert 0.0 <= found.effective <= len(logs) + 1e-6
-    assert 0.0 <= found.unseen <= 1.0
+    assert found.unseen is None or 0.0 <= found.unseen <= 1.0
 
 
 def test_answers_of_one_task_are_resampled_together() -> None:

@@ -93,7 +93,7 @@ def measure_member(name: str, folder: Path, seconds: float, on_progress: OnProgr
     )
 
 
-_YOUNGER = ("keep_every", "plausible", "forecast")
+_YOUNGER = ("keep_every", "plausible", "forecast", "prompting")
 
 
 def described_recipe(name: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def described_recipe(name: str) -> dict[str, Any]:
         fields["contract"] = str(member.recipe.contract)
         # Settings that are younger than the records, and off.
         for setting in _YOUNGER:
-            if fields[setting] == OPDConfig.model_fields[setting].default:
+            if getattr(member.recipe, setting) == OPDConfig.model_fields[setting].default:
                 del fields[setting]
     if member.fresh_tasks:
         fields |= {"data": "generated training tasks of fashion-mini, each seen once", "split": None}

@@ -44,6 +44,7 @@ ELSEWHERE = (
     "data",
     "split",
     "limit",
+    "prompting",
     "rollouts",
     "resume",
     "keep_every",
@@ -314,9 +315,16 @@ def _identity(
             "sha256": dataset.sha256,
             "tasks": len(dataset.tasks),
         },
+        "prompt": _prompt(config),
         "rollouts": None if stored is None else {"path": str(stored), "sha256": rollouts_sha256(stored)},
         "forecast": None if limit is None else asdict(limit),
     }
+
+
+def _prompt(config: OPDConfig) -> dict[str, Any] | None:
+    """What prompts are made of; None of the default prompt, of which earlier versions say nothing."""
+    record = config.prompting.record()
+    return None if record.sha256 is None else record.model_dump(mode="json") | {"sha256": record.sha256}
 
 
 def _in_words_of_today(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.cliff.reached import Reached
+from harness.contract.states import roles_of
 from harness.opd.config import OPDConfig
 from harness.opd.forecast_limit import ForecastLimit
 from harness.opd.loop.folder import RunFolder
@@ -138,7 +139,7 @@ class Guarding:
             self.held = GuardReading(**{**record["held"], "estimate": None})
             seen = record.get("seen")
             self.seen = None if seen is None else Watched(**seen)
-        self._edge.restore(state / LAMBDA_STATE)
+        self._edge.restore(state / LAMBDA_STATE, roles_of(self._config.contract))
         if self._watch is not None:
             self._watch.restore(state / WATCH_STATE)
         self._good = int(record.get("good", 0))

@@ -287,6 +287,7 @@ def _limit(config: OPDConfig, checkpoints: Checkpoints) -> ForecastLimit | None:
         base=checkpoints.base.sha256,
         plausible=config.plausible,
         contract=config.contract,
+        prompt=config.prompting.record(),
     )
 
 

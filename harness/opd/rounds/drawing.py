@@ -16,11 +16,11 @@ from harness.data.tasks import Task, terms_of
 from harness.engines.base import SamplingParams
 from harness.engines.checkpoint import Checkpoint
 from harness.engines.hf_generate import generate
-from harness.engines.limits import how_it_ended, shortest, usual_answer_tokens
+from harness.engines.limits import how_it_ended, shortest
 from harness.engines.tokenizer import ChatTokenizer
 from harness.engines.whole import embeddings_of
 from harness.errors import DataError, EngineUnavailableError, IncompleteError
-from harness.rollouts import Prompt, Rollout, make_prompts, sample_seed
+from harness.rollouts import Prompt, Rollout, answer_room, make_prompts, sample_seed
 
 # Prompts a batch of transformers' generate; more keep the keys and values of more rows in memory.
 DRAW_BATCH = {"cpu": 64}
@@ -191,7 +191,7 @@ def open_drawer(
         contract=contract,
         stop_ids=tuple(stops),
         sampling=SamplingParams(
-            temperature=1.0, max_tokens=max_tokens or usual_answer_tokens(max(task.k for task in tasks))
+            temperature=1.0, max_tokens=max_tokens or answer_room(tasks, contract, prompt)
         ),
         context_length=context,
     )

@@ -3,7 +3,7 @@
 (() => {
   const PAGE = 100;
   const LONGEST_EDIT = 1500;
-  const TIER = 0, CODE = 1, OUTPUT = 2, FAILS_AT = 3, REASON = 4, TOKENS = 5, NDCG = 6, PROMPT = 7;
+  const TIER = 0, CODE = 1, OUTPUT = 2, FAILS_AT = 3, REASON = 4, TOKENS = 5, NDCG = 6, PROMPT = 7, REASONING = 8;
   const INVISIBLE = /(?![\n ])[\p{C}\p{Z}]/gu;
   const LABELS = {
     broken: "broken", fixed: "fixed", both_fail: "both fail", both_pass: "both pass",
@@ -156,7 +156,15 @@
       const output = make("pre");
       output.dataset.run = data.runs[number];
       draw(output, answer, texts[side], marks[side]);
-      detail.append(line, output);
+      detail.append(line);
+      if (answer.length > REASONING) {
+        const box = make("details", "data");
+        const tokens = answer[REASONING + 1];
+        box.append(make("summary", "", tokens === null ? "Reasoning" : `Reasoning, ${tokens} tokens`));
+        box.append(make("pre", "prompt", data.texts[answer[REASONING]]));
+        detail.append(box);
+      }
+      detail.append(output);
     });
     const prompts = new Map();
     for (const [number, answer] of answers) {
