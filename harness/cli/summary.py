@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.consoles import line
+from harness.cli.problems import in_flags
 from harness.cli.tables import metric_table, titled
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD, adds_nothing, metrics_in
@@ -134,7 +135,9 @@ def _left_out(run: Run) -> list[Text]:
     """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
     remarks = [line(remark) for remark in run.manifest.remarks]
     if mistake := same_mistake(run):
-        remarks.append(line(f"hint: {mistake}"))
+        from harness.cli.eval import eval_command
+
+        remarks.append(line(f"hint: {in_flags(mistake, eval_command, ())}"))
     if missing := run.manifest.missing:
         remarks.append(
             line(

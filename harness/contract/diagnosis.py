@@ -25,6 +25,7 @@ LEAST_SHARE: Final = 0.9
 """Of answers that must fail, and be right another way, to be worth a line."""
 MOST_LOOKED_AT: Final = 100
 _DEEPEST: Final = 3
+_BOTH: Final = "; and they "
 _MOST_FIELDS: Final = 4
 _END_OF_REASONING: Final = ("</think>", "</thinking>", "</reasoning>", "<channel|>", "[/THINK]")
 _FENCED: Final = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
@@ -65,7 +66,7 @@ def _remedy(looked: Sequence[Answered]) -> str | None:
     marker = _marker(looked)
     if marker is not None:
         stripped = [replace(one, text=one.text.rpartition(marker)[2]) for one in stripped]
-        said.append(f"begin with reasoning: set `reasoning_end={marker}` to keep it apart")
+        said.append(f"begin with reasoning: `reasoning_end={marker}` keeps it apart")
     inside = [_FENCED.fullmatch(one.text) for one in stripped]
     if _most(sum(one is not None for one in inside), looked):
         stripped = [
@@ -73,7 +74,7 @@ def _remedy(looked: Sequence[Answered]) -> str | None:
             for one, found in zip(stripped, inside, strict=True)
         ]
         said.append(
-            "stand in ``` fences: parse_validity.lenient counts those; ask for bare JSON, or draw it "
+            "stand in ``` fences: parse_validity.lenient counts those; ask for bare JSON, or draw "
             "with `constrained=True`"
         )
     for contract in (looked[0].terms.contract, *_others(stripped)):
@@ -82,14 +83,13 @@ def _remedy(looked: Sequence[Answered]) -> str | None:
             continue
         mine = looked[0].terms.contract
         if contract != mine:
-            said.append(f"{_wrong(mine, contract)}: they keep the contract `{{{_spelled(contract)}}}`")
-        return (
-            f"{_of(looked)} {' and '.join(said)} (then {would / len(looked):.0%} are valid)" if said else None
-        )
+            said.append(f"{_wrong(mine, contract)}: `contract='{{{_spelled(contract)}}}'` takes them")
+        then = f"(then {would / len(looked):.0%} are valid)"
+        return f"{_of(looked)} {_BOTH.join(said)} {then}" if said else None
     lenient = sum(judge(one.text, one.terms).tier == "lenient" for one in stripped)
     if _most(lenient, looked):
         said.append("hold one valid answer within other text: parse_validity.lenient counts those")
-        return f"{_of(looked)} {' and '.join(said)}"
+        return f"{_of(looked)} {_BOTH.join(said)}"
     return None
 
 

@@ -134,7 +134,7 @@ class ReplayEngine:
         return self._shape.rows(row, self._fields)
 
     def _scan(self) -> None:
-        bad: list[str] = []
+        bad: dict[str, list[int]] = {}
         first: dict[tuple[str, int], tuple[int, str | None, int]] = {}
         offset = 0
         with self._opened() as stream:
@@ -148,7 +148,7 @@ class ReplayEngine:
                     self._failed.append(number)
                     continue
                 except ValueError as error:
-                    bad.append(f"{self._unit} {number}: {error}")
+                    bad.setdefault(str(error), []).append(number)
                     continue
                 for place, row in enumerate(rows):
                     key = (row.task_id, row.sample_index)
@@ -156,22 +156,27 @@ class ReplayEngine:
                     if key in first:
                         before, view, same = first[key]
                         if row.repeated == view or said != same:
-                            bad.append(self._twice(number, row, before))
+                            bad.setdefault(self._twice(row, before), []).append(number)
                         continue
                     first[key] = (number, row.repeated, said)
                     self._places[key] = (start, place)
         if bad:
-            more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-            raise DataError(f"{self._path}: {'; '.join(bad[:SHOWN])}{more}")
+            raise DataError(f"{self._path}: {self._listed(bad)}")
         if not first:
             failed = f" but of {len(self._failed)} requests that failed" if self._failed else ""
             raise DataError(f"{self._path} holds no rows{failed}")
 
-    def _twice(self, number: int, row: StoredRow, before: int) -> str:
-        return (
-            f"{self._unit} {number}: task {row.task_id} sample {row.sample_index} "
-            f"is already in {self._unit} {before}"
-        )
+    def _listed(self, bad: Mapping[str, Sequence[int]]) -> str:
+        """Every reason once, with the first line that it is about and how many more there are."""
+        said = []
+        for reason, numbers in list(bad.items())[:SHOWN]:
+            others = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+            said.append(f"{self._unit} {numbers[0]}{others}: {reason}")
+        left = sum(map(len, list(bad.values())[SHOWN:]))
+        return "; ".join(said) + (f"; and {left} more" if left else "")
+
+    def _twice(self, row: StoredRow, before: int) -> str:
+        return f"task {row.task_id} sample {row.sample_index} is already in {self._unit} {before}"
 
     def info(self) -> EngineInfo:
         """Describe the file; its hash stands in for the weights', with the fields that were asked for."""

@@ -38,26 +38,26 @@ def listed(ranking: list[int]) -> Any:
 FORMS: list[tuple[Form, str]] = [
     (
         lambda r: {"ranking": [n - 1 for n in r]},
-        "from 0: they keep the contract `{ids: number0}`",
+        "from 0: `contract='{ids: number0}'` takes them",
     ),
     (
         lambda r: {"ranking": [IDS[n - 1] for n in r]},
-        "item ids: they keep the contract `{ids: item_id}`",
+        "item ids: `contract='{ids: item_id}'` takes them",
     ),
-    (lambda r: {"ranking": [str(n) for n in r]}, "`{ids: string}`"),
-    (lambda r: {"ranking": ["ABCDE"[n - 1] for n in r]}, "`{ids: letter}`"),
-    (lambda r: r, "are bare arrays: they keep the contract `{ranking: $}`"),
-    (lambda r: {"order": r}, "rank under $.order: they keep the contract `{ranking: $.order}`"),
-    (lambda r: {"result": {"ids": r}}, "`{ranking: $.result.ids}`"),
-    (lambda r: {"ranking": r, "why": "x"}, "have further keys: they keep the contract `{extra_keys: true}`"),
-    (lambda r: {"ranking": r[:3]}, "list only 3: they keep the contract `{length: {top: 3}}`"),
+    (lambda r: {"ranking": [str(n) for n in r]}, "`contract='{ids: string}'`"),
+    (lambda r: {"ranking": ["ABCDE"[n - 1] for n in r]}, "`contract='{ids: letter}'`"),
+    (lambda r: r, "are bare arrays: `contract='{ranking: $}'` takes them"),
+    (lambda r: {"order": r}, "rank under $.order: `contract='{ranking: $.order}'` takes them"),
+    (lambda r: {"result": {"ids": r}}, "`contract='{ranking: $.result.ids}'`"),
+    (lambda r: {"ranking": r, "why": "x"}, "have further keys: `contract='{extra_keys: true}'` takes them"),
+    (lambda r: {"ranking": r[:3]}, "list only 3: `contract='{length: {top: 3}}'` takes them"),
     (
         lambda r: {"ranking": [{"reason": "good", "id": n} for n in r]},
-        "list objects whose `id` is the id: they keep the contract `{id_field: id}`",
+        "list objects whose `id` is the id: `contract='{id_field: id}'` takes them",
     ),
     (
         lambda r: {"top": [{"item": IDS[n - 1], "score": 0.5} for n in r[:2]], "note": ""},
-        "`{ranking: $.top, ids: item_id, id_field: item, length: {top: 2}, extra_keys: true}`",
+        "`contract='{ranking: $.top, ids: item_id, id_field: item, length: {top: 2}, extra_keys: true}'`",
     ),
 ]
 

@@ -153,8 +153,8 @@ def test_promptfoo_as_one_document(tmp_path: Path, indent: int | None) -> None:
 
 def test_promptfoo_lines_and_outputs_that_it_parsed(tmp_path: Path) -> None:
     assert answers(replay(lines(tmp_path / "p.jsonl", promptfoo(7, TEXT))), ("7", 0))[0].text == TEXT
-    path = lines(tmp_path / "q.jsonl", promptfoo(7, {"ranking": [2, 1]}, raw=TEXT))
-    with pytest.raises(DataError, match=r"response\.output is a parsed JSON object, not the text"):
+    path = lines(tmp_path / "q.jsonl", *(promptfoo(n, {"ranking": [2, 1]}, raw=TEXT) for n in (7, 8, 9)))
+    with pytest.raises(DataError, match=r"line 1 and 2 more: response\.output is a parsed JSON object"):
         replay(path)
     assert answers(replay(path, fields={"text": "raw"}), ("7", 0))[0].text == TEXT
 

@@ -42,10 +42,13 @@ def test_the_hint_is_printed_and_true(tmp_path: Path) -> None:
     run = run_of(tmp_path, "wrong", Contract())
     hint = same_mistake(run)
     assert hint is not None
-    assert "`{ids: item_id, extra_keys: true}`" in hint
+    assert "`contract='{ids: item_id, extra_keys: true}'` takes them" in hint
     out = StringIO()
     print_run(run, Console(width=400, file=out))
-    assert f"hint: {hint}" in out.getvalue()
+    assert "hint: nearly all answers (12 looked at) give item ids" in out.getvalue()
+    assert (
+        ": --contract '{ids: item_id, extra_keys: true}' takes them (then 100% are valid)" in out.getvalue()
+    )
     assert "ids: item_id, extra_keys: true" in report(ReportConfig(runs=(run.path,))).document
     right = run_of(tmp_path, "right", Contract(ids="item_id", extra_keys=True))
     assert right.metrics["parse_validity.strict"].estimate == 1.0
