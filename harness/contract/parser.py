@@ -85,6 +85,10 @@ def judge(text: str, terms: Terms, *, finish_reason: str | None = None) -> Parse
         ranking = _quick(text, terms.k, terms.contract)
         if ranking is not None:
             return ParseResult("strict", None, None, None, ranking)
+    else:
+        kept = _keeps_at_once(text, terms)
+        if kept is not None:
+            return ParseResult("strict", None, None, None, kept or None)
     try:
         return _judge(text, terms, finish_reason)
     except RecursionError:
@@ -117,6 +121,18 @@ def _quick(text: str, k: int, contract: Contract) -> tuple[int, ...] | None:
     except (ValueError, RecursionError):
         return None
     return plain_ranking(value, k, contract) if end == len(trimmed) else None
+
+
+def _keeps_at_once(text: str, terms: Terms) -> tuple[int, ...] | None:
+    """As `_quick`, of any contract; apart from it, because there one call more is felt."""
+    trimmed = text.strip(WHITE_SPACE)
+    if len(text) > _QUICK_LENGTH or trimmed.count("{") + trimmed.count("[") > MAX_DEPTH:
+        return None
+    try:
+        value, end = QUICK_DECODER.raw_decode(trimmed)
+    except (ValueError, RecursionError):
+        return None
+    return ranking_of(value, terms) if end == len(trimmed) else None
 
 
 def _judge(text: str, terms: Terms, finish_reason: str | None, *, fresh: bool = False) -> ParseResult:

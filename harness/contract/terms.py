@@ -118,9 +118,12 @@ class Terms:
             value = whole
             for name in self.contract.members:
                 value = value[name]
-            value[:] = (
-                ids if field is None else [one | {field: own} for one, own in zip(value, ids, strict=True)]
-            )
+            if field is None:
+                value[:] = ids
+            else:
+                # Very long arrays are only begun.
+                others = [*value, *value[-1:] * (len(ids) - len(value))]
+                value[:] = [one | {field: own} for one, own in zip(others, ids, strict=True)]
             if keeps(whole, schema):
                 yield json.dumps(whole, ensure_ascii=False)
 

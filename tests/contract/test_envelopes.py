@@ -211,3 +211,14 @@ def test_a_task_to_which_no_answer_is_possible_is_refused(contract, k, ids, says
 def test_letters_go_on_after_z() -> None:
     letters = [Terms(Contract(ids="letter"), 100).spell(number) for number in (1, 26, 27, 52, 53, 100)]
     assert letters == ["A", "Z", "AA", "AZ", "BA", "CV"]
+
+
+def test_a_hundred_objects_with_reasons_have_an_example() -> None:
+    elements = {
+        "items": {"properties": {"reason": {"type": "string", "pattern": "^[A-Z]"}}, "required": ["reason"]}
+    }
+    contract = Contract(ids="item_id", id_field="id", schema={"properties": {"ranking": elements}})
+    terms = Terms(contract, 100, tuple(f"item-{number}" for number in range(100)))
+    example = terms.example()
+    assert example is not None
+    assert judge(example, terms).tier == "strict"
