@@ -152,7 +152,7 @@ class CliffWatch:
         from harness.opd.models.policy import Policy
         from harness.opd.optimisation import Placement
         from harness.opd.rounds.drawing import open_drawer
-        from harness.rollouts import Walker, classes_of
+        from harness.rollouts import Walker, classes_of, require_classes
 
         self._settings = settings
         vocabulary = vocabulary_of(settings.base)
@@ -169,6 +169,7 @@ class CliffWatch:
             settings.prompting.record(),
             max_tokens=settings.max_tokens,
         )
+        require_classes(vocabulary, settings.contract)
         self._walker = Walker(classes_of(vocabulary, settings.contract))
         self._teacher, self._base = (
             Policy(load_model(one, Placement(), model.dtype).to(model.device).eval())

@@ -31,7 +31,7 @@ from harness.measure.score_log import ScoreLog
 from harness.measure.scoring import ModelScores, Scoring
 from harness.measure.token_level import target_masses
 from harness.progress import OnProgress, Progress, ignore
-from harness.rollouts import Positions, Walker, classes_identity, classes_of, rollouts_of_run
+from harness.rollouts import Positions, Walker, classes_identity, classes_of, require_classes, rollouts_of_run
 from harness.runs import Run, RunDirectory
 
 
@@ -133,7 +133,9 @@ def _prepare(config: CliffConfig) -> _Prepared:
     find_ratio(config)
     if clip.effective <= 1:
         raise HarnessError(f"no ratio in {config.ratios} exceeds 1, so nothing is known of c; give `clip=`")
-    return _Prepared(config, clip, source, check_models(config))
+    vocabulary = check_models(config)
+    require_classes(vocabulary, config.evaluation.contract)
+    return _Prepared(config, clip, source, vocabulary)
 
 
 def _of_run(given: _Prepared, run: Run, engine: Engine, on_progress: OnProgress) -> CliffReport:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from harness.measure.line_log import LineSumsLog, placer_of
 from harness.measure.report import PlaceReport
 from harness.progress import OnProgress, Progress, ignore
 from harness.rollouts import Positions, Rollout, Walker, classes_of, rollouts_of_run
+from harness.rollouts.grammar_engine import NoClassesError
 from harness.rollouts.placing import Trio, place, token_roles
 from harness.runs import Run, RunDirectory
 
@@ -45,7 +46,10 @@ def evaluate_with_place(config: LineConfig, on_progress: OnProgress = ignore) ->
         drawn = rollouts_for(config, run, engine, on_progress)
         rollouts = rollouts_of_run(drawn, engine.encode)
     contract = drawn.manifest.contract
-    positions = Positions.find(list(rollouts.values()), Walker(classes_of(vocabulary, contract)))
+    positions: Positions | None = None
+    # λ reached needs no classes; where there are none, only the roles can't be told apart.
+    with suppress(NoClassesError):
+        positions = Positions.find(list(rollouts.values()), Walker(classes_of(vocabulary, contract)))
     with RunDirectory(drawn.path), SideBySide(config) as beside:
         found, models = place_student(config, beside, rollouts, positions, drawn.path, on_progress)
     strict = sum(one.strict for one in rollouts.values()) / len(rollouts)
@@ -161,7 +165,7 @@ def place_student(
     config: LineConfig,
     models: SideBySide,
     rollouts: Mapping[str, Rollout],
-    positions: Positions,
+    positions: Positions | None,
     folder: Path,
     on_progress: OnProgress,
 ) -> tuple[Reached, dict[ModelRole, EngineInfo]]:
@@ -171,7 +175,7 @@ def place_student(
         config: with a student.
         models: its.
         rollouts: the student's.
-        positions: of them.
+        positions: of them; None tells no roles apart.
         folder: of their run, whose lock is held.
         on_progress: told where it stands.
 
@@ -201,7 +205,7 @@ def place_student(
             plausible=config.plausible,
             seed=config.evaluation.seed,
             confidence=config.confidence,
-            roles=dict(zip(rollouts, token_roles(positions), strict=True)),
+            roles={} if positions is None else dict(zip(rollouts, token_roles(positions), strict=True)),
             log=log,
             on_progress=on_progress,
         )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.contract import Contract, Role, Terms
+from harness.contract.model import ROW
 from harness.contract.tokens import TokenClasses
 from harness.engines.vocabulary import Vocabulary
 
@@ -57,6 +58,20 @@ def classes_of(vocabulary: Vocabulary, contract: Contract) -> Classes[Any]:
     from harness.rollouts.grammar_classes import GrammarClasses
 
     return GrammarClasses(vocabulary.contents, vocabulary.end_ids)
+
+
+def require_classes(vocabulary: Vocabulary, contract: Contract) -> None:
+    """Refuse a contract without classes before anything is drawn; that of a task's own schema shows later.
+
+    Raises:
+        NoClassesError: the grammar engine takes no such contract; the message says why.
+        EngineUnavailableError: the grammar engine is needed and isn't installed.
+    """
+    if contract.is_plain or contract.schema_ == ROW:
+        return
+    ranks = contract.kind == "listwise"
+    few = Terms(contract, 2, ("1", "2") if contract.ids == "item_id" else ()) if ranks else Terms(contract, 0)
+    classes_of(vocabulary, contract).start(few)
 
 
 def classes_identity(vocabulary: Vocabulary, contract: Contract, terms: Iterable[Terms]) -> str:

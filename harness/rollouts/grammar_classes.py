@@ -127,7 +127,7 @@ class GrammarClasses:
         """State before the first token of an answer.
 
         Raises:
-            HarnessError: the engine has no grammar for the schema, or nothing satisfies it.
+            NoClassesError: the engine has no grammar for the schema, or nothing satisfies it.
         """
         root = self._roots.get(terms)
         if root is None or self._states > _MOST_STATES:

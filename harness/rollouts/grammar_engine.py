@@ -20,6 +20,10 @@ _NO_TEXT: Final = (0xFE, 0xFF)
 _LONGEST: Final = 200
 
 
+class NoClassesError(HarnessError):
+    """A contract whose classes of next tokens can't be said."""
+
+
 class GrammarEngine:
     """llguidance for one vocabulary.
 
@@ -82,11 +86,11 @@ class GrammarEngine:
             try:
                 self._grammars[text] = grammar_of(schema, self._refuses)
             except RefusedSchemaError as error:
-                raise HarnessError(_refusal(str(error))) from None
+                raise NoClassesError(_refusal(str(error))) from None
             except RecursionError:
-                raise HarnessError(_refusal("it nests too deep to be read")) from None
+                raise NoClassesError(_refusal("it nests too deep to be read")) from None
             except (TypeError, AttributeError):
-                raise HarnessError(_refusal("it is no JSON Schema")) from None
+                raise NoClassesError(_refusal("it is no JSON Schema")) from None
         return self._grammars[text]
 
     def unsaid(self, terms: Terms) -> tuple[str, ...]:
@@ -98,12 +102,12 @@ class GrammarEngine:
         """A matcher before the first token.
 
         Raises:
-            HarnessError: the engine refuses the grammar.
+            NoClassesError: the engine refuses the grammar.
         """
         grammar, _ = self._grammar(terms)
         found = self._library.LLMatcher(self._tokenizer, grammar, log_level=0)
         if found.is_error():
-            raise HarnessError(_refusal(found.get_error()))
+            raise NoClassesError(_refusal(found.get_error()))
         return found
 
     def _refuses(self, schema: Any) -> str | None:

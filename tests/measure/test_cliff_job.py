@@ -477,3 +477,15 @@ def test_the_grammar_engine_measures_what_the_automaton_does(
         for folder in (measured_once, tmp_path / "run")
     )
     assert [one for one in theirs if one["n_positions"]] == [one for one in ours if one["n_positions"]]
+
+
+def test_a_schema_without_classes_is_refused_before_anything_is_drawn(
+    planted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"not": {"type": "string"}}', encoding="utf-8")
+    more = ("--lambda", "1.02", "--clip", str(C), "--contract", f"schema:{schema}")
+    assert main(["cliff", *arguments(planted, tmp_path / "run", *more)]) == 2
+    error = capsys.readouterr().err
+    assert 'no classes of next tokens for this contract: Unimplemented keys: ["not"]' in error
+    assert not (tmp_path / "run").exists()

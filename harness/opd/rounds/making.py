@@ -31,7 +31,7 @@ from harness.opd.rounds.placing import MOST_PLACED, Side, line_sums_of
 from harness.opd.rounds.round import ROLLOUTS, About, Round, Tally, read_about
 from harness.opd.rounds.scoring import Layout, Scores, score
 from harness.progress import OnProgress, Progress
-from harness.rollouts import Positions, Rollout, Walker, classes_of, read_rollouts
+from harness.rollouts import Positions, Rollout, Walker, classes_of, read_rollouts, require_classes
 
 PROBE_TOKENS = 8
 
@@ -94,6 +94,7 @@ class Rounds:
         self._share = config.optimisation.batch_size // world
         self._size = min(config.optimisation.micro_batch_size or self._share, self._share)
         vocabulary = checkpoints.vocabulary
+        require_classes(vocabulary, config.contract)
         self._walker = Walker(classes_of(vocabulary, config.contract))
         self._shares: dict[str, bool] = {}
         self._share_prompts = config.samples > 1 and self._can_share_prompts()
