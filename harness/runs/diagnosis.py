@@ -6,6 +6,7 @@ from harness.contract import Terms
 from harness.contract.diagnosis import LEAST_SHARE, MOST_LOOKED_AT, Answered, diagnosis
 from harness.data.conversations import conversations
 from harness.data.tasks import RankingTask, Task, as_text, terms_of
+from harness.engines.tokenizer import REASONING
 from harness.errors import DataError
 from harness.metrics.table import CONTRACT
 from harness.plain_text import plain
@@ -39,7 +40,7 @@ def same_mistake(run: Run) -> str | None:
         for sample in samples
         if sample.task_id in tasks
     ]
-    found = diagnosis(answers, _prompts(run, list(tasks.values())[:_PROMPTS]))
+    found = diagnosis(answers, _prompts(run, list(tasks.values())[:_PROMPTS]), REASONING)
     return None if found is None else plain(found)
 
 
