@@ -271,7 +271,12 @@ def table(data: Path) -> None:
         print()
         for name, column in columns.items():
             print(f"{name} refused: {dict(column.refused.most_common(12))}")
-            for kind, found in (("valid outside", column.valid), ("invalid inside", column.invalid)):
+            kinds = {
+                "valid outside": column.valid,
+                "valid with keys reversed outside": column.reversed,
+                "invalid inside": column.invalid,
+            }
+            for kind, found in kinds.items():
                 wrong = Counter(one for one in found if one != "ok")
                 known = {one: n for one, n in wrong.items() if one in names}
                 print(f"  {kind}: {sum(wrong.values())} ({sum(known.values())} where jsonschema differs too)")

@@ -449,6 +449,7 @@ def measure(
             engine.start()
             for number, step in enumerate(kept):
                 found = place_student(config, number, engine, (), ignore)
+                ranked = found.ndcg_at_1_parsed
                 run = load(place / "measured" / found.run)
                 rows.append(
                     {
@@ -462,8 +463,8 @@ def measure(
                         "steps": locked["plan"]["steps"],
                         "n": found.parse_validity.n,
                         "strict": found.parse_validity.estimate,
-                        "parsed": found.ndcg_at_1_parsed.n,
-                        "ndcg_parsed": found.ndcg_at_1_parsed.estimate,
+                        "parsed": 0 if ranked is None else ranked.n,
+                        "ndcg_parsed": None if ranked is None else ranked.estimate,
                         "ndcg_all": run.stored("ndcg_at_1.all").estimate,
                         "truncated": run.stored("truncation_rate").estimate,
                         "reached": found.lambda_reached.estimate,

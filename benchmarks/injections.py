@@ -651,7 +651,7 @@ def figures(place: Place) -> None:
     place.python(
         "from types import SimpleNamespace as N\nfrom harness.cli import consoles\n"
         "from pathlib import Path\nfrom harness.stats import Estimate\n"
-        "from harness.cli.forecast import print_forecast\nfrom harness.streams import guarded\n"
+        "from harness.cli.forecast_summary import print_forecast\nfrom harness.streams import guarded\n"
         f"from harness.cli.tables import metric_table, titled\ntext = {TEXT!r}\n"
         "one = Estimate(3, 0.5, 0.1, 0.9, text)\n"
         "student = N(checkpoint=text, lambda_reached=Estimate(0, None, None, None, text), off_the_line=one,"

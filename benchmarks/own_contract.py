@@ -192,7 +192,8 @@ def run(name: str, out: Path, steps: int, tasks: int, lam: float) -> None:
     for command, may in (
         (("eval", "--ckpt", teacher, "--out", folder / "run-teacher", *hf, *test), {0}),
         (("eval", "--ckpt", base, "--out", folder / "run-base", *hf, *test), {0}),
-        (("cliff", "--teacher", teacher, "--base", base, "--lambda", lam, "--clip", 5, *hf, *test), {0}),
+        (("cliff", "--teacher", teacher, "--base", base, "--lambda", lam, "--clip", 5, *hf, *test,
+          "--out", folder / "run-cliff"), {0}),
         (("forecast", "--teacher", teacher, "--base", base, "--lambdas", "0,1,2,4", *test, "--device", "cpu",
           "--out", folder / "forecast"), {0}),
         (("gate", folder / "run-teacher", "--policy", policy, "--baseline", folder / "run-base"), {0, 1, 4}),

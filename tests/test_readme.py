@@ -17,11 +17,15 @@ from harness.cli import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
-def blocks(language: str) -> list[str]:
-    return [text for name, text in BLOCKS if name == language]
+def blocks(language: str, text: str = README) -> list[str]:
+    found = re.findall(r"^```(\w+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [content for name, content in found if name == language]
+
+
+def section_of(heading: str) -> str:
+    return README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +65,13 @@ def test_gating_as_the_readme_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     Nothing is added but the engine, since `auto` takes vLLM where the tests have it.
     """
-    section = README.split("## Gate a checkpoint in CI")[1].split("\n## ")[0]
+    section = section_of("Gate a checkpoint in CI")
     offered = {name: member for member, name in re.findall(r"`(zoo:\w+)`\s+for\s+`(\./\S+?)`", section)}
     code, margin, other_margin, other_code = re.search(  # type: ignore[union-attr]
         r"exit code (\d)[^.]*\. With a margin of (\S+) in place of (\S+) it is\s+\w+, exit code (\d)", section
     ).groups()
-    (policy,) = blocks("yaml")
-    commands, planning = blocks("sh")
-    assert policy in section
-    assert commands in section
+    (policy,) = blocks("yaml", section)
+    commands, planning = blocks("sh", section)
     (tmp_path / "gate.yaml").write_text(policy)
     *evaluations, gate = commands.splitlines()
     used = set()
@@ -98,9 +100,27 @@ def test_init_writes_what_the_readme_says(tmp_path: Path) -> None:
     run(tmp_path, ["harness", "gate", "--init"], {0})
     example = (tmp_path / "gate.yaml").read_text()
     assert yaml.safe_load(example)["rules"]
-    (policy,) = blocks("yaml")
+    (policy,) = blocks("yaml", section_of("Gate a checkpoint in CI"))
     for rule in yaml.safe_load(policy)["rules"]:
         assert rule.split(" - ")[0].split(" 0.")[0] in example, rule
+
+
+@pytest.mark.model
+def test_a_prompt_and_a_contract_as_the_readme_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = section_of("Your own prompt, contract and data")
+    for text in blocks("yaml", section):
+        (tmp_path / re.match(r"# (\S+):", text)[1]).write_text(text)  # type: ignore[index]
+    monkeypatch.chdir(tmp_path)
+    (commands,) = blocks("sh", section)
+    for line in commands.splitlines():
+        program, *words = line.replace("./student", "zoo:listopd").replace("--limit 32", "--limit 2").split()
+        assert (program, main([*words, *(["--engine", "hf"] if words[0] == "eval" else [])])) == (
+            "harness",
+            0,
+        )
+    assert '{"results": [{"id": ' in capsys.readouterr().out
 
 
 @pytest.mark.model

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from harness.data.amazon_report import PreparationReport
     from harness.data.amazon_rows import Progress
 
+_CHANGED = {
+    "flattened": "hold line ends, control characters or runs of white space, which the usual prompt makes "
+    "single blanks",
+    "defused": "hold what looks like a special token of some checkpoint: a blank breaks it where it is one "
+    "of the checkpoint's own, or where no tokenizer is known",
+}
 _SPLITS = ("train", "validation", "test", "variable-k")
 _file = click.Path(path_type=Path)
 
@@ -59,6 +65,9 @@ def check(path: str, split: str | None, as_machine: bool) -> None:
     else:
         for bad_row in checked.bad_rows:
             output.result(str(bad_row))
+        for name, said in _CHANGED.items():
+            if count := checked.titles.get(name):
+                output.result(f"{count:,} titles {said}")
     checked.refuse()
     if not as_machine:
         output.result(f"{checked.path}: {checked.rows_read:,} rows, all good")
@@ -73,7 +82,7 @@ def _show_options() -> list[click.Option]:
 @data.command(
     cls=Command,
     settings=_show_options,
-    epilog="Example: harness data show --data fashion-mini --split test --task 3 --ckpt zoo:base",
+    epilog="\b\nExample: harness data show --data fashion-mini --split test --task 3 --ckpt zoo:base",
 )
 @json_option
 def show(as_machine: bool, **options: Any) -> None:

@@ -12,15 +12,11 @@ from harness.cli.eval_options import eval_config, eval_options
 from harness.cli.options import Command, GroupedOption, flags_of, json_option, options_of, settings_from
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from harness.cliff import CliffResult
-    from harness.forecast import FirstLook, Forecast, ForecastConfig
+    from harness.forecast import ForecastConfig
     from harness.progress import OnProgress
-    from harness.stats import Estimate
 
 _DEFAULT_LIMIT = 128
-_BAR_WIDTH = 5
 _OWN = (
     *("teacher", "base", "stored", "bar", "students", "plausible", "teacher_device", "base_device", "clip"),
     "points",
@@ -103,6 +99,7 @@ def forecast_command(
     """
     from harness import files
     from harness.cli import consoles, output
+    from harness.cli.forecast_summary import print_forecast, print_look
     from harness.cli.listening import listening
     from harness.forecast import ForecastConfig, first_look, forecast
     from harness.report.forecast_figure import FIGURE, draw_forecast
@@ -166,90 +163,6 @@ def _require_no_drawing(context: click.Context) -> None:
             )
 
 
-def print_look(looked: FirstLook, folder: Path, console: Console) -> None:
-    """A row for each λ, with how many answers count there."""
-    from rich.table import Table
-
-    from harness.cli import consoles
-
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("λ", justify="right")
-    table.add_column("strict validity")
-    for heading in ("95 %", "effective", "unseen", "from λ"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for point in looked.points:
-        rate = point.parse_validity
-        table.add_row(
-            f"{point.lam:g}",
-            consoles.line(f"not told: {point.refused}") if rate.estimate is None else f"{rate.estimate:.1%}",
-            _interval(rate),
-            f"{point.effective:.0f} of {rate.n}",
-            "–" if point.unseen is None else f"{point.unseen:.1%}",
-            f"{point.drawn_at:g}",
-        )
-    masked = f", extrapolated where plausible ({looked.plausible:g})" if looked.plausible else ""
-    console.print(f"first look at the target of {looked.teacher} and {looked.base}{masked}: nothing drawn")
-    console.print(table)
-    console.print(
-        "unseen: share of the target's answers that are unlike any of the run's; they count as failing. "
-        "Where no number stands, or one decides, draw: the same command without --from"
-    )
-    console.print(f"first look: {folder / 'first-look.json'}")
-
-
-def print_forecast(found: Forecast, folder: Path, console: Console) -> None:
-    """A row for each λ, then where the format falls."""
-    from rich.table import Table
-
-    from harness.cli import consoles
-    from harness.report.forecast_words import break_lines, gain_sentence, placed, sentence, star_sentence
-
-    table = Table(box=None, pad_edge=False, show_edge=False)
-    table.add_column("λ", justify="right")
-    table.add_column("strict validity")
-    for heading in ("95 %", "curve", "NDCG@1", "of all"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("fails with")
-    for point in found.points:
-        rate = point.parse_validity.estimate or 0.0
-        worst = next(iter(point.failure_codes.items()), None)
-        table.add_row(
-            f"{point.lam:g}",
-            "█" * round(rate * _BAR_WIDTH) + "·" * (_BAR_WIDTH - round(rate * _BAR_WIDTH)) + f" {rate:6.1%}",
-            _interval(point.parse_validity),
-            "" if point.curve is None else f"{_percent(point.curve.estimate)} {_interval(point.curve)}",
-            _value(point.ndcg_at_1_parsed),
-            _value(point.ndcg_at_1_all),
-            "" if worst is None else consoles.line(f"{worst[0]} {worst[1]:.0%}"),
-        )
-    masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
-    console.print(f"target of {found.teacher} and {found.base}{masked}")
-    console.print(table)
-    console.print(f"{_curve(found)}; NDCG@1 on what parses, and of all with failures as 0")
-    console.print(sentence(found))
-    if found.breaks is not None:
-        for line in break_lines(found.breaks):
-            console.print(line)
-    if found.gain is not None:
-        console.print(gain_sentence(found.gain))
-    if found.lambda_star is not None:
-        console.print(star_sentence(found.lambda_star))
-    for note in found.notes:
-        console.print(f"note: {note}")
-    for student in found.students:
-        console.print(placed(student))
-    console.print(f"forecast: {folder / 'forecast.json'}")
-
-
-def _curve(found: Forecast) -> str:
-    """What the column of that name shows: a curve takes two λ from the teacher's on."""
-    if sum(point.lam >= 1.0 for point in found.points) > 1:
-        return "curve: falls from λ = 1 on, and all its intervals hold at once"
-    if len(found.points) > 1:
-        return "curve: as it was drawn (a fall takes two λ from 1 on); all its intervals hold at once"
-    return "curve: as it was drawn (a fall takes two λ from 1 on)"
-
-
 def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> CliffResult:
     """λ* of the pair; no run's λ is asked about, so that of plain distillation stands for it."""
     from harness.measure import CliffConfig, measure_cliff
@@ -263,17 +176,3 @@ def _star(config: ForecastConfig, clip: float, on_progress: OnProgress) -> Cliff
         token_level="skip",
     )
     return measure_cliff(cliff, on_progress).result
-
-
-def _value(estimate: Estimate) -> str:
-    return "–" if estimate.estimate is None else f"{estimate.estimate:.3f}"
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return ""
-    return f"{_percent(estimate.low)}–{_percent(estimate.high)}"
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100.0 * share:.1f}"

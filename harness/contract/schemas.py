@@ -21,6 +21,9 @@ MAX_PROVED: Final = 128 * 1024
 """Longest schema, in characters, of which it is tried to prove that nothing satisfies it."""
 
 JSON_TYPES: Final = frozenset({"object", "array", "string", "number", "integer", "boolean", "null"})
+OF_NUMBERS: Final = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
+"""Keywords that say something of numbers alone."""
+
 _MAX_MESSAGE: Final = 150
 _MAX_HOPS: Final = 20
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Final
 
-from harness.contract.schemas import keeps, resolved
+from harness.contract.schemas import OF_NUMBERS, keeps, resolved
 
 _DEEPEST: Final = 12
 _MOST: Final = 64
@@ -145,7 +145,7 @@ def _type_of(schema: dict[str, Any]) -> str:
     for name, keywords in (
         ("object", ("properties", "required", "additionalProperties", "minProperties")),
         ("array", ("items", "prefixItems", "minItems", "contains")),
-        ("number", ("minimum", "maximum", "multipleOf", "exclusiveMinimum", "exclusiveMaximum")),
+        ("number", OF_NUMBERS),
     ):
         if any(keyword in schema for keyword in keywords):
             return name

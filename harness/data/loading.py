@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.data.locate import SPLIT_SUFFIXES, known_datasets, splits_in
+from harness.data.prompt import changed_titles
 from harness.data.rows import BadRow, count_rows, read_rows
 from harness.data.tasks import PromptTask, RankingTask, Task
 from harness.errors import DataError
@@ -132,12 +134,14 @@ class CheckedFile:
         rows_read: rows that aren't blank.
         rows_bad: how many of them are bad.
         bad_rows: everything that is wrong with those.
+        titles: of the good rows, titles that don't reach every model as they are, see `changed_titles`.
     """
 
     path: Path
     rows_read: int
     rows_bad: int
     bad_rows: tuple[BadRow, ...]
+    titles: dict[str, int]
 
     def refuse(self) -> None:
         """Raise unless there are rows and all are good.
@@ -164,12 +168,15 @@ def check_tasks(path_or_name: str | Path, split: str | None = None) -> CheckedFi
     file = find_task_file(path_or_name, split)
     rows_read = rows_bad = 0
     bad_rows: list[BadRow] = []
+    titles: Counter[str] = Counter()
     for row in read_rows(file.path):
         rows_read += 1
-        if not isinstance(row, RankingTask | PromptTask):
+        if isinstance(row, RankingTask | PromptTask):
+            titles.update(changed_titles([row], guarded=True))
+        else:
             rows_bad += 1
             bad_rows.extend(row)
-    return CheckedFile(file.path, rows_read, rows_bad, tuple(bad_rows))
+    return CheckedFile(file.path, rows_read, rows_bad, tuple(bad_rows), dict(titles))
 
 
 def find_task_file(path_or_name: str | Path, split: str | None = None) -> TaskFile:

@@ -21,7 +21,8 @@ from harness.forecast.config import ForecastConfig
 from harness.forecast.notes import TEACHER, gain_of, notes_of
 from harness.forecast.students import place_student, require_students
 from harness.metrics.columns import TaskTable
-from harness.metrics.table import CONTRACT, QUALITY_OF_ALL, sample_metrics
+from harness.metrics.match import MATCH
+from harness.metrics.table import CONTRACT, MATCH_OF_ALL, QUALITY, QUALITY_OF_ALL, sample_metrics
 from harness.progress import OnProgress, ignore
 from harness.runs import Run, source_of
 from harness.runs.columns import read_columns
@@ -81,7 +82,7 @@ def forecast(
         largest,
         students,
         gain=gain_of(
-            {lam: one.quality for lam, one in drawn.items()},
+            {lam: one.quality for lam, one in drawn.items() if one.quality is not None},
             intervals=config.intervals - sum(lam <= TEACHER for lam in drawn),
         ),
         notes=notes_of(
@@ -109,7 +110,7 @@ class _Drawn:
     run: Run
     point: Point
     validity: TaskTable
-    quality: TaskTable
+    quality: TaskTable | None
 
     @property
     def hits(self) -> list[int]:
@@ -209,14 +210,17 @@ def _read(config: ForecastConfig, lam: float, run: Run) -> _Drawn:
         lam=lam,
         run=str(run.path.relative_to(config.out)),
         parse_validity=run.stored(CONTRACT),
-        ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
-        ndcg_at_1_all=run.stored("ndcg_at_1.all"),
+        ndcg_at_1_parsed=run.metrics.get(QUALITY),
+        ndcg_at_1_all=run.metrics.get(QUALITY_OF_ALL),
         failure_codes=dict(sorted(rates.items(), key=lambda one: (-one[1], one[0]))),
         source=source_of(run.path, run.manifest).drawn_sha256,
+        match_exact=run.metrics.get(MATCH),
+        match_exact_all=run.metrics.get(MATCH_OF_ALL),
     )
-    columns = read_columns(run, [CONTRACT, QUALITY_OF_ALL])
-    validity, quality = (columns.by_task(sample_metrics()[name]) for name in (CONTRACT, QUALITY_OF_ALL))
-    return _Drawn(run, point, validity, quality)
+    quality = next((name for name in (QUALITY_OF_ALL, MATCH_OF_ALL) if name in run.metrics), None)
+    columns = read_columns(run, [CONTRACT] if quality is None else [CONTRACT, quality])
+    tables = {name: columns.by_task(sample_metrics()[name]) for name in (CONTRACT, quality) if name}
+    return _Drawn(run, point, tables[CONTRACT], tables.get(quality or ""))
 
 
 def _curve(config: ForecastConfig, drawn: Mapping[float, _Drawn]) -> FallingCurve | None:

@@ -70,15 +70,15 @@ def notes_of(
 def gain_of(
     quality: Mapping[float, TaskTable], confidence: float = 0.95, *, intervals: int | None = None
 ) -> Gain | None:
-    """How much better than the teacher the best λ above 1 ranks, all answers counted.
+    """How much better than the teacher the best λ above 1 is, all answers counted.
 
     Args:
-        quality: λ → NDCG@1 with failures as 0, over the same tasks.
+        quality: λ → NDCG@1, or right answers, with failures as 0, over the same tasks.
         confidence: with which the intervals of all λ hold together.
         intervals: how many share the error, at least one for each λ above 1; by default as many.
 
     Returns:
-        None without λ = 1 or any beyond it, or where the tasks can't rank.
+        None without λ = 1 or any beyond it, or where the tasks can't tell.
     """
     beyond = [lam for lam in quality if lam > TEACHER]
     if TEACHER not in quality or not beyond:

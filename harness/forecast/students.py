@@ -14,7 +14,8 @@ from harness.engines.target_engine import TargetEngine
 from harness.errors import DataError, HarnessError
 from harness.evaluate import evaluate
 from harness.forecast.config import ForecastConfig
-from harness.metrics.table import CONTRACT
+from harness.metrics.match import MATCH
+from harness.metrics.table import CONTRACT, QUALITY
 from harness.progress import OnProgress
 from harness.rollouts import rollouts_of_run
 from harness.rollouts.placing import Trio, place
@@ -77,11 +78,12 @@ def place_student(
         checkpoint=config.students[number],
         run=str(run.path.relative_to(config.out)),
         parse_validity=run.stored(CONTRACT),
-        ndcg_at_1_parsed=run.stored("ndcg_at_1.parsed"),
+        ndcg_at_1_parsed=run.metrics.get(QUALITY),
         lambda_reached=reached.lambda_reached,
         off_the_line=reached.off_the_line,
         along_the_line=reached.along_the_line,
         forecast_there=_interpolated(points, reached.lambda_reached.estimate),
+        match_exact=run.metrics.get(MATCH),
     )
 
 

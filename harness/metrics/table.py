@@ -28,6 +28,8 @@ QUALITY = "ndcg_at_1.parsed"
 """How well the answers that keep it rank."""
 QUALITY_OF_ALL = "ndcg_at_1.all"
 """How well all answers rank, those that don't keep it as 0: it can't be raised by failing on hard tasks."""
+MATCH_OF_ALL = f"{MATCH}.all"
+"""How many of all answers are right."""
 CONTRACT_BAR = 0.95
 """Share of answers that must keep the contract where nobody asks for another."""
 

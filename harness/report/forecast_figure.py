@@ -8,7 +8,6 @@ from harness.stats import Estimate
 
 FIGURE = "forecast.svg"
 _STRICT = "strict parse validity"
-_PANELS = (_STRICT, "NDCG@1 on parsed")
 _LONGEST = 44
 """Characters of a headline that the picture has room for."""
 
@@ -25,8 +24,9 @@ def draw_forecast(found: Forecast, marks: str = "mark") -> str | None:
     masked = f", extrapolated where plausible ({found.plausible:g})" if found.plausible else ""
     target = Line(
         f"the target, before training{masked}",
-        tuple((one.lam, (one.parse_validity, one.ndcg_at_1_parsed)) for one in found.points),
+        tuple((one.lam, (one.parse_validity, *(one.quality or ())[:1])) for one in found.points),
     )
+    panels = (_STRICT,) if found.quality is None else (_STRICT, f"{found.quality} on parsed")
     lines = [target, *(line for line in map(_student, found.students) if line is not None)]
     notes = [("rule", f"{found.bar:.0%} of answers valid; bars: 95 % intervals, each its own")]
     curve = tuple((one.lam, one.curve) for one in found.points if one.lam >= 1.0 and one.curve is not None)
@@ -41,14 +41,14 @@ def draw_forecast(found: Forecast, marks: str = "mark") -> str | None:
     return draw(
         Figure(
             title=title if len(title) <= _LONGEST else "",
-            panels=_PANELS,
+            panels=panels,
             columns=(column,),
             lines=tuple(lines),
             rules=((_STRICT, False, found.bar),),
             notes=tuple(notes),
             envelopes=(Envelope(_STRICT, curve),) if len(curve) > 1 else (),
             marks=marks,
-            described=f"strict parse validity and NDCG@1 of the target of {title} over λ",
+            described=f"{' and '.join(panels)} of the target of {title} over λ",
         )
     )
 
@@ -58,5 +58,7 @@ def _student(student: Student) -> Line | None:
     reached: Estimate = student.lambda_reached
     if reached.estimate is None:
         return None
-    point = (max(reached.estimate, 0.0), (student.parse_validity, student.ndcg_at_1_parsed))
+    quality = student.match_exact if student.ndcg_at_1_parsed is None else student.ndcg_at_1_parsed
+    values = (student.parse_validity,) if quality is None else (student.parse_validity, quality)
+    point = (max(reached.estimate, 0.0), values)
     return Line(f"{student.checkpoint}, at its λ reached", (point,))

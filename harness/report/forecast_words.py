@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.runs.forecast_record import Breaks, Forecast, Gain, Star, Student
+from harness.runs.forecast_record import Breaks, Forecast, Star, Student
 
 
 def sentence(found: Forecast) -> str:
@@ -40,14 +40,20 @@ def star_sentence(star: Star) -> str:
     )
 
 
-def gain_sentence(gain: Gain) -> str:
-    """Whether there is anything to gain from λ above 1."""
+def gain_sentence(found: Forecast) -> str | None:
+    """Whether there is anything to gain from λ above 1; None where it can't be told."""
+    gain = found.gain
+    if gain is None:
+        return None
+    ranks = found.quality == "NDCG@1"
+    does = "ranks" if ranks else "answers"
+    told_of = "NDCG@1 of all answers" if ranks else "right among all answers"
     low, high = gain.difference.low, gain.difference.high
     interval = "" if low is None or high is None else f" [{low:+z.3f}, {high:+z.3f}]"
-    told = f"λ = {gain.lam:g}, {gain.difference.estimate or 0.0:+z.3f}{interval} NDCG@1 of all answers"
+    told = f"λ = {gain.lam:g}, {gain.difference.estimate or 0.0:+z.3f}{interval} {told_of}"
     if low is not None and low > 0.0:
-        return f"ranks better than the teacher: {told}"
-    return f"no λ above 1 is shown to rank better than the teacher; at best {told}"
+        return f"{does} better than the teacher: {told}"
+    return f"no λ above 1 is shown to {does[:-1]} better than the teacher; at best {told}"
 
 
 def placed(student: Student) -> str:

@@ -54,22 +54,28 @@ class Foreseen:
         """What it says in words."""
         found = self.forecast
         said = [sentence(found)]
-        if found.gain is not None:
-            said.append(gain_sentence(found.gain))
+        if (gain := gain_sentence(found)) is not None:
+            said.append(gain)
         if found.lambda_star is not None:
             said.append(star_sentence(found.lambda_star))
         return [*said, *(f"note: {note}" for note in found.notes), *map(placed, found.students)]
 
     @property
+    def headings(self) -> list[str]:
+        """Of the columns of `rows`."""
+        quality = self.forecast.quality
+        both = [] if quality is None else [f"{quality} on parsed", f"{quality}, failures as 0"]
+        return ["λ", "strict validity, its own 95 %", "curve, all λ together", *both, "fails with"]
+
+    @property
     def rows(self) -> list[list[str]]:
-        """λ, strict validity and the curve with their intervals, NDCG@1 both ways, the commonest failure."""
+        """λ, strict validity and the curve with their intervals, quality both ways, the commonest failure."""
         return [
             [
                 f"{one.lam:g}",
                 _shown(one.parse_validity, text.percent),
                 "–" if one.curve is None else _shown(one.curve, text.percent),
-                _shown(one.ndcg_at_1_parsed, text.decimal),
-                _shown(one.ndcg_at_1_all, text.decimal),
+                *(_shown(quality, text.decimal) for quality in one.quality or ()),
                 commonest(one) or "–",
             ]
             for one in self.forecast.points

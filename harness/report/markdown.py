@@ -47,7 +47,7 @@ def _forecast(one: Foreseen) -> list[str]:
     title = f"**Forecast {escape(one.name)}**, target of {escape(found.teacher)} and {escape(found.base)}"
     if one.stale:
         return [f"{title}: not shown, {escape(one.refusal)}"]
-    across = ["strict validity", "curve, all λ together", "NDCG@1 on parsed", "NDCG@1, all", "fails with"]
+    across = one.headings[1:]
     down, cells = [row[0] for row in one.rows], [[escape(cell) for cell in row[1:]] for row in one.rows]
     said = [f"- {escape(sentence)}" for sentence in one.sentences]
     return [title, "", *_rows("λ", across, down, cells), "", *said]

@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.contract import Terms
-from harness.contract.model import ROW
 from harness.errors import EngineUnavailableError, HarnessError
 from harness.rollouts.schema_grammar import RefusedSchemaError, grammar_of
 
@@ -153,9 +152,7 @@ def _library() -> Any:
 
 
 def schema_of(terms: Terms) -> Any:
-    """The JSON Schema of an answer."""
-    contract = terms.contract
-    if contract.kind == "schema":
-        return json.loads(str(terms.schema if contract.schema_ == ROW else contract.schema_))
-    envelope = terms.json_schema()
-    return envelope if contract.schema_ is None else {"allOf": [envelope, json.loads(contract.schema_)]}
+    """The JSON Schema of an answer, `false` too."""
+    if terms.contract.kind == "schema":
+        return json.loads(str(terms.whole_schema))
+    return terms.json_schema()

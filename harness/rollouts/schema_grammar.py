@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Any, Final
 
+from harness.contract.schemas import OF_NUMBERS
 from harness.rollouts.grammar_text import COUNTED, HEAD, condition, quoted, spelled, times
 from harness.rollouts.schema_merge import TYPES, Reader, Unmergeable, merged
 
@@ -31,7 +32,7 @@ _OF_TYPE: Final = {
     | {"patternProperties", "propertyNames", "dependentSchemas", "dependencies", "unevaluatedProperties"},
     "array": _ARRAY | {"contains", "minContains", "maxContains", "unevaluatedItems", "additionalItems"},
     "string": frozenset({"minLength", "maxLength", "pattern"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
+    "number": OF_NUMBERS,
 }
 _WHOLE: Final = ("not", "if", "then", "else", "$dynamicRef", "$recursiveRef")
 

@@ -30,22 +30,37 @@ class Point:
         lam: λ.
         run: its folder, from the forecast's.
         parse_validity: strict.
-        ndcg_at_1_parsed: over strictly valid answers.
+        ndcg_at_1_parsed: over strictly valid answers; None where no task ranks.
         ndcg_at_1_all: failures as 0.
         failure_codes: share of each code that occurred, commonest first.
         source: digest of what was drawn, see `harness.runs.Source`.
         curve: parse validity of the curve that falls from λ = 1 on (below 1 as it was drawn), with one of
             the intervals that hold together for all λ; None in files of earlier versions.
+        match_exact: right answers among strictly valid ones; None where no task says what is right.
+        match_exact_all: failures as wrong.
     """
 
     lam: float
     run: str
     parse_validity: Estimate
-    ndcg_at_1_parsed: Estimate
-    ndcg_at_1_all: Estimate
+    ndcg_at_1_parsed: Estimate | None
+    ndcg_at_1_all: Estimate | None
     failure_codes: dict[str, float]
     source: str
     curve: Estimate | None = None
+    match_exact: Estimate | None = None
+    match_exact_all: Estimate | None = None
+
+    @property
+    def quality(self) -> tuple[Estimate, Estimate] | None:
+        """What `Forecast.quality` names, on what parses and with failures as 0."""
+        for found in (
+            (self.ndcg_at_1_parsed, self.ndcg_at_1_all),
+            (self.match_exact, self.match_exact_all),
+        ):
+            if found[0] is not None and found[1] is not None:
+                return found[0], found[1]
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,21 +114,23 @@ class Student:
         checkpoint: its name.
         run: folder of its rollouts, from the forecast's.
         parse_validity: strict, at T = 1.
-        ndcg_at_1_parsed: over strictly valid answers.
+        ndcg_at_1_parsed: over strictly valid answers; None where no task ranks.
         lambda_reached: the nearest λ of the line.
         off_the_line: KL from the target there, in nats a token.
         along_the_line: share of its way from the base that isn't off the line.
         forecast_there: parse validity of the target at λ reached, between the λ drawn; None outside.
+        match_exact: right answers among strictly valid ones; None where no task says what is right.
     """
 
     checkpoint: str
     run: str
     parse_validity: Estimate
-    ndcg_at_1_parsed: Estimate
+    ndcg_at_1_parsed: Estimate | None
     lambda_reached: Estimate
     off_the_line: Estimate
     along_the_line: Estimate
     forecast_there: float | None
+    match_exact: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +172,11 @@ class Star:
 
 @dataclass(frozen=True, slots=True)
 class Gain:
-    """What extrapolation can gain in ranking.
+    """What extrapolation can gain in quality, which is NDCG@1 or right answers; see `Forecast.quality`.
 
     Attributes:
-        lam: of all λ above 1 the one that ranks best.
-        difference: its NDCG@1, failures as 0, minus that of λ = 1, paired by task; the intervals of all such
+        lam: of all λ above 1 the best one.
+        difference: its quality, failures as 0, minus that of λ = 1, paired by task; the intervals of all such
             λ hold together.
     """
 
@@ -198,6 +215,14 @@ class Forecast:
     checkpoints: Mapping[str, str | None] = field(default_factory=dict)
     lambda_star: Star | None = None
     breaks: Breaks | None = None
+
+    @property
+    def quality(self) -> str | None:
+        """What tells how good the answers are beside their format; None where the tasks don't say."""
+        first = self.points[0]
+        if first.quality is None:
+            return None
+        return "right answers" if first.ndcg_at_1_parsed is None else "NDCG@1"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists and numbers for JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -189,12 +190,10 @@ class Manifest(BaseModel):
     def identity(self) -> dict[str, Any]:
         """The fields that decide what a sample says: two processes may share a run only if all are equal."""
         engine = self.engine
-        return {
+        said = {
             "dataset.sha256": self.dataset.sha256,
-            "contract": self.contract.model_dump(),
+            "contract": json.loads(self.contract.said_before()),
             "prompt_version": self.prompt_version,
-            "prompt": self.prompt.sha256,
-            "reasoning_end": self.prompt.reasoning_end,
             "engine.name": engine.name,
             "engine.dtype": engine.options.get("dtype"),
             "checkpoint": engine.weights_sha256 or engine.checkpoint,
@@ -203,11 +202,16 @@ class Manifest(BaseModel):
             "sampling": self.sampling,
             "samples_per_task": self.samples_per_task,
         }
+        # Unsaid where there is none, so that digests of it stay what they were before there could be.
+        younger = {"prompt": self.prompt.sha256, "reasoning_end": self.prompt.reasoning_end}
+        return said | {name: value for name, value in younger.items() if value is not None}
 
     def differences(self, other: Manifest) -> list[str]:
         """Identity fields in which two manifests differ, as `field: mine → theirs`."""
         mine, theirs = self.identity(), other.identity()
-        return [f"{name}: {mine[name]} → {theirs[name]}" for name in mine if mine[name] != theirs[name]]
+        names = list(mine | theirs)
+        pairs = [(name, mine.get(name), theirs.get(name)) for name in names]
+        return [f"{name}: {one} → {another}" for name, one, another in pairs if one != another]
 
 
 def now() -> str:

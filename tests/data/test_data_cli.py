@@ -127,8 +127,8 @@ def test_prepare_refuses_with_the_report(tmp_path: Path, capsys: pytest.CaptureF
     out, err = capsys.readouterr()
     assert "no task: too few usable reviews" in out
     assert "can't support ranking" in err.splitlines()[-1]
-    assert main([*command, "--out", str(tmp_path / "out"), "--k", "99"]) == 2
-    assert "Invalid value for '--k': 99 is not in the range 2<=x<=64" in capsys.readouterr().err
+    assert main([*command, "--out", str(tmp_path / "out"), "--k", "101"]) == 2
+    assert "Invalid value for '--k': 101 is not in the range 2<=x<=100" in capsys.readouterr().err
 
 
 def test_module_loads_nothing_heavy() -> None:
