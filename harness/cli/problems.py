@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import click
 
+from harness.cli.options import flags_of
+
 _SETTING = re.compile(r"`([a-z][a-z0-9_]*)=([^`]*)`")
 
 
@@ -34,5 +36,16 @@ def in_flags(message: str, command: click.Command, arguments: Sequence[str]) -> 
             return found[0]
         written = max(options[name].opts, key=len)
         return written if options[name].is_flag else f"{written} {value}".rstrip()
+
+    return _SETTING.sub(flag, message)
+
+
+def as_flags(message: str) -> str:
+    """Likewise, of settings that every command spells alike."""
+
+    def flag(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        written = max(flags_of(name), key=len)
+        return written if value == "True" else f"{written} {value}"
 
     return _SETTING.sub(flag, message)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.cli.consoles import line
-from harness.cli.problems import in_flags
+from harness.cli.problems import as_flags
 from harness.cli.tables import metric_table, titled
 from harness.masking import masked
 from harness.metrics.table import FAILURES, METRICS, WITHHELD, adds_nothing, metrics_in
@@ -135,9 +135,7 @@ def _left_out(run: Run) -> list[Text]:
     """What is in no rate, or in no NDCG, or isn't as it was asked for, and must be seen."""
     remarks = [line(remark) for remark in run.manifest.remarks]
     if mistake := same_mistake(run):
-        from harness.cli.eval import eval_command
-
-        remarks.append(line(f"hint: {in_flags(mistake, eval_command, ())}"))
+        remarks.append(line(f"hint: {as_flags(mistake)}"))
     if missing := run.manifest.missing:
         remarks.append(
             line(

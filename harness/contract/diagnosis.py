@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
@@ -27,7 +27,6 @@ MOST_LOOKED_AT: Final = 100
 _DEEPEST: Final = 3
 _BOTH: Final = "; and they "
 _MOST_FIELDS: Final = 4
-_END_OF_REASONING: Final = ("</think>", "</thinking>", "</reasoning>", "<channel|>", "[/THINK]")
 _FENCED: Final = re.compile(r"\s*```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
 
 
@@ -40,12 +39,15 @@ class Answered:
     finish_reason: str | None = None
 
 
-def diagnosis(answers: Sequence[Answered], prompts: Sequence[str] = ()) -> str | None:
+def diagnosis(
+    answers: Sequence[Answered], prompts: Sequence[str] = (), marks: Iterable[str] = ()
+) -> str | None:
     """What nearly all answers have in common that breaks the contract, and what would take them.
 
     Args:
         answers: as they came, at most `MOST_LOOKED_AT` of which are looked at, spread evenly.
         prompts: what some of them answer, as far as that is known.
+        marks: that end the reasoning of some model.
 
     Returns:
         One line; None where most are right, few, or wrong in different ways.
@@ -55,15 +57,15 @@ def diagnosis(answers: Sequence[Answered], prompts: Sequence[str] = ()) -> str |
     if len(looked) < LEAST_ANSWERS or not _most(len(looked) - _strict(looked), looked):
         return None
     unsaid = _never_asked(looked[0].terms.contract, prompts)
-    found = _remedy(looked)
+    found = _remedy(looked, marks)
     if found is None:
         return None if unsaid is None else f"{_of(looked)} break the contract, and {unsaid}"
     return found if unsaid is None else f"{found}; {unsaid}"
 
 
-def _remedy(looked: Sequence[Answered]) -> str | None:
+def _remedy(looked: Sequence[Answered], marks: Iterable[str]) -> str | None:
     stripped, said = list(looked), []
-    marker = _marker(looked)
+    marker = next((one for one in marks if _most(sum(one in answer.text for answer in looked), looked)), None)
     if marker is not None:
         stripped = [replace(one, text=one.text.rpartition(marker)[2]) for one in stripped]
         said.append(f"begin with reasoning: `reasoning_end={marker}` keeps it apart")
@@ -110,13 +112,6 @@ def _strict(answers: Sequence[Answered], contract: Contract | None = None) -> in
             continue  # no answer to such a task could keep it
         count += judge(one.text, terms, finish_reason=one.finish_reason).tier == "strict"
     return count
-
-
-def _marker(looked: Sequence[Answered]) -> str | None:
-    return next(
-        (one for one in _END_OF_REASONING if _most(sum(one in answer.text for answer in looked), looked)),
-        None,
-    )
 
 
 def _never_asked(contract: Contract, prompts: Sequence[str]) -> str | None:

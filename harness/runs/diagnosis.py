@@ -6,6 +6,7 @@ from harness.contract import Terms
 from harness.contract.diagnosis import LEAST_SHARE, MOST_LOOKED_AT, Answered, diagnosis
 from harness.data.conversations import conversations
 from harness.data.tasks import RankingTask, Task, as_text, terms_of
+from harness.engines.tokenizer import REASONING
 from harness.errors import DataError
 from harness.metrics.table import CONTRACT
 from harness.plain_text import plain
@@ -39,7 +40,12 @@ def same_mistake(run: Run) -> str | None:
         for sample in samples
         if sample.task_id in tasks
     ]
-    found = diagnosis(answers, _prompts(run, list(tasks.values())[:_PROMPTS]))
+    # Of recorded outputs nobody knows what was asked.
+    known = run.manifest.engine.tokenizer_sha256 is not None or any(
+        sample.prompt_tokens is not None for sample in samples
+    )
+    prompts = _prompts(run, list(tasks.values())[:_PROMPTS]) if known else []
+    found = diagnosis(answers, prompts, REASONING)
     return None if found is None else plain(found)
 
 
@@ -53,8 +59,6 @@ def _terms(task: Task, run: Run) -> Terms:
 
 def _prompts(run: Run, tasks: list[Task]) -> list[str]:
     manifest = run.manifest
-    if manifest.engine.name == "replay":
-        return []  # nobody knows what was asked
     try:
         made = conversations(tasks, manifest.contract, manifest.prompt, guarded=manifest.guarded)
     except DataError:

@@ -13,6 +13,7 @@ from harness.contract import Contract, Terms
 from harness.contract.diagnosis import Answered, diagnosis
 
 K = 5
+MARKS = ("[/THINK]", "</think>")
 IDS = tuple(f"B{number:03}" for number in range(K))
 Form = Callable[[list[int]], Any]
 
@@ -76,14 +77,14 @@ def test_what_stands_around_the_answer() -> None:
     fenced = diagnosis(answers(listed, around="```json\n{}\n```"))
     assert fenced is not None
     assert "``` fences: parse_validity.lenient counts those" in fenced
-    thinking = diagnosis(answers(listed, around="<think>\nhm {\n</think>\n\n{}"))
+    thinking = diagnosis(answers(listed, around="<think>\nhm {\n</think>\n\n{}"), marks=MARKS)
     assert thinking is not None
     assert "`reasoning_end=</think>`" in thinking
     prose = diagnosis(answers(listed, around="Sure! {} Hope that helps."))
     assert prose is not None
     assert "one valid answer within other text" in prose
     both = diagnosis(
-        answers(lambda r: {"ranking": [n - 1 for n in r]}, around="<think>a</think>```\n{}\n```")
+        answers(lambda r: {"ranking": [n - 1 for n in r]}, around="<think>a</think>```\n{}\n```"), marks=MARKS
     )
     assert both is not None
     assert all(part in both for part in ("</think>", "fences", "number0"))
@@ -133,4 +134,4 @@ def test_hostile_answers_are_looked_at_in_bounded_time() -> None:
         "</think>" * 5_000,
         '{"ranking": ' + "1" * 5000 + "}",
     ):
-        assert diagnosis([Answered(text, Terms(Contract(), K, IDS))] * 9) is None
+        assert diagnosis([Answered(text, Terms(Contract(), K, IDS))] * 9, marks=MARKS) is None
