@@ -138,7 +138,9 @@ def _in_one_line(reason: str) -> str:
 
 
 def _refusal(reason: str) -> str:
-    plain = _in_one_line(reason.strip().partition("\n")[0])
+    # Behind its first line stands the grammar, or a backtrace; of a regex, what is wrong with it.
+    whole = reason.strip()
+    plain = _in_one_line(whole.partition("\n")[0] if whole.startswith(("at ", "panic")) else whole)
     return (
         f"no classes of next tokens for this contract: {plain}. λ*, λ reached by role and the guard's roles "
         "can't be had; `harness eval`, `gate` and `report` need none"

@@ -12,6 +12,7 @@ from harness.contract.tokens import TokenClasses
 from harness.engines.vocabulary import Vocabulary
 from harness.errors import HarnessError
 from harness.rollouts import Walker, classes_identity, classes_of
+from harness.rollouts.schema_grammar import UNSATISFIABLE, RefusedSchemaError, grammar_of
 from tests.rollouts.mask_oracle import Case, Language, cases, disagreements
 
 pytest.importorskip("llguidance", reason="the grammar engine comes with the extras hf, cpu and vllm")
@@ -167,19 +168,21 @@ def test_what_no_grammar_says_is_taken_out(terms: Terms, begun: str, breaks: str
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        (False, "nothing satisfies"),
-        ({"type": "integer", "minimum": 3, "maximum": 2}, "nothing satisfies"),
-(ENDLESS, "nothing satisfies"),
         ({"not": {"type": "string"}}, 'Unimplemented keys: ["not"]'),
-        ({"$ref": "https://example.org/x.json"}, "https://example.org/x.json"),
-        ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
+        ({"type": "string", "pattern": "(?=a)b|."}, "look-around"),
     ],
-)  # fmt: skip
+)
 def test_schemas_without_classes_are_refused_with_the_reason(schema: Any, said: str) -> None:
     with pytest.raises(HarnessError, match="no classes of next tokens") as refused:
-        OF_BYTES.start(schema_terms(schema))
+        OF_BYTES.start(Terms(Contract(kind="schema", schema="row"), 0, (), json.dumps(schema)))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("schema", [False, {"type": "integer", "minimum": 3, "maximum": 2}, ENDLESS])
+def test_of_what_nothing_satisfies_there_is_no_grammar(schema: Any) -> None:
+    with pytest.raises(RefusedSchemaError, match="nothing satisfies"):
+        grammar_of(schema, lambda _: UNSATISFIABLE)
 
 
 def test_states_are_made_once_and_found_again_after_another_way() -> None:
