@@ -78,7 +78,8 @@ def test_terms(tmp_path: Path) -> None:
     assert isinstance(null, PromptTask)
     assert isinstance(ranked, RankingTask)
     assert terms_of(turns, row).schema == '{"type":"object"}'
-    assert terms_of(null, row).schema == "false"
+    with pytest.raises(DataError, match="task null: `schema` no answer can keep it"):
+        terms_of(null, row)
     assert (terms_of(ranked, listwise).k, terms_of(ranked, listwise).item_ids) == (3, ("i0", "i1", "i2"))
     assert terms_of(ranked, Contract()).item_ids == ()
     assert hash(terms_of(ranked, listwise)) == hash(terms_of(ranked, listwise))

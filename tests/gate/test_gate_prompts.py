@@ -37,8 +37,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def other_words(monkeypatch: pytest.MonkeyPatch) -> None:
     """From now on three tasks are asked in other words."""
 
-    def made(*arguments: Any) -> Sequence[Prompt]:
-        prompts = make_prompts(*arguments)
+    def made(*arguments: Any, **named: Any) -> Sequence[Prompt]:
+        prompts = make_prompts(*arguments, **named)
         return [*(replace(one, text=f"Today: {one.text}") for one in prompts[:3]), *prompts[3:]]
 
     monkeypatch.setattr(job, "make_prompts", made)

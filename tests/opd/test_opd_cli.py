@@ -58,7 +58,7 @@ def test_sft_trains_a_checkpoint(
         (("--data", "no-such-data"), "no-such-data"),
         (("--lr", "nan"), "--learning-rate nan should be"),
         (("--lora-alpha", "32"), "goes with --lora-rank"),
-        (("--contract", "{ranking: order}"), "--contract ranking: a path begins with $"),
+        (("--contract", "{ranking: order}"), "the contract: `ranking=`: a path begins with $"),
         (("--device", "gpu"), "torch knows no device 'gpu'"),
         (("--device", "cuda:99"), "CUDA devices here, so not cuda:99"),
         (("--rollouts", ".", "--staleness", "fixed"), "no folder of stored rollouts"),

@@ -101,8 +101,9 @@ def described_recipe(name: str) -> dict[str, Any]:
     member = MEMBERS[name]
     fields = member.recipe.model_dump(mode="json")
     if isinstance(member.recipe, OPDConfig):
-        # As the shipped records have it.
-        fields["contract"] = str(member.recipe.contract)
+        # As the shipped records have it, which were written when a contract had three fields.
+        said = json.loads(member.recipe.contract.said_before())
+        fields["contract"] = " ".join(f"{name}={value!r}" for name, value in said.items())
         # Settings that are younger than the records, and off.
         for setting in _YOUNGER:
             if getattr(member.recipe, setting) == OPDConfig.model_fields[setting].default:
