@@ -288,7 +288,7 @@ def routes(world: World) -> dict[str, Callable[[Path, Path], object]]:
         rescore(run)
 
     def contract(run: Path, _: Path) -> None:
-        change_document(run / "manifest.json", lambda content: content["contract"].update(key="order"))
+        change_document(run / "manifest.json", lambda content: content["contract"].update(ranking="$.order"))
         rescore(run)
 
     def grown(run: Path, _: Path) -> None:
