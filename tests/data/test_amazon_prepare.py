@@ -284,7 +284,7 @@ def test_lfs_pointer_posing_as_data(tmp_path: Path, name: str) -> None:
     "wrong",
     [
         {"k": 1},
-        {"k": 65},
+        {"k": 101},
         {"seed": -1},
         {"min_history": 0},
         {"max_history": 2},

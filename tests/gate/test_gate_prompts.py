@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.data.tasks import as_user
 from harness.errors import RunMismatchError
 from harness.evaluate import evaluate, job
 from harness.gate.live import LiveOptions
@@ -39,7 +40,7 @@ def other_words(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def made(*arguments: Any, **named: Any) -> Sequence[Prompt]:
         prompts = make_prompts(*arguments, **named)
-        return [*(replace(one, text=f"Today: {one.text}") for one in prompts[:3]), *prompts[3:]]
+        return [*(replace(one, messages=as_user(f"Today: {one.text}")) for one in prompts[:3]), *prompts[3:]]
 
     monkeypatch.setattr(job, "make_prompts", made)
 
