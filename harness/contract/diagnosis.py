@@ -18,6 +18,7 @@ from harness.contract.model import Contract, Top
 from harness.contract.parser import decoded, judge
 from harness.contract.spelling import Ids
 from harness.contract.terms import Terms
+from harness.errors import HarnessError
 
 LEAST_ANSWERS: Final = 8
 """Fewer may be alike by chance."""
@@ -141,13 +142,16 @@ def _others(answers: Sequence[Answered]) -> Iterator[Contract]:
     for length in lengths:
         for ids in kinds:
             for id_field in form.id_fields:
-                yield contract.changed(
-                    ranking=path_of(form.members),
-                    ids=ids,
-                    id_field=id_field,
-                    length=length,
-                    extra_keys=contract.extra_keys or form.has_others,
-                )
+                try:
+                    yield contract.changed(
+                        ranking=path_of(form.members),
+                        ids=ids,
+                        id_field=id_field,
+                        length=length,
+                        extra_keys=contract.extra_keys or form.has_others,
+                    )
+                except HarnessError:
+                    continue  # the further schema forbids it
 
 
 @dataclass(frozen=True, slots=True)

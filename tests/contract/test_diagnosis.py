@@ -135,3 +135,16 @@ def test_hostile_answers_are_looked_at_in_bounded_time() -> None:
         '{"ranking": ' + "1" * 5000 + "}",
     ):
         assert diagnosis([Answered(text, Terms(Contract(), K, IDS))] * 9, marks=MARKS) is None
+
+
+def test_contracts_that_the_further_schema_forbids_are_passed_by() -> None:
+    """Two of three kinds of ids can't be written by this schema: looking for one that takes them goes on."""
+    reasons = {"properties": {"reason": {"enum": ["fits", "other"]}}, "required": ["id", "reason"]}
+    reasons["properties"]["id"] = {"type": "string", "pattern": "^B"}  # type: ignore[index]
+    schema = {"properties": {"results": {"items": reasons}}}
+    contract = Contract(ranking="$.results", ids="item_id", id_field="id", schema_=schema)
+
+    def unknown(ranking: list[int]) -> Any:
+        return {"results": [{"id": f"C{number}", "reason": "fits"} for number in ranking]}
+
+    assert diagnosis(answers(unknown, contract=contract)) is None
