@@ -21,7 +21,9 @@ def packed(path: Path, content: bytes) -> Path:
     return path
 
 
-@pytest.mark.parametrize("row", [b"{}\n", b"\n", b" \n", b"x", b'{"task_id": "a"}\n'], ids=repr)
+@pytest.mark.parametrize(
+    "row", [b"{}" + b" " * 40 + b"\n", b"\n", b" \n", b"x", b'{"task_id": "a"}\n'], ids=repr
+)
 def test_what_unpacks_out_of_all_proportion_is_refused(tmp_path: Path, row: bytes) -> None:
     bomb = packed(tmp_path / "bomb.jsonl.gz", USEFUL + row * (4 * MEBIBYTE // len(row)))
     assert bomb.stat().st_size * MAX_RATIO < 4 * MEBIBYTE
