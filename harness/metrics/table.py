@@ -355,7 +355,9 @@ def sample_metric(name: str) -> SampleMetric | None:
 def metrics_in(names: Collection[str]) -> list[SampleMetric | TaskMetric]:
     """The metrics among some names, in the order of `metrics.json`."""
     fixed = [metric for name, metric in METRICS.items() if name in names]
-    fields = (metric_named(name) for name in names if name.startswith(FIELD_PREFIX))
+    # By name, and each beside its `.all`, whatever order a set of names has.
+    ordered = sorted(names, key=lambda name: (name.removesuffix(".all"), name))
+    fields = (metric_named(name) for name in ordered if name.startswith(FIELD_PREFIX))
     return fixed + [metric for metric in fields if metric is not None]
 
 

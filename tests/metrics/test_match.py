@@ -91,6 +91,7 @@ def test_names_of_a_runs_metrics() -> None:
     assert matched[-4:] == ["match.exact", "match.exact.all", "match.field.b c", "match.field.b c.all"]
     assert {*ranked, *matched[:-2]} == METRICS.keys()
     assert [metric.name for metric in metrics_in(matched)] == matched
+    assert [metric.name for metric in metrics_in(set(matched))] == matched
     of_field = sample_metric("match.field.b c.all")
     assert of_field is not None
     assert (of_field.score, of_field.always, of_field.is_rate) == ("match.field.b c", True, True)
