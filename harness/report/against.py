@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from harness.metrics.match import MATCH
 from harness.metrics.table import (
     CONTRACT,
+    MATCH_OF_ALL,
     METRICS,
     QUALITY,
     QUALITY_OF_ALL,
@@ -42,11 +44,19 @@ _SUBJECTS = {
     CONTRACT: "format",
     QUALITY_OF_ALL: "ranking on all answers",
     QUALITY: "ranking on what both parsed",
+    MATCH_OF_ALL: "right answers among all",
+    MATCH: "right answers among those both parsed",
     "parse_validity.lenient": "what lenient parsing accepts",
     "parse_validity.repaired": "what repair accepts",
     "truncation_rate": "truncation",
 }
-_LABELS = {CONTRACT: "strict ", QUALITY_OF_ALL: "NDCG@1, failures as 0: ", QUALITY: "NDCG@1 "}
+_LABELS = {
+    CONTRACT: "strict ",
+    QUALITY_OF_ALL: "NDCG@1, failures as 0: ",
+    QUALITY: "NDCG@1 ",
+    MATCH_OF_ALL: "right, failures as wrong: ",
+    MATCH: "right ",
+}
 """What is always said, in this order, and what its numbers are called."""
 _OTHERS = len(_LABELS) + 1
 
@@ -116,7 +126,7 @@ def alike_comparisons(comparisons: Sequence[Comparison]) -> tuple[str, ...]:
 
 
 def _rank(name: str) -> int:
-    """Format, ranking of all answers, ranking of what parsed, rubrics, everything else."""
+    """Format, ranking and right answers among all and of what parsed, rubrics, everything else."""
     if name in _LABELS:
         return list(_LABELS).index(name)
     return len(_LABELS) if name.startswith(RUBRIC_PREFIX) else _OTHERS

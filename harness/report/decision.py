@@ -10,7 +10,7 @@ from harness.cliff.placement import Placement
 from harness.errors import DataError
 from harness.judge import findings
 from harness.metrics.stopped import STOPPED_EARLY
-from harness.metrics.table import CONTRACT, CONTRACT_BAR, QUALITY, QUALITY_OF_ALL, RUBRIC_PREFIX
+from harness.metrics.table import CONTRACT, CONTRACT_BAR, MATCH_OF_ALL, QUALITY, QUALITY_OF_ALL, RUBRIC_PREFIX
 from harness.report.against import clauses_against
 from harness.report.clause import Clause, Kind
 from harness.report.comparison import ALPHA, Comparison
@@ -151,6 +151,15 @@ def _alone(facts: RunFacts) -> Iterator[Clause]:
             )
             claim = f"NDCG@1 {decimal(stored.estimate)} {words}"
             yield Clause("ranking", claim, "known", f"{ends}n {stored.n:,}")
+    stored = facts.run.metrics.get(MATCH_OF_ALL)
+    if stored is not None and stored.estimate is not None:
+        ends = (
+            ""
+            if stored.low is None or stored.high is None
+            else f"{percent(stored.low)} … {percent(stored.high)}, "
+        )
+        claim = f"right in {percent(stored.estimate)} of all answers, failures as wrong"
+        yield Clause("right answers", claim, "known", f"{ends}n {stored.n:,}")
 
 
 def _contract(facts: RunFacts) -> Clause:

@@ -134,6 +134,8 @@ def test_a_report_and_a_summary_show_them(run: Run, other: Run) -> None:
         assert f'data-metric="{name}"' in page, name
     assert "NDCG@1 by chance" not in page
     assert "Expected answer: " in page
+    assert "right answers among all " in page
+    assert "of all answers, failures as wrong" in page
     assert "town 7" not in report(ReportConfig(runs=(run.path,), redact="titles")).document
     out = StringIO()
     print_run(run, Console(width=200, file=out))
