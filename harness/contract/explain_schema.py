@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from harness.contract.schemas import errors_of
@@ -32,11 +33,51 @@ def schema_failures(value: object, text: str, *, brief: bool) -> list[Found]:
         text: the schema as JSON.
         brief: the first thing that the validator comes by will do.
     """
-    return [found for error in errors_of(value, text, first=brief) for found in _founds(error)]
+    return [found for error in errors_of(value, text, first=brief) for found in _founds(error, value)]
 
 
-def _founds(error: ValidationError) -> Iterator[Found]:
-    steps: list[Step] = list(error.instance_path)
+# What Rust reads as an index.
+_LIKE_AN_INDEX = re.compile(r"\+?[0-9]{1,20}")
+
+
+def _steps(error: ValidationError, value: object) -> list[Step]:
+    """Where in the value an error is.
+
+    jsonschema-rs tells keys of digits (`"1"`, `"01"`) as numbers and leaves empty keys out, so what it says
+    is held against the value: of the places that it may mean, the first that has the value complained of.
+    """
+    told: list[Step] = list(error.instance_path)
+    places = list(_places(value, told, ()))
+    for path, found in places:
+        if type(found) is type(error.instance) and found == error.instance:
+            return path
+    return places[0][0] if places else told
+
+
+def _places(
+    value: object, told: Sequence[Step], path: tuple[Step, ...]
+) -> Iterator[tuple[list[Step], object]]:
+    """Every place that a path may mean: each value is come by once at most."""
+    if not told:
+        yield list(path), value
+    step = told[0] if told else None
+    if isinstance(value, dict):
+        keys: list[str] = []
+        if isinstance(step, str):
+            keys = [step]
+        elif step is not None:
+            keys = [key for key in value if _LIKE_AN_INDEX.fullmatch(key) and int(key) == step]
+        for key in keys:
+            if key in value:
+                yield from _places(value[key], told[1:], (*path, key))
+        if "" in value:
+            yield from _places(value[""], told, (*path, ""))
+    elif isinstance(value, list) and isinstance(step, int) and step < len(value):
+        yield from _places(value[step], told[1:], (*path, step))
+
+
+def _founds(error: ValidationError, value: object) -> Iterator[Found]:
+    steps = _steps(error, value)
     kind: Any = error.kind
     match kind.name:
         case "type":
@@ -49,20 +90,22 @@ def _founds(error: ValidationError) -> Iterator[Found]:
         case "falseSchema" if steps and isinstance(steps[-1], str):
             yield Found("extra_key", steps, extra(steps[-1]))
         case "anyOf" | "oneOf" if getattr(kind, "context", None):
-            yield from _of_branches(error, kind.context)
+            yield from _of_branches(error, kind.context, value)
         case _:
             yield Found("wrong_value", steps, _breaks(error))
 
 
-def _of_branches(error: ValidationError, branches: list[list[ValidationError]]) -> Iterator[Found]:
+def _of_branches(
+    error: ValidationError, branches: list[list[ValidationError]], value: object
+) -> Iterator[Found]:
     """Of several schemas that a value fits none of: what breaks the one that was meant, if one was.
 
     Meant is what has the value's type and the constants in it; where none has its type, the type is wrong.
     """
-    steps: list[Step] = list(error.instance_path)
-    alive = [branch for branch in branches if not any(_is_of_type(one, steps) for one in branch)]
+    told, steps = list(error.instance_path), _steps(error, value)
+    alive = [branch for branch in branches if not any(_is_of_type(one, told) for one in branch)]
     if not alive:
-        kinds: list[Any] = [one.kind for branch in branches for one in branch if _is_of_type(one, steps)]
+        kinds: list[Any] = [one.kind for branch in branches for one in branch if _is_of_type(one, told)]
         types = sorted({name for kind in kinds for name in kind.types})
         yield Found("wrong_type", steps, other_type(_either(types), error.instance))
         return
@@ -70,7 +113,7 @@ def _of_branches(error: ValidationError, branches: list[list[ValidationError]]) 
     meant = meant if len(alive) > 1 else alive
     if len(meant) == 1:
         for one in meant[0]:
-            yield from _founds(one)
+            yield from _founds(one, value)
     else:
         yield Found("wrong_value", steps, _breaks(error))
 

@@ -51,9 +51,9 @@ class Found:
     steps: list[Step]
     message: str
 
-    def comes_before(self) -> tuple[int, list[Step]]:
+    def comes_before(self) -> tuple[int, list[tuple[bool, Step]]]:
         """What is named first has the smallest."""
-        return FAILURE_CODES.index(self.code), self.steps
+        return FAILURE_CODES.index(self.code), [(isinstance(step, str), step) for step in self.steps]
 
     def failure(self) -> Failure:
         """As it is reported."""

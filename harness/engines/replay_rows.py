@@ -241,6 +241,12 @@ def _of_choice(task_id: str, number: int, choice: dict[str, Any]) -> StoredRow:
         raise ValueError(f"response.body.choices.{number} is {error}") from error
     if unknown is not None:
         finish_reason(unknown)  # raises
+    message = choice.get("message")
+    if not text and isinstance(message, dict) and message.get("tool_calls"):
+        raise ValueError(
+            f"response.body.choices.{number}.message holds tool calls and no text; give what of them is the "
+            f"answer, as `fields=text=response.body.choices.{number}.message.tool_calls.0.function.arguments`"
+        )
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise ValueError(f"response.body.choices.{number}.index is not an integer ≥ 0")
     return StoredRow(task_id, index, text, reason)
@@ -257,6 +263,16 @@ def _of_responses(task_id: str, body: Mapping[str, Any]) -> StoredRow:
     if any(part.get("type") == "refusal" for part in parts):
         return StoredRow(task_id, 0, "", "withheld")
     texts = [part.get("text") for part in parts if part.get("type") == "output_text"]
+    calls = [
+        number
+        for number, item in enumerate(body["output"])
+        if isinstance(item, dict) and item.get("type") == "function_call"
+    ]
+    if not texts and calls:
+        raise ValueError(
+            "response.body.output holds function calls and no text; give what of them is the answer, as "
+            f"`fields=text=response.body.output.{calls[0]}.arguments`"
+        )
     details = body.get("incomplete_details")
     word = details.get("reason") if isinstance(details, dict) else None
     if not all(isinstance(text, str) for text in texts) or not (word is None or isinstance(word, str)):

@@ -37,7 +37,8 @@ def equal(answer: Any, expected: Any) -> bool:
 def match_names(expected: Any) -> tuple[str, ...]:
     """Scores of an answer to a task whose right answer is this: of the whole, and of each field of an object.
 
-    A field whose name ends in `.all` has none: its metric would be another's.
+    A field whose name ends in `.all` has none, its metric would be another's; nor has one that can't be
+    written on a line.
     """
     fields = expected if isinstance(expected, dict) else ()
     return (MATCH, *(FIELD_PREFIX + name for name in first_fields(fields)))
@@ -45,7 +46,8 @@ def match_names(expected: Any) -> tuple[str, ...]:
 
 def first_fields(names: Iterable[str]) -> list[str]:
     """Those that have a score, by name."""
-    return sorted({name for name in names if name and not name.endswith(".all")})[:MOST_FIELDS]
+    found = {name for name in names if name and name.isprintable() and not name.endswith(".all")}
+    return sorted(found)[:MOST_FIELDS]
 
 
 def match_scores(answer: Any, expected: Any) -> dict[str, float | None]:

@@ -383,9 +383,10 @@ def adds_nothing(name: str, metrics: Mapping[str, object]) -> bool:
 
 @lru_cache(maxsize=4096)
 def _of_field(name: str) -> SampleMetric | None:
-    score = name.removesuffix(".all")
-    field = score.removeprefix(FIELD_PREFIX)
-    return _match(score, field, "", every=score != name) if field else None
+    # The prefix first: a field may be called `all`.
+    said = name.removeprefix(FIELD_PREFIX)
+    field = said.removesuffix(".all")
+    return _match(FIELD_PREFIX + field, field, "", every=field != said) if field else None
 
 
 def sample_metrics() -> dict[str, SampleMetric]:

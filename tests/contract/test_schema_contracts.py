@@ -35,6 +35,7 @@ SCHEMAS: list[Any] = [
     {"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False},
     {"propertyNames": {"maxLength": 1}, "dependentRequired": {"a": ["b"]}},
     {"enum": [1, "a", None, [], {"a": 1}]},
+    {"additionalProperties": {"type": ["integer", "array"], "items": {"type": "integer"}}},
     TREE,
 ]
 
@@ -166,3 +167,25 @@ def test_texts_made_to_hurt(text: str) -> None:
         {"items": {"$ref": "#"}},
     ):
         assert judge(text, terms_of(schema)).tier in ("strict", "lenient", "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ('{"1": "x", "a": "y"}', '$["1"]'),
+        ('{"01": "x"}', '$["01"]'),
+        ('{"": "x", "a": 1}', '$[""]'),
+        ('{"": ["a"], "x": ["b"]}', '$[""][0]'),
+        ('{"1": [2, "x"], "01": 3}', '$["1"][1]'),
+        ('{"+1": "x", "1": 1}', '$["+1"]'),
+    ],
+)
+def test_keys_of_digits_and_empty_ones_are_named(text: str, path: str) -> None:
+    """jsonschema-rs takes the former for indices and leaves the latter out of its paths."""
+    schema = {"additionalProperties": {"type": ["integer", "array"], "items": {"type": "integer"}}}
+    assert judge(text, terms_of(schema)).path == path
+
+
+def test_a_forbidden_key_of_digits_is_an_extra_key() -> None:
+    result = judge('{"1": 2}', terms_of({"properties": {"1": False}}))
+    assert (result.code, result.path) == ("extra_key", '$["1"]')

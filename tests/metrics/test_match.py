@@ -115,3 +115,13 @@ def test_the_best_m_are_scored_over_m_ranks() -> None:
 def test_lenient_answers_that_are_none() -> None:
     metrics = {"ndcg_at_1.parsed": 1, "ndcg_at_1.lenient": 1, "ndcg_at_k.parsed": 1, "ndcg_at_k.lenient": 2}
     assert [name for name in metrics if adds_nothing(name, metrics)] == ["ndcg_at_1.lenient"]
+
+
+def test_a_field_called_all_has_metrics_of_its_own() -> None:
+    matched = metrics_of(ranks=False, scores=match_names({"all": 1, "x.all": 2, "a\nb": 3, "": 4}))
+    assert matched[-2:] == ["match.field.all", "match.field.all.all"]
+    one, every = (sample_metric(name) for name in matched[-2:])
+    assert one is not None
+    assert every is not None
+    assert (one.name, one.score, one.always) == ("match.field.all", "match.field.all", False)
+    assert (every.name, every.score, every.always) == ("match.field.all.all", "match.field.all", True)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from harness.contract import DEFAULT, Contract, Terms, parse
 from harness.data.conversations import conversations
 from harness.data.fashion_mini import generate_tasks
+from harness.data.tasks import PromptTask
 from harness.engines.tokenizer import ChatTokenizer
 from harness.errors import DataError
 from harness.metrics import ndcg_at
@@ -164,6 +165,16 @@ def test_stored_answers_that_break_the_contract_or_lack_one_are_refused(
     del answers[tasks[1].task_id]
     with pytest.raises(DataError, match=f"no row for 1 of 3 samples.*{tasks[1].task_id}"):
         sft_examples(tasks, chat, DEFAULT, stored=write_answers(tmp_path / "lacking.jsonl", answers))
+
+
+def test_right_answers_that_break_the_contract_are_refused(chat: ChatTokenizer) -> None:
+    schema = Contract(kind="schema", schema={"properties": {"tool": {"enum": ["book", "cancel"]}}})
+    tasks = [PromptTask(task_id="a", prompt="Book!", expected={"tool": "zzz"})]
+    with pytest.raises(DataError, match=r"1 of 1 answers of the tasks break the contract \(task a: wrong_"):
+        sft_examples(tasks, chat, schema)
+    reasons = Contract(id_field="id", schema={"properties": {"ranking": {"items": {"required": ["reason"]}}}})
+    with pytest.raises(DataError, match=r"break the contract .*missing_key.* give others with `answers=`"):
+        sft_examples(generate_tasks("train", 2, seed=9, k=3), chat, reasons)
 
 
 def write_answers(path: Path, answers: dict[str, str]) -> Path:

@@ -70,31 +70,34 @@ def right_answer(task: Task, contract: Contract) -> str:
     return json.dumps(task.expected, ensure_ascii=False, separators=(",", ":"))
 
 
-def stored_answers(path: Path, tasks: Sequence[Task], contract: Contract) -> list[str]:
-    """The answer that a file has for each task, every one of which keeps the contract.
+def stored_answers(path: Path, tasks: Sequence[Task]) -> list[str]:
+    """The answer that a file has for each task.
 
     Args:
         path: anything that the replay engine reads.
         tasks: at least one.
-        contract: what the answers are held to.
 
     Raises:
-        DataError: no such file, a task without an answer there, or answers that aren't strictly valid.
+        DataError: no such file, or a task without an answer there.
     """
     asked = [GenerationRequest(task.task_id, task.task_id, 0, "", (), 0) for task in tasks]
     with closing(ReplayEngine(EngineConfig(engine="replay", replay=path))) as engine:
         texts = {one.key: one.text for one in engine.generate(asked, SamplingParams())}
+    return [texts[task.task_id] for task in tasks]
+
+
+def _require_strict(texts: Sequence[str], tasks: Sequence[Task], contract: Contract, source: str) -> None:
+    """Refuse answers that break the contract: a model would learn to."""
     broken = []
-    for task in tasks:
-        judged = judge(texts[task.task_id], terms_of(task, contract))
+    for text, task in zip(texts, tasks, strict=True):
+        judged = judge(text, terms_of(task, contract))
         if judged.tier != "strict":
             broken.append(f"task {task.task_id}: {judged.code}, {judged.message}")
     if broken:
         raise DataError(
-            f"{len(broken)} of {len(tasks)} answers in {path} break the contract ({broken[0]}), and a model "
-            "would learn to; mend them or leave their tasks out"
+            f"{len(broken)} of {len(tasks)} answers {source} break the contract ({broken[0]}), and a model "
+            "would learn to; mend them, or give others with `answers=`"
         )
-    return [texts[task.task_id] for task in tasks]
 
 
 def sft_examples(
@@ -127,7 +130,8 @@ def sft_examples(
     if stored is None:
         texts = [right_answer(task, contract) for task in tasks]
     else:
-        texts = stored_answers(stored, tasks, contract)
+        texts = stored_answers(stored, tasks)
+    _require_strict(texts, tasks, contract, "of the tasks" if stored is None else f"in {stored}")
     answers = tokenizer.tokenizer(texts, add_special_tokens=False)["input_ids"]
     tokenizer.require_embedded([(*answer, eos) for answer in answers], "answer")
     examples = []
