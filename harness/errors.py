@@ -76,7 +76,12 @@ def words_of(error: BaseException, most: int | None = None) -> str:
         error: any.
         most: characters.
     """
-    return (" ".join(str(error).split()) or type(error).__name__)[:most]
+    said = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        said = said.removeprefix(f"[Errno {error.errno}] ")
+    elif isinstance(error, UnicodeDecodeError):
+        said = f"no {error.encoding.upper()} text at byte {error.start + 1}"
+    return (" ".join(said.split()) or type(error).__name__)[:most]
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
