@@ -11,13 +11,16 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from harness.contract import Contract, judge
+from harness.contract.model import ROW
 from harness.data.opening import GZIP_MAGIC, MAX_LINE_BYTES, UTF8_BOM, Source, open_source, read_lines
-from harness.data.tasks import PromptTask, RankingTask, Task, kind_of
+from harness.data.tasks import PromptTask, RankingTask, Task, kind_of, terms_of
 from harness.errors import DataError
 
 PROBLEMS_PER_ROW = 20
 """A row is no better for a longer list, and a hostile one would fill the memory with it."""
 SHOWN_CHARACTERS = 120
+_OF_ITS_ROW = Contract(kind="schema", schema_=ROW)
 MOST_COUNTED = 1_000_000
 """Lines after which nobody waits for a count."""
 
@@ -102,7 +105,23 @@ def _read_row(line: int, raw: bytes | None) -> Task | tuple[BadRow, ...]:
         problems = error.errors(include_url=False, include_input=False)
         told = [problem for problem in problems if not _follows(dict(problem), problems)]
         return tuple(_bad_row(line, dict(problem)) for problem in told[:PROBLEMS_PER_ROW])
-    return _problems_pydantic_lets_pass(line, row, twice) or task
+    return _problems_pydantic_lets_pass(line, row, twice) or _of_its_schema(line, task) or task
+
+
+def _of_its_schema(line: int, task: Task) -> tuple[BadRow, ...]:
+    """What is wrong with a row's own schema, or with the right answer by it."""
+    if not isinstance(task, PromptTask) or task.schema_ is None:
+        return ()
+    try:
+        terms = terms_of(task, _OF_ITS_ROW)
+    except DataError as error:
+        return (BadRow(line, "schema", str(error).removeprefix(f"task {task.task_id}: `schema` ")),)
+    if not task.has_expected:
+        return ()
+    judged = judge(json.dumps(task.expected, ensure_ascii=False), terms)
+    if judged.tier == "strict":
+        return ()
+    return (BadRow(line, "expected", f"breaks the row's own schema at {judged.path}: {judged.message}"),)
 
 
 def _follows(problem: dict[str, Any], problems: Sequence[Any]) -> bool:

@@ -26,7 +26,13 @@ TURNS = [
 ROWS = (
     {"task_id": "bare", "prompt": "Rome?"},
     {"task_id": "turns", "messages": TURNS, "schema": {"type": "object"}, "expected": {"country": "Italy"}},
-    {"task_id": "null", "prompt": "x", "expected": None, "schema": False, "meta": {"candidates": [1]}},
+    {
+        "task_id": "null",
+        "prompt": "x",
+        "expected": None,
+        "schema": {"type": "null"},
+        "meta": {"candidates": [1]},
+    },
     good_row() | {"task_id": "ranked", "messages": TURNS},
     good_row() | {"task_id": "plain"},
 )
@@ -78,8 +84,9 @@ def test_terms(tmp_path: Path) -> None:
     assert isinstance(null, PromptTask)
     assert isinstance(ranked, RankingTask)
     assert terms_of(turns, row).schema == '{"type":"object"}'
+    assert terms_of(null, row).schema == '{"type":"null"}'
     with pytest.raises(DataError, match="task null: `schema` no answer can keep it"):
-        terms_of(null, row)
+        terms_of(null.model_copy(update={"schema_": False}), row)
     assert (terms_of(ranked, listwise).k, terms_of(ranked, listwise).item_ids) == (3, ("i0", "i1", "i2"))
     assert terms_of(ranked, Contract()).item_ids == ()
     assert hash(terms_of(ranked, listwise)) == hash(terms_of(ranked, listwise))
