@@ -40,6 +40,9 @@ _RECORDED_PACKAGES = (
     "httpx",
 )
 
+_MOST_SAID = 160
+"""Characters of a value that an error names."""
+
 
 class DatasetRecord(BaseModel):
     """Which rows were evaluated."""
@@ -210,8 +213,19 @@ class Manifest(BaseModel):
         """Identity fields in which two manifests differ, as `field: mine → theirs`."""
         mine, theirs = self.identity(), other.identity()
         names = list(mine | theirs)
-        pairs = [(name, mine.get(name), theirs.get(name)) for name in names]
-        return [f"{name}: {one} → {another}" for name, one, another in pairs if one != another]
+        differing = [name for name in names if mine.get(name) != theirs.get(name)]
+        pairs = [(name, mine.get(name), theirs.get(name)) for name in differing if name != "contract"]
+        if "contract" in differing:
+            ours, others = self.contract.model_dump(), other.contract.model_dump()
+            pairs += [(f"contract.{name}", ours[name], others[name]) for name in ours]
+        return [
+            f"{name}: {_brief(one)} → {_brief(another)}" for name, one, another in pairs if one != another
+        ]
+
+
+def _brief(value: Any) -> str:
+    said = str(value)
+    return said if len(said) <= _MOST_SAID else f"{said[:_MOST_SAID]}…"
 
 
 def now() -> str:
