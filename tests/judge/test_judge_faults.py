@@ -16,12 +16,14 @@ from tests.judge.judge_runs import NAME, PRICE, Configure, judged, judgements, m
 def test_two_thousand_questions_to_a_faulty_service(
     client_name: str, config_for: Configure, tmp_path: Path
 ) -> None:
-    run = make_run(tmp_path / "run", make_tasks(1000), failures=0.0)
+    # The older client takes the same way through the harness: half as many show it.
+    tasks = 1000 if client_name == "google-genai" else 500
+    run = make_run(tmp_path / "run", make_tasks(tasks), failures=0.0)
     with FakeGemini(faults=FAULTY) as fake:
         result = judge(config_for(run, fake.url, client_name, timeout=2.0))
     rows = judgements(run)
     units = Counter((row.sample, row.repeat) for row in rows)
-    assert len(units) == 2000
+    assert len(units) == 2 * tasks
     assert set(units.values()) == {1}
     assert all((row.scores is None) == (row.unscored is not None) for row in rows)
     assert all(row.note for row in rows)
@@ -42,7 +44,7 @@ def test_two_thousand_questions_to_a_faulty_service(
         assert outcomes[kind] > 0
     assert result.spent.in_doubt >= outcomes["hanging"]
     assert result.cost == pytest.approx(fake.cost(PRICE.input, PRICE.output))
-    assert result.run.metrics[f"rubric.{NAME}"].n <= 1000
+    assert result.run.metrics[f"rubric.{NAME}"].n <= tasks
 
 
 def test_passing_failures_are_asked_again_and_lasting_ones_not(

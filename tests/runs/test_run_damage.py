@@ -17,7 +17,7 @@ from tests.gate.gate_runs import answers, config, make_run
 from tests.gate.stored_runs import policy
 from tests.resealing import made_before_checksums
 
-FLIPS = 60
+FLIPS = 40
 FINE = ("refused", "said", "same")
 
 
