@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-CI, NIGHTLY = 150, 5000
+CI, NIGHTLY = 100, 5000
 
 
 def examples(count: int) -> settings:
