@@ -131,9 +131,9 @@ def test_rules_are_pure(path: Path) -> None:
     for name in imported(ast.parse(path.read_text())):
         first = name.split(".")[0]
         assert first in RULES_MAY_IMPORT or first in sys.stdlib_module_names, f"{path} imports {name}"
-        assert first not in {"os", "pathlib", "socket", "subprocess", "urllib", "io"}, (
-            f"{path} imports {name}"
-        )
+        outside = first in {"os", "pathlib", "socket", "subprocess", "urllib", "io"}
+        # Of urllib one module takes strings apart and fetches nothing.
+        assert not outside or name == "urllib.parse", f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -66,6 +66,8 @@ def _headline(report: CliffReport) -> Text:
     names = plain(", ".join(f"{' and '.join(model.roles)} {model.checkpoint}" for model in report.models))
     estimate = report.result.estimate
     exact = "exact" if estimate.exact else "bounds from top-k logprobs"
+    if report.unsaid:
+        exact += f", of classes without {', '.join(report.unsaid)}: p and b count that as kept"
     return Text(
         f"{names}\n{estimate.n_rollouts} rollouts of {estimate.n_tasks} tasks from the "
         f"{report.rollouts_from} at T = 1 ({report.strict:.1%} strict), {estimate.n_positions} decisions, "

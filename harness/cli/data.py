@@ -90,7 +90,8 @@ def show(as_machine: bool, **options: Any) -> None:
 
     The messages are those of eval, cliff, forecast and train with the same --contract, --prompt and --system.
     """
-    from harness.data.mentions import mentions_contract
+    from harness.contract.mention import speaks_of
+    from harness.data.tasks import as_text
     from harness.rollouts.showing import ShowConfig, show_prompt
 
     config = settings_from(ShowConfig, options)
@@ -107,7 +108,7 @@ def show(as_machine: bool, **options: Any) -> None:
     for turn in shown.messages:
         output.result(f"[{turn.role}]")
         output.lines(turn.content.rstrip("\n") + "\n\n")
-    if not mentions_contract(shown.messages, shown.terms):
+    if not speaks_of(as_text(shown.messages), shown.terms):
         output.remark("note: no turn says a word of the contract, neither JSON nor the name of a member")
     if (read := shown.read) is not None:
         output.result(f"[what {config.ckpt} reads]")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, get_args
 
 from harness.contract.member_path import path_of
+from harness.contract.mention import speaks_of
 from harness.contract.model import Contract, Top
 from harness.contract.parser import decoded, judge
 from harness.contract.spelling import Ids
@@ -57,7 +58,7 @@ def diagnosis(
     looked = [one for one in answers[::step] if one.text.strip()]
     if len(looked) < LEAST_ANSWERS or not _most(len(looked) - _strict(looked), looked):
         return None
-    unsaid = _never_asked(looked[0].terms.contract, prompts)
+    unsaid = _never_asked(looked[0].terms, prompts)
     found = _remedy(looked, marks)
     if found is None:
         return None if unsaid is None else f"{_of(looked)} break the contract, and {unsaid}"
@@ -115,13 +116,9 @@ def _strict(answers: Sequence[Answered], contract: Contract | None = None) -> in
     return count
 
 
-def _never_asked(contract: Contract, prompts: Sequence[str]) -> str | None:
+def _never_asked(terms: Terms, prompts: Sequence[str]) -> str | None:
     """That no prompt speaks of what is wanted."""
-    words = [
-        "json",
-        *(json.dumps(name).casefold() for name in contract.members if contract.kind == "listwise"),
-    ]
-    if not prompts or any(word in prompt.casefold() for prompt in prompts for word in words):
+    if not prompts or any(speaks_of(prompt, terms) for prompt in prompts):
         return None
     return "the prompt never speaks of JSON: write `{{ contract.instruction }}` where it says what to answer"
 

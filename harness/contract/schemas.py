@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from jsonschema_rs import ValidationError, Validator
@@ -124,7 +125,7 @@ def resolved(schema: Any, root: Any) -> Any:
     for _ in range(_MAX_HOPS):
         if not isinstance(schema, dict) or not isinstance(schema.get("$ref"), str):
             return schema
-        found = _at(root, schema["$ref"])
+        found = pointed_to(root, schema["$ref"])
         if found is None:
             return schema
         schema = found
@@ -166,12 +167,16 @@ def _types_of(value: object) -> tuple[str, ...]:
     return (names[type(value)],)
 
 
-def _at(root: Any, reference: str) -> Any:
-    """What a JSON Pointer within the document points to, None where it is another reference."""
+def pointed_to(root: Any, reference: str) -> Any:
+    """What a JSON Pointer (RFC 6901, as a fragment) within the document points to.
+
+    Returns:
+        None where nothing is there, or it is another reference.
+    """
     if not reference.startswith("#") or (reference != "#" and not reference.startswith("#/")):
         return None
     here = root
-    for step in reference[2:].split("/") if len(reference) > 1 else ():
+    for step in unquote(reference[2:]).split("/") if len(reference) > 1 else ():
         name = step.replace("~1", "/").replace("~0", "~")
         if isinstance(here, dict) and name in here:
             here = here[name]

@@ -130,6 +130,10 @@ class TokenClasses:
             return not state.pending and is_complete(state.state)
         return self.advance(state, token_id) is not None
 
+    def unsaid(self, terms: Terms) -> tuple[str, ...]:
+        """What of the contract the classes leave out: nothing."""
+        return ()
+
     def _walk(self, state: TokenState) -> list[int]:
         ids: list[int] = []
         open_branches = [(self._root, state)]

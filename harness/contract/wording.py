@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from harness.contract.json_text import JsonObject
+from harness.contract.member_path import PLAIN_NAME
 from harness.contract.result import FAILURE_CODES, FailureCode
 
 Step = str | int
 
 _LONGEST_SNIPPET: Final = 40
 _LARGE: Final = 10**_LONGEST_SNIPPET
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TYPE_NAMES: Final = {
     dict: "an object",
     JsonObject: "an object",
@@ -104,7 +103,7 @@ def json_path(steps: list[Step]) -> str:
     for step in steps:
         if isinstance(step, int):
             path += f"[{step}]"
-        elif len(step) <= _LONGEST_SNIPPET and _PLAIN_NAME.fullmatch(step):
+        elif len(step) <= _LONGEST_SNIPPET and PLAIN_NAME.fullmatch(step):
             path += f".{step}"
         else:
             path += f"[{snippet(step)}]"

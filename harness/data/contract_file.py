@@ -13,8 +13,6 @@ from harness.errors import DataError, words_of
 from harness.yaml_files import UnreadableYamlError, parse_yaml, read_yaml
 
 MAX_SCHEMA_BYTES: Final = 8 * 2**20
-MAX_SCHEMA_DEPTH: Final = 200
-"""Deepest nesting of a schema's file: everything that walks one recurses."""
 
 LISTWISE: Final = "listwise"
 _SCHEMA: Final = "schema:"
@@ -100,7 +98,7 @@ def _json(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path} can't be read: {words_of(error)}") from error
     except RecursionError as error:
-        raise DataError(f"{path} nests deeper than {MAX_SCHEMA_DEPTH} levels") from error
+        raise DataError(f"{path} nests too deep to be read") from error
     except ValueError as error:
         raise DataError(f"{path} isn't JSON: {words_of(error)}") from error
 

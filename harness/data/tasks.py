@@ -20,10 +20,11 @@ from pydantic_core import PydanticCustomError
 
 from harness.contract import Contract, Terms
 from harness.contract.model import ROW
+from harness.contract.spelling import MAX_LISTED
 from harness.errors import DataError
 
 MIN_CANDIDATES = 2
-MAX_CANDIDATES = 100
+MAX_CANDIDATES = MAX_LISTED
 MAX_RELEVANCE = 100.0
 """Largest label: gains are 2**relevance − 1 and must stay ordinary numbers."""
 

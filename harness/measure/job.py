@@ -151,12 +151,14 @@ def _measure(
     contract = rollout_run.manifest.contract
     on_progress(Progress("finding classes"))
     rollouts = rollouts_of_run(rollout_run, engine.encode)
-    positions = Positions.find(list(rollouts.values()), Walker(classes_of(vocabulary, contract)))
+    classes = classes_of(vocabulary, contract)
+    held_to = dict.fromkeys(one.terms for one in rollouts.values())
+    positions = Positions.find(list(rollouts.values()), Walker(classes))
     # The lock keeps a second process out for as long as scores are added.
     with RunDirectory(rollout_run.path), ScoreLog(rollout_run.path) as log:
         scoring = Scoring(
             requests=positions.score_requests(list(rollouts)),
-            classes=classes_identity(vocabulary, contract, (one.terms for one in rollouts.values())),
+            classes=classes_identity(vocabulary, contract, held_to),
             vocabulary=len(vocabulary.pieces),
             top_k=min(config.top_k, len(vocabulary.pieces)),
             max_top_k=config.max_top_k,
@@ -208,6 +210,7 @@ def _measure(
             given.clip.effective,
             vocabulary.contents,
         ),
+        unsaid=tuple(sorted({one for terms in held_to for one in classes.unsaid(terms)})),
     )
     report.write(run)
     return report

@@ -91,6 +91,7 @@ class CliffReport:
         result: the verdict.
         models: what was scored and at what cost.
         strip: one example, token by token.
+        unsaid: what of the contract the classes of tokens leave out: p and b count it as kept.
     """
 
     path: Path
@@ -102,6 +103,7 @@ class CliffReport:
     result: CliffResult
     models: tuple[ModelCost, ...]
     strip: tuple[StripToken, ...]
+    unsaid: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `cliff.json`: that of `CliffResult`, and what it was made from.
@@ -109,15 +111,20 @@ class CliffReport:
         What differs from one process to the next (times) is left out: a job that was killed and went on
         writes the same file as one that wasn't.
         """
-        return self.result.to_dict() | {
-            "clip_source": self.clip_source,
-            "rollouts": _rollouts(self.rollouts, self.path, self.rollouts_from, self.drawn, self.strict),
-            "models": [
-                {name: value for name, value in asdict(model).items() if name not in _OF_THIS_PROCESS}
-                for model in self.models
-            ],
-            "strip": [asdict(token) for token in self.strip],
-        }
+        beside = {"classes_leave_out": list(self.unsaid)} if self.unsaid else {}
+        return (
+            self.result.to_dict()
+            | beside
+            | {
+                "clip_source": self.clip_source,
+                "rollouts": _rollouts(self.rollouts, self.path, self.rollouts_from, self.drawn, self.strict),
+                "models": [
+                    {name: value for name, value in asdict(model).items() if name not in _OF_THIS_PROCESS}
+                    for model in self.models
+                ],
+                "strip": [asdict(token) for token in self.strip],
+            }
+        )
 
     def costs(self) -> list[dict[str, Any]]:
         """What this process spent on each model."""

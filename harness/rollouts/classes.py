@@ -46,6 +46,9 @@ class Classes(Protocol[State]):
         None when the token breaks the contract or ends the answer.
         """
 
+    def unsaid(self, terms: Terms) -> tuple[str, ...]:
+        """What of the contract the classes leave out, so that they are too wide."""
+
 
 def classes_of(vocabulary: Vocabulary, contract: Contract) -> Classes[Any]:
     """The classes of a contract: an automaton's where it reads the contract, a grammar engine's elsewhere.

@@ -18,6 +18,8 @@ BoolArray = npt.NDArray[np.bool_]
 # Bytes that no UTF-8 text holds; the engine marks special tokens with the last of them.
 _NO_TEXT: Final = (0xFE, 0xFF)
 _LONGEST: Final = 200
+_MOST_GRAMMARS: Final = 256
+"""Kept at once: with a schema a row there may be any number."""
 
 
 class NoClassesError(HarnessError):
@@ -83,6 +85,8 @@ class GrammarEngine:
         schema = schema_of(terms)
         text = json.dumps(schema)
         if text not in self._grammars:
+            if len(self._grammars) >= _MOST_GRAMMARS:
+                self._grammars.clear()
             try:
                 self._grammars[text] = grammar_of(schema, self._refuses)
             except RefusedSchemaError as error:

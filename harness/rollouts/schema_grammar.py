@@ -165,7 +165,7 @@ class _Writer:
             if several in schema:
                 rest = {name: part for name, part in schema.items() if name != several}
                 if several == "oneOf" and len(schema[several]) > 1:
-                    self.unsaid.add("oneOf is read as anyOf")
+                    self.unsaid.add("oneOf (read as anyOf)")
                 return [merged(rest, part, reader) for part in schema[several]]
         return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from harness.contract.schemas import OF_NUMBERS, pointed_to
+
 Schema = Any
 
 TYPES: Final = ("object", "array", "string", "number", "boolean", "null")
@@ -40,11 +42,7 @@ _DECIDES: Final = frozenset(
         "minLength",
         "maxLength",
         "pattern",
-        "minimum",
-        "maximum",
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "multipleOf",
+        *OF_NUMBERS,
         "allOf",
         "anyOf",
         "oneOf",
@@ -123,15 +121,9 @@ class Reader:
         Raises:
             Unmergeable: it isn't a pointer into the root.
         """
-        if not reference.startswith("#") or (reference != "#" and not reference.startswith("#/")):
+        found = pointed_to(self._root, reference)
+        if found is None:
             raise Unmergeable
-        found = self._root
-        for part in reference.split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~").replace("%25", "%").replace("%22", '"')
-            try:
-                found = found[int(name)] if isinstance(found, list) else found[name]
-            except (KeyError, IndexError, ValueError, TypeError):
-                raise Unmergeable from None
         return found
 
     def self_contained(self, schema: Schema) -> Schema:

@@ -294,7 +294,7 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         ("schema:s.json", "false", "no answer can keep it"),
         ("schema:s.json", '{"type": "strin"}', "no JSON Schema at #/type"),
         ("schema:s.json", "[1]", "holds no JSON Schema"),
-        ("schema:s.json", "[" * 100_000, "isn't JSON|nests deeper"),
+        ("schema:s.json", "[" * 100_000, "isn't JSON|nests too deep"),
         ("schema:s.json", '{"a": 1, "a": 2}', "given twice"),
         ("listwide", "", "is no contract; give listwise"),
         ("{ranking: $.order", "", "can't be read"),

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from harness.contract import DEFAULT, Contract, Terms
+from harness.contract.mention import speaks_of
 from harness.data import conversations as making
 from harness.data.choice import PromptConfig
 from harness.data.conversations import conversations
-from harness.data.mentions import mentions_contract
 from harness.data.prompt_file import PromptRecord
 from harness.data.tasks import Item, Message, PromptTask, RankingTask, as_user
 from harness.errors import DataError, HarnessError
@@ -158,4 +158,4 @@ def test_template_arguments_come_as_text_or_as_they_are() -> None:
 )
 def test_whether_a_prompt_mentions_the_contract(text: str, contract: Contract, mentions: bool) -> None:
     terms = Terms(contract, 2 if contract.kind == "listwise" else 0)
-    assert mentions_contract(as_user(text), terms) is mentions
+    assert speaks_of(text, terms) is mentions

@@ -247,3 +247,25 @@ def test_members_lead_to_texts_that_the_strict_parser_accepts() -> None:
     assert state is not None
     assert OF_BYTES.is_member(state, END)
     assert json.loads(text)
+
+
+def test_what_classes_leave_out_is_told() -> None:
+    wide = {
+        "properties": {"a": {"type": "array", "uniqueItems": True}, "b": {"oneOf": [{"type": "null"}, {}]}}
+    }
+    assert OF_BYTES.unsaid(Terms(Contract(kind="schema", schema=wide), 0)) == (
+        "oneOf (read as anyOf)",
+        "uniqueItems",
+    )
+    # Of a ranking our own part says that no id comes twice.
+    assert OF_BYTES.unsaid(Terms(Contract(ranking="$", ids="letter"), 3)) == ()
+    assert TokenClasses(BYTES, [END], Contract()).unsaid(Terms(Contract(), 3)) == ()
+
+
+def test_references_are_percent_decoded() -> None:
+    schema = {"$ref": "#/$defs/a%20b", "$defs": {"a b": {"const": 7}}}
+    terms = Terms(Contract(kind="schema", schema=schema), 0)
+    state = OF_BYTES.start(terms)
+    assert [
+        bytes(BYTES[one] or b"") for one in OF_BYTES.members(state) if bytes(BYTES[one] or b"").strip()
+    ] == [b"7"]

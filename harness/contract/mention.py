@@ -1,4 +1,4 @@
-"""Whether a prompt says anything of the form that its answer is held to."""
+"""Whether a text says anything of the form that an answer is held to."""
 
 from __future__ import annotations
 
@@ -6,21 +6,19 @@ import json
 import re
 from typing import Any
 
-from harness.contract import Terms
-from harness.data.tasks import Conversation
+from harness.contract.terms import Terms
 
 _JSON = re.compile(r"\bjson\b", re.IGNORECASE)
 _MOST_NAMES = 50
 
 
-def mentions_contract(conversation: Conversation, terms: Terms) -> bool:
-    """Whether some turn names JSON, or a member that the contract asks for; a model can't guess either.
+def speaks_of(text: str, terms: Terms) -> bool:
+    """Whether a prompt names JSON, or a member that the contract asks for; a model can't guess either.
 
     Args:
-        conversation: what is put to a model.
+        text: what is put to a model.
         terms: what its answer is held to.
     """
-    text = "\n".join(turn.content for turn in conversation)
     if _JSON.search(text):
         return True
     return any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in _names(terms) if name.strip())
@@ -31,9 +29,6 @@ def _names(terms: Terms) -> list[str]:
     contract = terms.contract
     if contract.kind == "listwise":
         return [*contract.members, *([] if contract.id_field is None else [contract.id_field])]
-    given = (
-        contract.schema_ if isinstance(contract.schema_, str) and contract.schema_ != "row" else terms.schema
-    )
-    schema: Any = None if given is None else json.loads(given)
+    schema: Any = json.loads(terms.whole_schema or "true")
     members = schema.get("properties") if isinstance(schema, dict) else None
     return list(members)[:_MOST_NAMES] if isinstance(members, dict) else []
